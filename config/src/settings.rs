@@ -1,0 +1,225 @@
+//! The settings both programs run on: what the YAML file says, as real types.
+//!
+//! The parser is the only constructor. Everything here is already checked; defaults are filled in.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, PerSlot, Slot, Span, UpstreamAddress};
+
+/// Everything the configuration says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// The `proxy` section: listeners and process-wide rules.
+    pub proxy: ProxySettings,
+    /// The `apps` section, by name.
+    pub apps: BTreeMap<AppName, AppSettings>,
+}
+
+/// The `proxy` section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ProxySettings {
+    /// Plain listeners. Default `0.0.0.0:80`; an empty list means none.
+    pub http: Vec<ListenAddress>,
+    /// TLS listeners. Default none.
+    pub https: Vec<ListenAddress>,
+    /// The admin API's unix socket. Default `/run/switcher/admin.sock`.
+    pub admin: PathBuf,
+    /// The read-only TCP listener for status, metrics, health and readiness. Default none.
+    pub status: Option<ListenAddress>,
+    /// Where `routing.json` and certificates are kept. Default `/var/lib/switcher`.
+    pub data_dir: PathBuf,
+    /// Worker threads; 0 means one for each core. Default 0.
+    pub threads: u16,
+    /// How long SIGTERM waits for what is in flight. Default 30s.
+    pub shutdown_timeout: Span,
+    /// Addresses whose `X-Forwarded-*`, `Forwarded` and `client_ip_header` are believed. Default none.
+    pub trusted_proxies: Vec<IpNet>,
+    /// A header in which a trusted proxy names the client, such as `CF-Connecting-IP`. Default none.
+    pub client_ip_header: Option<String>,
+    /// The access log's format. Default `json`.
+    pub access_log: AccessLog,
+    /// The answer header that names the slot. Default `X-Switcher-Slot`; `off` is `None`.
+    pub slot_header: Option<String>,
+    /// The answer header that names the release. Default `X-Switcher-Release`; `off` is `None`.
+    pub release_header: Option<String>,
+}
+
+/// How requests are logged, on standard output.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AccessLog {
+    /// One JSON object a line.
+    Json,
+    /// One line of text for people.
+    Text,
+    /// Nothing.
+    Off,
+}
+
+/// One application: which requests it takes and where its two slots are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AppSettings {
+    /// Hosts; empty means every host. Default empty.
+    pub hosts: Vec<HostPattern>,
+    /// Path prefix. Default `/`.
+    pub path: PathPrefix,
+    /// Where its certificate comes from. Default `auto`.
+    pub tls: Tls,
+    /// Whether plain HTTP answers 308 to https (unless `tls` is `off` or there is no TLS listener). Default true.
+    pub redirect: bool,
+    /// Fixed upstream addresses of the slots; `None` when they are registered at run time.
+    pub slots: PerSlot<Option<Vec<UpstreamAddress>>>,
+    /// The slot that is live before the first switch. Default blue.
+    pub initial: Slot,
+    /// How a slot's next upstream is chosen. Default round robin.
+    pub balance: Balance,
+    /// How upstreams are probed.
+    pub health: Health,
+    /// How long what is in flight may go on after a switch.
+    pub drain: Drain,
+    /// Limits on waiting for upstreams.
+    pub timeouts: Timeouts,
+    /// Bounds of the queue that holds requests while the app is paused.
+    pub pause: Pause,
+    /// What is served while the app is stopped.
+    pub maintenance: Maintenance,
+    /// How `https://` upstreams are verified.
+    pub upstream_tls: UpstreamTls,
+}
+
+/// Where an application's certificate comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Tls {
+    /// By ACME; until that is set up, a self-signed placeholder answers.
+    Auto,
+    /// By the internal CA; until that is set up, a self-signed placeholder answers.
+    Internal,
+    /// No TLS: the app is served on plain HTTP and never redirected.
+    Off,
+    /// From files in PEM, picked up again when they change.
+    Files {
+        /// The certificate chain, leaf first.
+        certificate: PathBuf,
+        /// The private key.
+        key: PathBuf,
+    },
+}
+
+/// How the next upstream of a slot is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Balance {
+    /// One after the other (`round_robin`).
+    RoundRobin,
+    /// The one with the fewest requests in flight (`least_in_flight`).
+    LeastInFlight,
+}
+
+/// How upstreams are probed, for ever, in both slots.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Health {
+    /// The readiness check: whether the upstream may get traffic.
+    pub ready: Check,
+    /// A liveness check beside it (`live:` with the same keys as the check itself). Default none.
+    pub live: Option<Check>,
+    /// From the start of one probe to the next, with a jitter of a tenth. Default 1s.
+    pub interval: Span,
+    /// How long one probe may take. Default 2s.
+    pub timeout: Span,
+    /// Successes in a row that make an upstream healthy. Default 2.
+    pub rise: u16,
+    /// Failures in a row that make an upstream unhealthy. Default 3.
+    pub fall: u16,
+}
+
+/// One kind of probe.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Check {
+    /// A GET whose status and body are judged (`protocol: http`).
+    Http {
+        /// The path and query asked for. Default `/health`.
+        path: String,
+        /// The `Host` sent. Default: the upstream's address.
+        host: Option<String>,
+        /// The lowest and highest status that is a success. Default 200-299.
+        status: (u16, u16),
+        /// A text the body must contain. Default none.
+        body: Option<String>,
+    },
+    /// A TCP connection that opens (`protocol: tcp`).
+    Tcp,
+    /// The gRPC health protocol, over HTTP/2 (`protocol: grpc`).
+    Grpc {
+        /// The service asked for; empty means the server as a whole.
+        service: String,
+    },
+}
+
+/// How long each kind of exchange may go on after its slot went standby. Then it is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Drain {
+    /// Ordinary requests and downloads. Default 30s.
+    pub requests: Span,
+    /// Requests whose body is long or of unknown length. Default 10m.
+    pub uploads: Span,
+    /// Server-sent events, gRPC and other endless answers. Default 30s.
+    pub streams: Span,
+    /// WebSockets. Default 30s.
+    pub websockets: Span,
+    /// The longest window over which closing is spread, so that clients do not come back as a herd. Default 5s.
+    pub spread: Span,
+}
+
+/// Limits on waiting for upstreams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To open a connection, TLS included. Default 5s.
+    pub connect: Span,
+    /// From the whole request sent to the head of the answer. Default 60s.
+    pub response: Span,
+    /// Between two reads or writes of a body. Streams and WebSockets are exempt. Default 60s.
+    pub idle: Span,
+    /// How long an idle upstream connection is kept for reuse; below every common backend's own limit. Default 1s500ms.
+    pub pool: Span,
+}
+
+/// Bounds of the queue that holds requests while the app is paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pause {
+    /// How long a request is held at most. Default 30s.
+    pub max: Span,
+    /// How many requests are held at most. Default 1000.
+    pub requests: u32,
+    /// How much memory their heads may take. Default 16MiB.
+    pub memory: Bytes,
+}
+
+/// What is served while the app is stopped.
+#[derive(Clone, PartialEq, Eq, Default)]
+pub struct Maintenance {
+    /// The request header that lets the operator through. Default `X-Switcher-Bypass`.
+    pub bypass_header: String,
+    /// The value it must carry; without one nobody gets through. A secret. Default none.
+    pub bypass_token: Option<String>,
+}
+
+impl std::fmt::Debug for Maintenance {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Maintenance")
+            .field("bypass_header", &self.bypass_header)
+            .field("bypass_token", &self.bypass_token.as_ref().map(|_| "***"))
+            .finish()
+    }
+}
+
+/// How `https://` upstreams are verified.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UpstreamTls {
+    /// Whether the certificate is verified at all. Default true.
+    pub verify: bool,
+    /// The name asked for and verified. Default: the upstream's host.
+    pub server_name: Option<String>,
+    /// Trusted roots in PEM, instead of the system's. Default none.
+    pub ca_file: Option<PathBuf>,
+}
