@@ -1,1 +1,9 @@
-//! placeholder
+//! The Switcher data plane.
+
+pub mod access_log;
+pub mod answer;
+pub mod forwarded;
+pub mod hop;
+pub mod kind;
+pub mod request_id;
+pub mod websocket;
