@@ -124,6 +124,12 @@ impl Trust {
         known
     }
 
+    /// Whether a trusted proxy in front says that its client came by https.
+    #[must_use]
+    pub fn says_https(&self, headers: &HeaderMap) -> bool {
+        proto_of(headers) == Some("https")
+    }
+
     /// What to tell the upstream. `peer` is the other end of the connection, `host` what the client asked for.
     ///
     /// From a trusted proxy the chains are carried on with `peer` appended; from anybody else they begin with `peer`.
