@@ -21,7 +21,7 @@ pub struct App {
     /// The queue of requests that wait while it is paused.
     pub hold: HoldQueue,
     /// Its counters.
-    pub metrics: Arc<AppMetrics>,
+    pub metrics: AppMetrics,
     live: ArcSwap<Live>,
     changed: watch::Sender<()>,
 }
@@ -61,7 +61,7 @@ pub enum Entry {
 impl App {
     /// An application that serves `live` from the first request on.
     #[must_use]
-    pub fn new(name: Arc<AppName>, live: Live, metrics: Arc<AppMetrics>) -> Self {
+    pub fn new(name: Arc<AppName>, live: Live, metrics: AppMetrics) -> Self {
         let (changed, _) = watch::channel(());
         Self { name, hold: HoldQueue::default(), metrics, live: ArcSwap::from_pointee(live), changed }
     }

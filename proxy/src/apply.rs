@@ -8,15 +8,19 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
 use switcher_config::AppName;
 use switcher_config::settings::{AppSettings, ProxySettings, Settings};
-use switcher_config::wire::{Event, Reloaded};
+use switcher_config::wire::{Event, RefusalReason, Reloaded};
 
 use crate::adopt::adopt;
 use crate::app::{App, Live};
 use crate::control::{Control, begin_epoch, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
+use crate::epoch::Trust;
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing};
 use crate::view::{AppView, View};
@@ -32,12 +36,13 @@ impl Control {
             let _writer = control.writer.lock().await;
             control.refuse_frozen()?;
             let before = control.view();
+            let trusts = trusts(&settings)?;
             let routing = adopt_all(&before, &settings);
             if routing != before.routing() || !control.file.path().exists() {
                 control.save_all(routing.clone()).await?;
             }
             let reloaded = differences(&before, &settings);
-            control.install(&before, settings, routing);
+            control.install(&before, settings, routing, trusts);
             if !before.apps.is_empty() {
                 control.announce(Event::Reloaded { at: Timestamp::now(), reloaded: reloaded.clone() });
             }
@@ -46,15 +51,22 @@ impl Control {
         .await
     }
 
-    fn install(self: &Arc<Self>, before: &View, settings: Arc<Settings>, mut routing: Routing) {
+    fn install(
+        self: &Arc<Self>,
+        before: &View,
+        settings: Arc<Settings>,
+        mut routing: Routing,
+        mut trusts: BTreeMap<AppName, Trust>,
+    ) {
         let mut apps = BTreeMap::new();
         let mut router = Router::default();
         for (name, app_settings) in &settings.apps {
             let Some(app_routing) = routing.apps.remove(name) else { continue };
             let app_settings = Arc::new(app_settings.clone());
+            let trust = trusts.remove(name);
             let view = match before.apps.get(name) {
-                Some(now) => self.renew(now, app_routing, app_settings),
-                None => self.first(name, app_routing, app_settings),
+                Some(now) => self.renew(now, app_routing, app_settings, trust),
+                None => self.first(name, app_routing, app_settings, trust),
             };
             let installed = view.app.settings();
             router.add(&installed.hosts, &installed.path, &view.app);
@@ -69,17 +81,30 @@ impl Control {
     }
 
     /// An application that is new in this process.
-    fn first(&self, name: &AppName, routing: AppRouting, settings: Arc<AppSettings>) -> AppView {
+    fn first(
+        &self,
+        name: &AppName,
+        routing: AppRouting,
+        settings: Arc<AppSettings>,
+        trust: Option<Trust>,
+    ) -> AppView {
         let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
-        let metrics = self.metrics.app(name);
-        let (epoch, live) = begin_epoch(name, &metrics, &routing, &slots);
+        let name = Arc::new(name.clone());
+        let metrics = self.metrics.app(&name);
+        let (epoch, live) = begin_epoch(&name, &metrics, &routing, &slots, trust.clone());
         let now = Live { gate: live_gate(&routing.gate), settings, epoch };
-        let app = Arc::new(App::new(name.clone(), now, metrics));
-        AppView { app, routing, slots, live, drains: Vec::new() }
+        let app = Arc::new(App::new(name, now, metrics));
+        AppView { app, routing, slots, live, trust, drains: Vec::new() }
     }
 
     /// An application that was served before: its connections go on.
-    fn renew(self: &Arc<Self>, now: &AppView, routing: AppRouting, settings: Arc<AppSettings>) -> AppView {
+    fn renew(
+        self: &Arc<Self>,
+        now: &AppView,
+        routing: AppRouting,
+        settings: Arc<AppSettings>,
+        trust: Option<Trust>,
+    ) -> AppView {
         let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
         let slot = routing.active;
         let same_epoch = routing.slots.get(slot) == now.routing.slots.get(slot)
@@ -88,14 +113,14 @@ impl Control {
         if same_epoch {
             let live = Live { gate, settings, epoch: Arc::clone(&now.app.live().epoch) };
             drop(now.app.replace(live));
-            return AppView { routing, slots, ..now.clone() };
+            return AppView { routing, slots, trust, ..now.clone() };
         }
-        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &routing, &slots);
+        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &routing, &slots, trust.clone());
         let policy = Policy::new(&settings.drain, None);
         let left = now.live.clone();
         left.ledger.retire();
         drop(now.app.replace(Live { gate, settings, epoch }));
-        let mut view = AppView { routing, slots, live: handle, ..now.clone() };
+        let mut view = AppView { routing, slots, live: handle, trust, ..now.clone() };
         self.drain(&mut view, left, policy);
         view
     }
@@ -116,6 +141,33 @@ impl View {
         let of_gone = gone.flat_map(|(_, app)| app.drains.iter());
         self.orphans.iter().chain(of_gone).filter(|d| !d.is_over()).cloned().collect()
     }
+}
+
+/// The trusted roots of every application that names a file of them.
+fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
+    let named = settings.apps.iter().filter_map(|(name, app)| Some((name, app.upstream_tls.ca_file.as_ref()?)));
+    named
+        .map(|(name, file)| {
+            let unusable = |why: String| {
+                let message = format!(
+                    "apps.{name}.upstream_tls.ca_file: {} cannot be used: {why}; nothing was changed",
+                    file.display()
+                );
+                Denied { reason: RefusalReason::BadConfiguration, message }
+            };
+            let roots = CertificateDer::pem_file_iter(file)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| unusable(error.to_string()))?;
+            if roots.is_empty() {
+                return Err(unusable("it holds no certificate".to_owned()));
+            }
+            for root in &roots {
+                x509_parser::parse_x509_certificate(root).map_err(|error| unusable(error.to_string()))?;
+            }
+            let roots = roots.into_iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509));
+            Ok((name.clone(), roots.collect::<Vec<_>>().into()))
+        })
+        .collect()
 }
 
 /// The whole routing that follows from new settings.

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use switcher_config::settings::Settings;
 use switcher_config::wire::{
-    Changed, Event, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest, StopRequest, Switched,
+    Changed, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest, StopRequest, Switched,
 };
 use switcher_config::{AppName, PerSlot, Slot};
 use tokio::sync::{Mutex, broadcast};
@@ -21,7 +21,7 @@ use tokio::sync::{Mutex, broadcast};
 use crate::app::{App, Gate, Live};
 use crate::decide::{self, Denied};
 use crate::drain::{Drain, Policy};
-use crate::epoch::{Epoch, EpochHandle, NewEpoch};
+use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing, RoutingFile, SavedGate};
@@ -100,7 +100,7 @@ impl Control {
             let _writer = control.writer.lock().await;
             let (view, now) = control.to_change(&app)?;
             let upstreams = now.slots.get(request.slot);
-            let (health, reason) = slot_health(upstreams.iter().map(|w| w.upstream()));
+            let (health, reason) = slot_health(upstreams);
             let next = decide::promote(&now.routing, &request, health, reason.as_deref())?;
             control.save(&view, &app, &next).await?;
             let policy = Policy::new(&now.app.settings().drain, request.drain.map(|d| d.0));
@@ -228,7 +228,7 @@ impl Control {
     /// The switch itself. What it does is on disk already.
     fn switch(self: &Arc<Self>, view: &View, now: &AppView, next: AppRouting, policy: Policy) -> Switched {
         let to = next.active;
-        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &next, &now.slots);
+        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &next, &now.slots, now.trust.clone());
         let live = Live { epoch, ..(*now.app.live()).clone() };
         let left = now.live.clone();
         let switched_at = Timestamp::now();
@@ -245,12 +245,12 @@ impl Control {
             switched_at,
             switch_micros: took.as_secs_f64() * 1e6,
         };
-        now.app.metrics.switches.inc();
+        now.app.metrics.switched(to);
         let mut changed = AppView { routing: next, live: handle, ..now.clone() };
         self.drain(&mut changed, left, policy);
         self.publish_app(view, changed);
         tracing::info!(app = %now.app.name, from = %switched.from, to = %to, generation = %switched.generation, "traffic moved");
-        self.announce(Event::Switched { at: switched_at, app: now.app.name.clone(), switched: switched.clone() });
+        self.announce(Event::Switched { at: switched_at, app: AppName::clone(&now.app.name), switched: switched.clone() });
         switched
     }
 
@@ -267,11 +267,11 @@ impl Control {
         });
         // The task must not hold the application: it would keep alive the epoch it waits for.
         let (control, app, metrics) =
-            (Arc::clone(self), view.app.name.clone(), Arc::clone(&view.app.metrics));
+            (Arc::clone(self), AppName::clone(&view.app.name), view.app.metrics.clone());
         tokio::spawn(async move {
             drain.run(policy).await;
             let receipt = drain.receipt();
-            metrics.drained(&receipt);
+            count(&metrics, &receipt);
             tracing::info!(%app, slot = %receipt.slot, generation = %receipt.generation, seconds = receipt.seconds, "drained");
             control.announce(Event::Drained { at: Timestamp::now(), app, receipt });
         });
@@ -281,7 +281,7 @@ impl Control {
     fn publish_app(&self, view: &View, changed: AppView) -> Changed {
         let answer = Changed { generation: changed.routing.generation, mode: changed.mode() };
         let mut apps = view.apps.clone();
-        apps.insert(changed.app.name.clone(), Arc::new(changed));
+        apps.insert(AppName::clone(&changed.app.name), Arc::new(changed));
         self.view.store(Arc::new(View {
             apps,
             asleep: view.asleep.clone(),
@@ -297,21 +297,31 @@ impl Control {
     }
 }
 
+/// Adds a finished drain to the counters.
+fn count(metrics: &AppMetrics, receipt: &DrainReceipt) {
+    let slot = metrics.slots.get(receipt.slot);
+    for kind in Kind::ALL {
+        slot.drained(kind, *receipt.finished.get(kind), receipt.cut.get(kind).len() as u64);
+    }
+}
+
 /// A new epoch of the live slot over its upstreams.
 pub(crate) fn begin_epoch(
-    app: &AppName,
+    app: &Arc<AppName>,
     metrics: &AppMetrics,
     routing: &AppRouting,
     slots: &PerSlot<Vec<Arc<Watched>>>,
+    trust: Option<Trust>,
 ) -> (Arc<Epoch>, EpochHandle) {
     let slot = routing.active;
     Epoch::begin(NewEpoch {
-        app: app.clone(),
+        app: Arc::clone(app),
         generation: routing.generation,
         slot,
         release: routing.slots.get(slot).release.clone(),
         upstreams: slots.get(slot).iter().map(|w| Arc::clone(w.upstream())).collect(),
-        metrics: metrics.slot(slot),
+        metrics: metrics.slots.get(slot).clone(),
+        trust,
     })
 }
 

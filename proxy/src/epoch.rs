@@ -48,7 +48,7 @@ pub struct Epoch {
     /// Everything inside.
     pub ledger: Arc<Ledger>,
     /// The slot's counters.
-    pub metrics: Arc<SlotMetrics>,
+    pub metrics: SlotMetrics,
     /// Trusted roots of its `https://` upstreams, instead of the system's.
     pub trust: Option<Trust>,
     /// Where round robin stands.
@@ -72,7 +72,7 @@ pub struct NewEpoch {
     /// Where its requests go.
     pub upstreams: Vec<Arc<Upstream>>,
     /// The slot's counters.
-    pub metrics: Arc<SlotMetrics>,
+    pub metrics: SlotMetrics,
     /// Trusted roots of its `https://` upstreams, instead of the system's.
     pub trust: Option<Trust>,
 }

@@ -9,7 +9,7 @@ use switcher_config::{AppName, Generation, PerSlot, Slot};
 
 use crate::app::App;
 use crate::drain::Drain;
-use crate::epoch::EpochHandle;
+use crate::epoch::{EpochHandle, Trust};
 use crate::watched::{Watched, slot_health};
 use crate::ledger::{Exchange, Ledger};
 use crate::routing::{AppRouting, Routing, SavedGate};
@@ -37,6 +37,8 @@ pub struct AppView {
     pub slots: PerSlot<Vec<Arc<Watched>>>,
     /// The live epoch.
     pub live: EpochHandle,
+    /// Trusted roots of `https://` upstreams, instead of the system's.
+    pub trust: Option<Trust>,
     /// Drains under way and the last ones that ended, oldest first.
     pub drains: Vec<Arc<Drain>>,
 }
@@ -126,7 +128,7 @@ impl AppView {
 
     fn slot_status(&self, slot: Slot) -> wire::SlotStatus {
         let watched = self.slots.get(slot);
-        let (health, reason) = slot_health(watched.iter().map(|w| w.upstream()));
+        let (health, reason) = slot_health(watched);
         wire::SlotStatus {
             health,
             reason,

@@ -163,7 +163,7 @@ impl Context {
         let duration = self.started.elapsed();
         match &self.pass {
             Some(pass) => pass.epoch().metrics.observe(status, duration.as_secs_f64()),
-            None => self.shared.metrics.own_answer(self.app.as_ref().map(|app| &app.name), status),
+            None => self.shared.metrics.unrouted(status),
         }
         if self.shared.access_log.enabled() {
             let record = self.record(session, status, duration, self.why(error, gone));
@@ -217,7 +217,7 @@ impl Context {
             path: uri.and_then(|u| u.path_and_query()).map(|p| p.as_str().to_owned()).unwrap_or_default(),
             status,
             kind: self.exchange().map_or(Kind::Requests, |e| e.kind()),
-            upstream: self.upstream().map(|u| u.upstream.shared_address()),
+            upstream: self.upstream().map(|u| Arc::clone(u.upstream.address())),
             tries: self.tries,
             bytes_in: self.bytes_in,
             bytes_out: self.bytes_out,

@@ -65,7 +65,7 @@ fn peer(
     trust: Option<crate::epoch::Trust>,
 ) -> Result<HttpPeer> {
     let address = upstream.upstream.address();
-    let Some(socket) = upstream.upstream.socket_address() else {
+    let Some(socket) = upstream.upstream.socket() else {
         return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream's name does not resolve");
     };
     let tls = &settings.upstream_tls;
@@ -262,7 +262,7 @@ fn is_idempotent(method: &Method) -> bool {
 
 fn count_retry(ctx: &Context) {
     if let Some(pass) = &ctx.pass {
-        pass.epoch().metrics.retries.inc();
+        pass.epoch().metrics.retried();
     }
 }
 
