@@ -16,7 +16,7 @@ use switcher_config::{Report, Sources, load};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
-use crate::access_log::{AccessLog, Format};
+use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
 use crate::command::Command;
 use crate::control::Control;
@@ -145,7 +145,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     control.apply(Arc::clone(&settings)).await?;
     let certificates =
         Arc::new(Store::new(wanted(&settings)).map_err(|error| CannotRun::Tls(error.to_string()))?);
-    let access_log = AccessLog::start(log_format(&settings), Box::new(std::io::stdout()))
+    let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
         .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
     let shared = Arc::new(Shared {
         router: control.router(),
@@ -189,14 +189,6 @@ fn remembered(command: &Command, file: &RoutingFile) -> Result<Routing, CannotRu
         return Ok(recovered);
     }
     Ok(file.load()?.unwrap_or_default())
-}
-
-fn log_format(settings: &Settings) -> Format {
-    match settings.proxy.access_log {
-        settings::AccessLog::Json => Format::Json,
-        settings::AccessLog::Text => Format::Text,
-        settings::AccessLog::Off => Format::Off,
-    }
 }
 
 /// The certificates that the applications want.

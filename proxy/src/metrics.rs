@@ -240,14 +240,10 @@ impl SlotMetrics {
         self.retries.inc();
     }
 
-    /// An exchange finished by itself in a drain.
-    pub fn finished(&self, kind: Kind) {
-        self.finished.get(kind).inc();
-    }
-
-    /// An exchange was closed at the deadline of a drain.
-    pub fn cut(&self, kind: Kind) {
-        self.cut.get(kind).inc();
+    /// A drain is over: so many exchanges of a kind finished by themselves, so many were closed at their deadline.
+    pub fn drained(&self, kind: Kind, finished: u64, cut: u64) {
+        self.finished.get(kind).inc_by(finished);
+        self.cut.get(kind).inc_by(cut);
     }
 }
 

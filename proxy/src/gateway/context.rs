@@ -191,7 +191,7 @@ impl Context {
         duration: Duration,
         error: Option<String>,
     ) -> Record {
-        let head = session.map(Session::req_header);
+        let head = session.map(|s| s.req_header());
         let text = |name: header::HeaderName| {
             let value: Option<&HeaderValue> = head.and_then(|h| h.headers.get(name));
             value.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())

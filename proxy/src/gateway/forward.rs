@@ -1,7 +1,6 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
 use std::os::fd::{BorrowedFd, RawFd};
-use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
