@@ -10,7 +10,7 @@ use crate::node::{Key, Node, Origin, Value, Veil};
 use crate::problem::quoted;
 use crate::reader::{Reader, list, shown};
 use crate::section::Setting;
-use crate::values::Protocol;
+use crate::words::Protocol;
 use crate::{HostPattern, ListenAddress, PathPrefix, Slot, UpstreamAddress};
 
 /// Tells everything that does not fit together.

@@ -118,6 +118,30 @@ fn every_bad_example_gives_the_report_beside_it() {
     );
 }
 
+/// The keys that a schema marks as secrets.
+fn secret_keys(schema: &serde_json::Value, key: &str, found: &mut BTreeSet<String>) {
+    if schema["writeOnly"] == true {
+        found.insert(key.to_owned());
+    }
+    for form in schema["anyOf"].as_array().into_iter().flatten() {
+        secret_keys(form, key, found);
+    }
+    for (key, below) in schema["properties"].as_object().into_iter().flatten() {
+        secret_keys(below, key, found);
+    }
+    if schema["additionalProperties"].is_object() {
+        secret_keys(&schema["additionalProperties"], key, found);
+    }
+}
+
+#[test]
+fn every_secret_key_is_known_to_be_one() {
+    let mut declared = BTreeSet::new();
+    secret_keys(&crate::schema(), "", &mut declared);
+    assert_eq!(declared.iter().collect::<Vec<_>>(), crate::keys::SECRET_KEYS);
+    assert!(declared.iter().all(|key| crate::keys::looks_secret(key)));
+}
+
 #[test]
 fn the_schema_is_the_committed_one() {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("schema.json");

@@ -14,9 +14,9 @@ use crate::reader::Reader;
 use crate::section::{Setting, Shown, section};
 use crate::settings::{AccessLog, Balance, Tls};
 use crate::values::{
-    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Protocol, Secret, ServerName,
-    StatusRange, Text,
+    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
 };
+use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
 
 section! {
@@ -268,11 +268,20 @@ impl Setting for Apps {
 }
 
 /// The keys whose values are secrets. (A test compares this with the declarations.)
-const SECRET_KEYS: &[&str] = &["bypass_token"];
+pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
 
-/// Whether a line of text sets a key whose value is a secret.
-pub(crate) fn is_secret_key(line: &str) -> bool {
-    SECRET_KEYS.iter().any(|key| line.contains(key))
+/// Words that make a key look like a secret, wherever somebody has put it.
+const SECRET_WORDS: &[&str] = &["token", "secret", "passw"];
+
+/// Whether a key's value is a secret, or would be if the key were spelt right.
+pub(crate) fn is_secret_key(key: &str) -> bool {
+    looks_secret(key) || crate::reader::meant(key, SECRET_KEYS).is_some_and(|_| section_of(key).is_none())
+}
+
+/// Whether a line of text, which may be no YAML, may hold a secret.
+pub(crate) fn looks_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| line.contains(word))
 }
 
 /// The section in which a key stands that was met elsewhere.

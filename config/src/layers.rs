@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::keys::is_secret_key;
+use crate::keys::{is_secret_key, looks_secret};
 use crate::load::Sources;
 use crate::node::{Node, Origin, Value, Veil};
 use crate::problem::{Problem, Quotes, quoted};
@@ -186,7 +186,8 @@ impl Shell<'_> {
 
     /// The name of a file as people know it: below the working folder it is relative.
     fn shown(&self, path: &Path) -> Arc<str> {
-        path.strip_prefix(&self.sources.working_dir).unwrap_or(path).to_string_lossy().into()
+        let below = path.strip_prefix(&self.sources.working_dir).ok();
+        below.filter(|below| !below.as_os_str().is_empty()).unwrap_or(path).to_string_lossy().into()
     }
 
     fn fail(&mut self, problem: Problem) {
@@ -224,23 +225,28 @@ fn why_unreadable(error: &io::Error) -> (String, &'static str) {
 }
 
 /// The lines of a file that may be quoted: not the ones of a key that holds a secret. This works on
-/// the bare text, so that it also holds for a file that cannot be parsed.
+/// the bare text, so that it also holds for a file that cannot be parsed: a secret goes on until the next
+/// line that begins with a key and is not indented deeper.
 fn quotable(text: &str) -> Vec<Option<String>> {
     let mut secret_depth = None;
-    let indentation = |line: &str| line.len() - line.trim_start().len();
-    let hide = |line: &str| {
-        let depth = indentation(line);
-        if is_secret_key(line) {
+    let mut quote = |line: &str| {
+        let depth = line.len() - line.trim_start().len();
+        if looks_secret(line) {
             secret_depth = Some(depth);
-            return None;
+        } else if secret_depth.is_some_and(|secret| depth <= secret && begins_with_key(line)) {
+            secret_depth = None;
         }
-        if line.trim().is_empty() || secret_depth.is_some_and(|secret| depth > secret) {
-            return None;
-        }
-        secret_depth = None;
-        Some(line.to_owned())
+        secret_depth.is_none().then(|| line.to_owned())
     };
-    text.lines().map(hide).collect()
+    text.lines().map(&mut quote).collect()
+}
+
+/// Whether a line begins with a key and its colon.
+fn begins_with_key(line: &str) -> bool {
+    let line = line.trim_start().trim_start_matches("- ");
+    let Some((key, after)) = line.split_once(':') else { return false };
+    let plain = key.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '"' | '\'' | ' '));
+    plain && (after.is_empty() || after.starts_with([' ', '\r']))
 }
 
 /// Replaces `${…}` in every scalar that was written in a file.
@@ -309,7 +315,7 @@ fn collect_secrets(node: &Node, secret: bool, hidden: &mut BTreeMap<String, Vec<
         Value::Sequence(items) => items.iter().for_each(|item| collect_secrets(item, secret, hidden)),
         Value::Mapping(entries) => {
             for (key, item) in entries {
-                collect_secrets(item, secret || is_secret_key(&format!("{}:", key.text)), hidden);
+                collect_secrets(item, secret || is_secret_key(&key.text), hidden);
             }
         }
     }

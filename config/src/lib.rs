@@ -32,6 +32,7 @@ pub mod units;
 mod values;
 mod variables;
 pub mod wire;
+mod words;
 mod yaml;
 
 pub use address::{ListenAddress, UpstreamAddress, UpstreamProtocol};

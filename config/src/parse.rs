@@ -11,9 +11,9 @@ use crate::settings::{
     AppSettings, Check, Drain, Health, Maintenance, Pause, ProxySettings, Settings, Timeouts, UpstreamTls,
 };
 use crate::values::{
-    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Protocol, Secret, ServerName,
-    StatusRange, Text,
+    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
 };
+use crate::words::Protocol;
 
 impl From<RootKeys> for Settings {
     fn from(keys: RootKeys) -> Self {
