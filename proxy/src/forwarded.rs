@@ -89,11 +89,7 @@ impl Trust {
         if !self.trusts(peer) {
             return Client { ip: peer, trusted: false };
         }
-        let ip = self
-            .named_client(headers)
-            .or_else(|| self.walk(headers, &X_FORWARDED_FOR, forwarded_for))
-            .or_else(|| self.walk(headers, &FORWARDED, forwarded_elements))
-            .unwrap_or(peer);
+        let ip = self.named_client(headers).or_else(|| self.chained_client(headers)).unwrap_or(peer);
         Client { ip, trusted: true }
     }
 
@@ -105,6 +101,16 @@ impl Trust {
             return None;
         }
         node_address(value.to_str().ok()?.trim())
+    }
+
+    /// The client by the first chain that is there; what the other one says does not matter then, because a proxy
+    /// that writes only one of them may pass the other on as its client wrote it.
+    fn chained_client(&self, headers: &HeaderMap) -> Option<IpAddr> {
+        if headers.contains_key(X_FORWARDED_FOR) {
+            self.walk(headers, &X_FORWARDED_FOR, forwarded_for)
+        } else {
+            self.walk(headers, &FORWARDED, forwarded_elements)
+        }
     }
 
     /// Walks a chain of addresses from the newest to the oldest, past trusted proxies, and stops at the first
@@ -439,6 +445,8 @@ mod tests {
             (&[(XFF, "999.1.1.1")], "10.0.0.1"),
             (&[(FORWARDED, "for=1.1.1.1, for=_hidden")], "10.0.0.1"),
             (&[(FORWARDED, "for=1.1.1.1, proto=http")], "10.0.0.1"),
+            // The second chain is not asked when the first is there.
+            (&[(XFF, "unknown"), (FORWARDED, "for=1.1.1.1")], "10.0.0.1"),
             // A quote left open to swallow what the proxy appends.
             (&[(FORWARDED, "for=1.1.1.1;x=\", for=192.0.2.7")], "10.0.0.1"),
             (&[(FORWARDED, "for=1.1.1.1;x=\", for=\"[2001:db8::1]\"")], "10.0.0.1"),

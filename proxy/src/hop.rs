@@ -91,7 +91,7 @@ fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
 /// Headers whose removal would change what a message means, whom it concerns, or what the proxy says about it.
 /// RFC 9110 section 7.6.1 forbids naming such a header in `Connection`; a client that does it anyway is up to no good.
 fn is_end_to_end(name: &HeaderName) -> bool {
-    const NAMES: [&str; 28] = [
+    const NAMES: [&str; 30] = [
         "age",
         "allow",
         "authorization",
@@ -120,8 +120,11 @@ fn is_end_to_end(name: &HeaderName) -> bool {
         "via",
         "www-authenticate",
         "grpc-timeout",
+        "x-real-ip",
+        "x-request-id",
     ];
-    const PREFIXES: [&str; 7] = ["accept", "access-control-", "content-", "if-", "sec-", "cf-", "x-"];
+    const PREFIXES: [&str; 8] =
+        ["accept", "access-control-", "cf-", "content-", "if-", "sec-", "x-forwarded-", "x-switcher-"];
     *name == TRANSFER_ENCODING
         || NAMES.contains(&name.as_str())
         || PREFIXES.iter().any(|prefix| name.as_str().starts_with(prefix))
@@ -155,13 +158,15 @@ mod tests {
         map
     }
 
-    /// The names that are left of a request after the removals.
+    /// The names that are left of a request after the removals, in alphabetical order.
     fn left(lines: &[(&str, &str)]) -> Vec<String> {
         let mut map = headers(lines);
         for name in HopByHop::of_request(&map).removals() {
             map.remove(name);
         }
-        map.keys().map(ToString::to_string).collect()
+        let mut names: Vec<_> = map.keys().map(ToString::to_string).collect();
+        names.sort();
+        names
     }
 
     #[test]
@@ -169,15 +174,17 @@ mod tests {
         assert_eq!(
             left(&[
                 ("host", "a"),
-                ("connection", "keep-alive, Hop-Thing"),
+                ("connection", "keep-alive, Hop-Thing, X-Hop"),
                 ("keep-alive", "timeout=5"),
                 ("hop-thing", "1"),
+                ("x-hop", "1"),
+                ("x-end", "1"),
                 ("end-thing", "1"),
                 ("te", "gzip"),
                 ("proxy-connection", "keep-alive"),
                 ("proxy-authorization", "Basic eA=="),
             ]),
-            ["host", "end-thing"]
+            ["end-thing", "host", "x-end"]
         );
     }
 

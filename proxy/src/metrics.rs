@@ -295,8 +295,8 @@ mod tests {
             shop_metrics.slots.green.observe(status, 0.002);
         }
         shop_metrics.slots.green.retried();
-        shop_metrics.slots.blue.cut(Kind::Websockets);
-        shop_metrics.slots.blue.finished(Kind::Uploads);
+        shop_metrics.slots.blue.drained(Kind::Websockets, 0, 1);
+        shop_metrics.slots.blue.drained(Kind::Uploads, 1, 0);
         shop_metrics.switched(Slot::Green);
         metrics.unrouted(404);
         for (class, count) in [("1xx", 1), ("2xx", 2), ("3xx", 1), ("4xx", 2), ("5xx", 3)] {
@@ -322,8 +322,7 @@ mod tests {
     #[test]
     fn gauges_are_what_the_last_scrape_set() {
         let metrics = Metrics::new("0.1.0").unwrap();
-        let mut inside = ByKind::default();
-        inside.streams = 3;
+        let inside = ByKind { streams: 3, ..ByKind::default() };
         metrics.set_slot(&shop(), Slot::Blue, Health::Healthy, &inside);
         metrics.set_slot(&shop(), Slot::Blue, Health::Unhealthy, &inside);
         metrics.set_app(&shop(), Slot::Green, Generation::FIRST.next(), 7);

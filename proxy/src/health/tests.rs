@@ -65,16 +65,17 @@ impl Scripted {
         let address = listener.local_addr().unwrap();
         let answer = Arc::new(Mutex::new(answer.into()));
         let heads = Arc::new(Mutex::new(Vec::new()));
-        let shared = (Arc::clone(&answer), Arc::clone(&heads));
+        let server = Self { address, answer, heads };
+        let (answer, heads) = (Arc::clone(&server.answer), Arc::clone(&server.heads));
         tokio::spawn(async move {
             while let Ok((tcp, _)) = listener.accept().await {
-                tokio::spawn(Self::serve(tcp, shared.clone()));
+                tokio::spawn(Self::serve(tcp, Arc::clone(&answer), Arc::clone(&heads)));
             }
         });
-        Self { address, answer, heads }
+        server
     }
 
-    async fn serve(mut tcp: TcpStream, (answer, heads): (Arc<Mutex<Vec<u8>>>, Arc<Mutex<Vec<String>>>)) {
+    async fn serve(mut tcp: TcpStream, answer: Arc<Mutex<Vec<u8>>>, heads: Arc<Mutex<Vec<String>>>) {
         let mut head = Vec::new();
         while !head.ends_with(b"\r\n\r\n") {
             let Ok(byte) = tcp.read_u8().await else { return };
