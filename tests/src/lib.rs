@@ -15,6 +15,7 @@ pub mod port;
 pub mod program;
 pub mod proxy;
 pub mod raw;
+pub mod relay;
 pub mod setup;
 pub mod sse;
 pub mod switcher;
