@@ -1,1 +1,35 @@
-//! placeholder
+//! The harness: an ephemeral real proxy, the real command line, scripted upstreams and clients of every kind.
+//!
+//! Its invariants: every listener binds a port of its own, every wait has a deadline and says what it waited
+//! for, and everything a test starts ends with the test. Called by the end-to-end tests and by the benches.
+
+pub mod admin;
+pub mod app;
+pub mod certificate;
+pub mod http1;
+pub mod http2;
+pub mod output;
+pub mod part;
+pub mod pattern;
+pub mod port;
+pub mod program;
+pub mod proxy;
+pub mod raw;
+pub mod relay;
+pub mod setup;
+pub mod sse;
+pub mod switcher;
+pub mod tls;
+pub mod until;
+pub mod websocket;
+
+pub use admin::Admin;
+pub use app::App;
+pub use http1::{Answer, Http1};
+pub use http2::Http2;
+pub use part::skip_or_fail;
+pub use proxy::Proxy;
+pub use raw::Raw;
+pub use setup::Setup;
+pub use switcher::Switcher;
+pub use until::{PATIENCE, until, until_some, within};

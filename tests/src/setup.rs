@@ -1,0 +1,170 @@
+//! The configuration of an ephemeral proxy, as a test wants it.
+//!
+//! Every key has a default fit for tests; a test names only what it is about. Values are YAML in flow style.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use switcher_config::Slot;
+
+use crate::app::App;
+use crate::port::Port;
+use crate::proxy::Proxy;
+
+/// Settings in the making: one app named `shop`, and others a test adds.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    proxy: Section,
+    apps: Vec<(String, Section)>,
+    pub(crate) arguments: Vec<String>,
+}
+
+type Section = Vec<(String, String)>;
+
+fn set(section: &mut Section, key: &str, value: &str) {
+    section.retain(|(k, _)| k != key);
+    section.push((key.to_owned(), value.to_owned()));
+}
+
+const HEALTH: &str = "{path: /health, interval: 100ms, timeout: 1s, rise: 1, fall: 2}";
+const DRAIN: &str = "{requests: 20s, uploads: 20s, streams: 20s, websockets: 20s, spread: 0s}";
+
+fn app(slots: &str) -> Section {
+    let lines = [("redirect", "false"), ("health", HEALTH), ("drain", DRAIN), ("slots", slots)];
+    lines.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+}
+
+/// The `slots` value for addresses of both slots; an empty list leaves the slot out.
+#[must_use]
+pub fn slots(blue: &[String], green: &[String]) -> String {
+    let slot = |slot: Slot, list: &[String]| format!("{slot}: [{}]", quoted(list));
+    let both = [(Slot::Blue, blue), (Slot::Green, green)];
+    let given: Vec<String> = both.iter().filter(|(_, l)| !l.is_empty()).map(|(s, l)| slot(*s, l)).collect();
+    format!("{{{}}}", given.join(", "))
+}
+
+fn quoted(list: &[String]) -> String {
+    list.iter().map(|a| format!("\"{a}\"")).collect::<Vec<_>>().join(", ")
+}
+
+impl Setup {
+    /// `shop` with these addresses in its slots; an empty list leaves the slot out.
+    #[must_use]
+    pub fn slots(blue: &[String], green: &[String]) -> Self {
+        let shop = app(&slots(blue, green));
+        let proxy = vec![("threads".to_owned(), "2".to_owned())];
+        Self { proxy, apps: vec![("shop".to_owned(), shop)], arguments: Vec::new() }
+    }
+
+    /// `shop` with two applications as its slots.
+    #[must_use]
+    pub fn two(blue: &App, green: &App) -> Self {
+        Self::slots(&[blue.upstream()], &[green.upstream()])
+    }
+
+    /// `shop` with one upstream in the blue slot and no green one.
+    #[must_use]
+    pub fn one(upstream: impl ToString) -> Self {
+        Self::slots(&[upstream.to_string()], &[])
+    }
+
+    /// Sets a key of the `proxy` section.
+    #[must_use]
+    pub fn proxy(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.proxy, key, value);
+        self
+    }
+
+    /// Sets a key of the app `shop`.
+    #[must_use]
+    pub fn shop(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.apps[0].1, key, value);
+        self
+    }
+
+    /// Adds an app with one upstream in the blue slot, and sets some of its keys.
+    #[must_use]
+    pub fn another(mut self, name: &str, upstream: impl ToString, keys: &[(&str, &str)]) -> Self {
+        let mut section = app(&slots(&[upstream.to_string()], &[]));
+        for (key, value) in keys {
+            set(&mut section, key, value);
+        }
+        self.apps.push((name.to_owned(), section));
+        self
+    }
+
+    /// Adds an argument of the proxy's command line.
+    #[must_use]
+    pub fn argument(mut self, argument: &str) -> Self {
+        self.arguments.push(argument.to_owned());
+        self
+    }
+
+    /// Starts a proxy and waits until it is ready.
+    ///
+    /// # Panics
+    /// When it does not get ready.
+    pub async fn start(self) -> Proxy {
+        let mut proxy = Proxy::spawn(self);
+        proxy.wait_ready().await;
+        proxy
+    }
+
+    /// Starts a proxy and waits until every slot that has addresses is healthy.
+    ///
+    /// # Panics
+    /// When that does not happen.
+    pub async fn start_healthy(self) -> Proxy {
+        let proxy = self.start().await;
+        proxy.wait_healthy().await;
+        proxy
+    }
+
+    /// The file's text. Listeners, socket and folder are the harness's unless a test has set them.
+    pub(crate) fn text(&self, folder: &Path, http: &Port, https: &Port, status: &Port) -> String {
+        let mut proxy = self.proxy.clone();
+        let mut default = |key: &str, value: String| {
+            if !proxy.iter().any(|(k, _)| k == key) {
+                proxy.push((key.to_owned(), value));
+            }
+        };
+        default("http", http.address().to_string());
+        default("https", https.address().to_string());
+        default("status", status.address().to_string());
+        default("admin", folder.join("admin.sock").display().to_string());
+        default("data_dir", folder.join("data").display().to_string());
+        let mut text = "proxy:\n".to_owned();
+        write_section(&mut text, &proxy, "  ");
+        text.push_str("apps:\n");
+        for (name, section) in &self.apps {
+            let _ = writeln!(text, "  {name}:");
+            write_section(&mut text, section, "    ");
+        }
+        text
+    }
+}
+
+fn write_section(text: &mut String, section: &Section, indent: &str) {
+    for (key, value) in section {
+        let _ = writeln!(text, "{indent}{key}: {value}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_test_sets_takes_the_place_of_the_default() {
+        let setup = Setup::one("127.0.0.1:8001").shop("health", "{path: /up}").proxy("status", "127.0.0.1:9");
+        let port = Port::reserve();
+        let text = setup.text(Path::new("/f"), &port, &port, &port);
+        assert_eq!(text.matches("health:").count(), 1, "{text}");
+        assert!(
+            text.contains("    health: {path: /up}\n") && text.contains("  status: 127.0.0.1:9\n"),
+            "{text}"
+        );
+        assert!(text.contains("    slots: {blue: [\"127.0.0.1:8001\"]}\n"), "{text}");
+        assert!(text.contains("  admin: /f/admin.sock\n"), "{text}");
+    }
+}

@@ -1,0 +1,164 @@
+//! A TLS client: any certificate is accepted and shown, SNI and ALPN are the test's to choose.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{
+    ClientConfig, DigitallySignedStruct, Error, NamedGroup, ProtocolVersion, SignatureScheme,
+    SupportedProtocolVersion,
+};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
+
+use crate::http1::Http1;
+use crate::until::{PATIENCE, within};
+
+/// What a client offers in its hello.
+#[derive(Clone)]
+pub struct Hello {
+    name: String,
+    alpn: Vec<Vec<u8>>,
+    versions: Vec<&'static SupportedProtocolVersion>,
+    provider: CryptoProvider,
+}
+
+/// What was agreed on, with the connection.
+pub struct Agreed {
+    /// The connection.
+    pub stream: TlsStream<TcpStream>,
+    /// The certificate the server showed.
+    pub certificate: CertificateDer<'static>,
+    /// The protocol chosen by ALPN.
+    pub alpn: Option<String>,
+    /// The key exchange.
+    pub group: Option<NamedGroup>,
+    /// TLS 1.2 or 1.3.
+    pub version: Option<ProtocolVersion>,
+}
+
+impl Hello {
+    /// A hello for a server name (an IP address sends no SNI), with HTTP/1.1 as its only protocol.
+    #[must_use]
+    pub fn to(name: &str) -> Self {
+        Self {
+            name: name.to_owned(),
+            alpn: vec![b"http/1.1".to_vec()],
+            versions: rustls::ALL_VERSIONS.to_vec(),
+            provider: aws_lc_rs::default_provider(),
+        }
+    }
+
+    /// Offers these protocols by ALPN, the preferred one first.
+    #[must_use]
+    pub fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.alpn = protocols.iter().map(|p| p.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Offers these TLS versions only.
+    #[must_use]
+    pub fn versions(mut self, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        self.versions = versions.to_vec();
+        self
+    }
+
+    /// Offers one key exchange only.
+    #[must_use]
+    pub fn only_group(mut self, group: NamedGroup) -> Self {
+        self.provider.kx_groups.retain(|g| g.name() == group);
+        self
+    }
+
+    /// Connects, or says why the handshake failed.
+    ///
+    /// # Errors
+    /// As the server's alert says.
+    ///
+    /// # Panics
+    /// When the server cannot be reached, or takes too long.
+    pub async fn try_connect(self, address: SocketAddr) -> std::io::Result<Agreed> {
+        let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider))
+            .with_protocol_versions(&self.versions)
+            .expect("supported versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAny))
+            .with_no_client_auth();
+        config.alpn_protocols = self.alpn;
+        let name = ServerName::try_from(self.name).expect("a server name");
+        let tcp = within(PATIENCE, "a connection", TcpStream::connect(address)).await?;
+        tcp.set_nodelay(true)?;
+        let connector = TlsConnector::from(Arc::new(config));
+        let stream = within(PATIENCE, "a TLS handshake", connector.connect(name, tcp)).await?;
+        let (_, session) = stream.get_ref();
+        let certificate =
+            session.peer_certificates().and_then(|c| c.first()).expect("a certificate").clone().into_owned();
+        Ok(Agreed {
+            certificate,
+            alpn: session.alpn_protocol().map(|p| String::from_utf8_lossy(p).into_owned()),
+            group: session.negotiated_key_exchange_group().map(|g| g.name()),
+            version: session.protocol_version(),
+            stream,
+        })
+    }
+
+    /// Connects.
+    ///
+    /// # Panics
+    /// When the handshake fails.
+    pub async fn connect(self, address: SocketAddr) -> Agreed {
+        self.try_connect(address).await.unwrap_or_else(|e| panic!("no TLS with {address}: {e}"))
+    }
+
+    /// Connects and speaks HTTP/1.1.
+    ///
+    /// # Panics
+    /// When the handshake fails.
+    pub async fn http1(self, address: SocketAddr) -> Http1 {
+        Http1::over(self.connect(address).await.stream)
+    }
+}
+
+/// Accepts every certificate: what was shown is the test's to judge.
+#[derive(Debug)]
+struct AcceptAny;
+
+impl ServerCertVerifier for AcceptAny {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        let algorithms = aws_lc_rs::default_provider().signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signature, &algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
