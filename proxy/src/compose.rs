@@ -112,8 +112,10 @@ impl Reloader {
     /// # Errors
     /// The report of a bad file, or why the routing could not be saved.
     pub async fn reload(&self) -> Result<Reloaded, Denied> {
-        let loaded = load(&(self.sources)())
-            .map_err(|report| Denied { reason: RefusalReason::BadConfiguration, message: report.to_string() })?;
+        let loaded = load(&(self.sources)()).map_err(|report| Denied {
+            reason: RefusalReason::BadConfiguration,
+            message: report.to_string(),
+        })?;
         let settings = Arc::new(loaded.settings);
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
         self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
@@ -160,7 +162,8 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         shared: Arc::clone(&shared),
         certificates: Arc::clone(&certificates),
     });
-    let process = Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
+    let process =
+        Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
     process.serve(takeover).await
 }
 
@@ -246,6 +249,8 @@ impl Process {
         tell_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         self.announce();
         let end = self.until_the_end(signals).await;
+        // Closed now, so that whoever connects from here on is refused at once, or served by the next process.
+        drop((self.listeners.http, self.listeners.https));
         if matches!(end, End::Terminated) {
             tell_systemd(&[NotifyState::Stopping]);
             self.control.freeze(true).await;
@@ -264,7 +269,11 @@ impl Process {
         let threads = usize::from(self.settings.proxy.threads);
         let conf = ServerConf {
             upstream_keepalive_pool_size: POOL_SIZE,
-            threads: if threads == 0 { std::thread::available_parallelism().map_or(1, Into::into) } else { threads },
+            threads: if threads == 0 {
+                std::thread::available_parallelism().map_or(1, Into::into)
+            } else {
+                threads
+            },
             max_retries: 64,
             ..ServerConf::default()
         };
@@ -336,16 +345,7 @@ impl Process {
 
     /// Hands the listening sockets to a new process. False when this one has to go on.
     async fn hand_over(&self) -> bool {
-        // The new process reads the routing state, so nothing may change it from here on.
-        self.control.freeze(true).await;
-        let folder = self.settings.proxy.data_dir.clone();
-        let outcome = match self.listeners.to_hand_over(&self.settings.proxy) {
-            Ok(sockets) => tokio::task::spawn_blocking(move || upgrade::hand_over(&folder, &sockets))
-                .await
-                .unwrap_or_else(|panic| Err(std::io::Error::other(panic))),
-            Err(error) => Err(error),
-        };
-        match outcome {
+        match self.try_hand_over().await {
             Ok(()) => {
                 tracing::info!("handed over; finishing what is in flight");
                 true
@@ -357,6 +357,24 @@ impl Process {
             }
         }
     }
+}
+
+impl Process {
+    async fn try_hand_over(&self) -> std::io::Result<()> {
+        let sockets = self.listeners.to_hand_over(&self.settings.proxy)?;
+        let folder = self.settings.proxy.data_dir.clone();
+        let new = blocking(move || upgrade::meet(&folder)).await?;
+        // The new process reads the routing state, so nothing may change it from here on.
+        self.control.freeze(true).await;
+        blocking(move || upgrade::hand_over(new, &sockets)).await
+    }
+}
+
+/// Runs what blocks away from the runtime's threads.
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
+) -> std::io::Result<T> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
 }
 
 struct Signals {

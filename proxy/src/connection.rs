@@ -5,6 +5,7 @@
 //! can be aborted from outside without touching its neighbours.
 
 use std::net::SocketAddr;
+use std::os::fd::RawFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ const H2_IDLE: Duration = Duration::from_secs(60);
 pub struct Facts {
     /// The other end.
     pub peer: SocketAddr,
-    /// Our end.
-    pub local: SocketAddr,
+    /// The socket, for looking whether the client is still there. Valid while a request is served.
+    pub socket: RawFd,
     /// Whether it is TLS, and which name its handshake asked for.
     pub tls: Option<Tls>,
 }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -144,7 +144,7 @@ fn bind_tcp(address: SocketAddr, every: &[SocketAddr]) -> Result<TcpListener, Ca
                 format!("this machine has no address {}", address.ip()),
                 "Use one of `ip address`, or 0.0.0.0 or [::] for all of them".to_owned(),
             ),
-            _ => (error.to_string(), "Look at the address and the limits of the process".to_owned()),
+            other => (format!("{error} ({other})"), "Look at the address and at the limits of the process".to_owned()),
         };
         CannotListen { what: address.to_string(), why, remedy }
     })
@@ -228,14 +228,14 @@ async fn serve(
     tls: Option<Arc<rustls::ServerConfig>>,
     acceptance: Acceptance,
 ) {
-    let Ok(local) = stream.local_addr() else { return };
+    let socket = stream.as_raw_fd();
     // An error would only cost latency.
     let _ = stream.set_nodelay(true);
     let shutdown = acceptance.shutdown.clone();
     match tls {
         None => {
             let Some(h2c) = speaks_h2c(&stream, shutdown.clone()).await else { return };
-            let facts = Facts { peer, local, tls: None };
+            let facts = Facts { peer, socket, tls: None };
             let connection = Arc::new(Connection::new(acceptance.proxy, facts, h2c));
             connection.process_new(Box::new(l4(stream)), &shutdown).await;
         }
@@ -248,7 +248,7 @@ async fn serve(
                 Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
             };
             let sni = stream.get_ssl().and_then(|tls| tls.server_name()).map(str::to_ascii_lowercase);
-            let facts = Facts { peer, local, tls: Some(Tls { sni: sni.map(Into::into) }) };
+            let facts = Facts { peer, socket, tls: Some(Tls { sni: sni.map(Into::into) }) };
             let connection = Arc::new(Connection::new(acceptance.proxy, facts, false));
             connection.process_new(Box::new(stream), &shutdown).await;
         }
@@ -257,7 +257,7 @@ async fn serve(
 
 /// Pingora's view of a connection. Without read buffer: an idle connection then costs a third of the memory.
 fn l4(stream: TcpStream) -> L4Stream {
-    let digest = SocketDigest::from_raw_fd(std::os::fd::AsRawFd::as_raw_fd(&stream));
+    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
     let mut stream = L4Stream::from(stream);
     stream.set_socket_digest(digest);
     stream

@@ -13,13 +13,20 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 use crate::listen::Inherited;
 
 /// How long the new process waits for the old one's SIGQUIT.
 pub const WAIT_FOR_OLD: Duration = Duration::from_secs(60);
+
+/// How long the old process waits for the new one to come up.
+const WAIT_TO_MEET: Duration = Duration::from_secs(10);
+
+/// How often it looks.
+const MEET_AGAIN: Duration = Duration::from_millis(20);
 
 /// How long the old process waits for the new one to serve.
 const WAIT_FOR_NEW: Duration = Duration::from_secs(30);
@@ -98,25 +105,55 @@ fn accept_within(listener: &UnixListener, limit: Duration) -> io::Result<UnixStr
     }
 }
 
-/// The old process's side: hands the sockets over and waits for the word. Blocks.
+/// The old process's side: finds the new one, which may still be starting. Blocks.
 ///
 /// # Errors
-/// When there is no new process, or it does not come to serve; this one then goes on.
-pub fn hand_over(data_dir: &Path, sockets: &[(String, OwnedFd)]) -> io::Result<()> {
+/// When there is no new process.
+pub fn meet(data_dir: &Path) -> io::Result<UnixStream> {
+    meet_within(data_dir, WAIT_TO_MEET)
+}
+
+fn meet_within(data_dir: &Path, limit: Duration) -> io::Result<UnixStream> {
     let path = meeting_point(data_dir);
-    let mut new = UnixStream::connect(&path).map_err(|error| {
-        io::Error::new(
-            error.kind(),
-            format!("no new process waits at {} ({error}); start one with --upgrade first", path.display()),
-        )
-    })?;
+    let deadline = Instant::now() + limit;
+    loop {
+        match UnixStream::connect(&path) {
+            Ok(new) => return Ok(new),
+            Err(error) if Instant::now() >= deadline => {
+                return Err(io::Error::new(
+                    error.kind(),
+                    format!(
+                        "no new process waits at {} ({error}); start one with --upgrade first",
+                        path.display()
+                    ),
+                ));
+            }
+            Err(_) => pause(MEET_AGAIN),
+        }
+    }
+}
+
+/// Waits a moment on a thread that may block.
+fn pause(moment: Duration) {
+    let timeout = rustix::time::Timespec { tv_sec: 0, tv_nsec: i64::from(moment.subsec_nanos()) };
+    // Woken early by a signal is just as well.
+    let _ = rustix::event::poll(&mut [], Some(&timeout));
+}
+
+/// Hands the sockets over and waits for the word that they are served. Blocks.
+///
+/// # Errors
+/// When the new process does not come to serve; this one then goes on.
+pub fn hand_over(mut new: UnixStream, sockets: &[(String, OwnedFd)]) -> io::Result<()> {
     new.set_read_timeout(Some(WAIT_FOR_NEW))?;
     send(&new, sockets)?;
     let mut word = [0];
     match new.read_exact(&mut word) {
         Ok(()) if word[0] == SERVING => Ok(()),
         Ok(()) => Err(io::Error::other("the new process answered something else")),
-        Err(error) => Err(io::Error::new(error.kind(), format!("the new process did not come to serve: {error}"))),
+        Err(error) => {
+            Err(io::Error::new(error.kind(), format!("the new process did not come to serve: {error}")))
+        }
     }
 }
 
@@ -156,10 +193,9 @@ fn receive(stream: &UnixStream) -> io::Result<Inherited> {
     }
     let fds: Vec<OwnedFd> = ancillary
         .drain()
-        .filter_map(|message| match message {
-            RecvAncillaryMessage::ScmRights(fds) => Some(fds),
-            _ => None,
-        })
+        .filter_map(
+            |message| if let RecvAncillaryMessage::ScmRights(fds) = message { Some(fds) } else { None },
+        )
         .flatten()
         .collect();
     let mut text = vec![0; u32::from_be_bytes(length) as usize];
@@ -192,22 +228,15 @@ mod tests {
                 accepted
             }
         });
-        let deadline = Instant::now() + Duration::from_secs(10);
-        while !meeting_point(folder.path()).exists() {
-            assert!(Instant::now() < deadline, "the new process never listened");
-            std::thread::yield_now();
-        }
         let sockets = vec![("tcp here".to_owned(), OwnedFd::from(listener))];
-        while let Err(error) = hand_over(folder.path(), &sockets) {
-            assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused, "{error}");
-        }
+        hand_over(meet(folder.path()).expect("a new process"), &sockets).expect("handed over");
         assert_eq!(new.join().expect("the new side"), early.local_addr().expect("an address"));
     }
 
     #[test]
     fn without_a_new_process_the_old_one_is_told_what_to_do() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = hand_over(folder.path(), &[]).expect_err("nobody is there");
+        let error = meet_within(folder.path(), Duration::ZERO).expect_err("nobody is there");
         assert!(error.to_string().contains("start one with --upgrade first"), "{error}");
     }
 }

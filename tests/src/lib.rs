@@ -6,6 +6,8 @@
 pub mod admin;
 pub mod app;
 pub mod certificate;
+#[cfg(test)]
+mod fences;
 pub mod http1;
 pub mod http2;
 pub mod output;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use axum::Json;
+use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -70,8 +71,9 @@ pub(super) struct Wait {
 pub(super) async fn drain(
     State(admin): State<Admin>,
     Path((app, generation)): Path<(String, String)>,
-    Query(wait): Query<Wait>,
+    wait: Result<Query<Wait>, QueryRejection>,
 ) -> Result<Json<DrainReceipt>, Refused> {
+    let Query(wait) = wait.map_err(|bad| Refused::new(RefusalReason::BadRequest, bad.body_text()))?;
     let view = admin.app(&app)?;
     let found = generation.parse::<Generation>().ok().and_then(|g| view.drain(g).cloned());
     let Some(drain) = found else {
@@ -113,16 +115,17 @@ pub(super) async fn health() -> &'static str {
     "ok\n"
 }
 
-/// Whether every application's live slot can be served: 503 and the reasons when one cannot.
+/// Whether every application can be served: 503 and the reasons when a live slot has no healthy upstream.
 #[utoipa::path(get, path = "/ready", responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn ready(State(admin): State<Admin>) -> Response {
     let view = admin.control.view();
     let mut missing = Vec::new();
     for (name, app) in &view.apps {
         let slot = app.routing.active;
-        let (health, reason) = slot_health(app.slots.get(slot));
-        if health != Health::Healthy {
-            missing.push(format!("{name}: {slot} is not healthy: {}\n", reason.unwrap_or_default()));
+        let served = app.slots.get(slot).iter().any(|w| w.upstream().health() == Health::Healthy);
+        if !served {
+            let (_, reason) = slot_health(app.slots.get(slot));
+            missing.push(format!("{name}: {slot} has no healthy upstream: {}\n", reason.unwrap_or_default()));
         }
     }
     if missing.is_empty() {

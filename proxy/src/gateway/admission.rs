@@ -4,13 +4,15 @@
 //! pass (redirect, stopped, paused), and then the lease. Nothing of the body has been read.
 
 use std::borrow::Cow;
+use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderValue, Uri, header};
-use pingora::Result;
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
+use rustix::event::{PollFd, PollFlags};
 use subtle::ConstantTimeEq as _;
 use switcher_config::settings::{AppSettings, Tls};
 
@@ -25,6 +27,9 @@ use crate::route::{NoRoute, normalize_host};
 use super::context::Context;
 use super::reply;
 
+/// How often a held request looks whether its client is still there.
+const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
+
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
@@ -38,12 +43,16 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     if let Some(location) = redirection(session, ctx, &settings) {
         return reply::redirect(session, ctx, location).await;
     }
-    match take_lease(session, &app, &settings).await {
+    // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
+    session.set_pipelining_enabled(true);
+    let socket = ctx.facts().socket;
+    match take_lease(session, &app, &settings, socket).await {
         Ok(lease) => {
             enter(session, ctx, lease);
             Ok(false)
         }
-        Err(reason) => reply::send(session, ctx, &reason).await,
+        Err(NoLease::Refused(reason)) => reply::send(session, ctx, &reason).await,
+        Err(NoLease::ClientLeft) => Err(Error::new_down(ErrorType::ConnectionClosed)),
     }
 }
 
@@ -80,7 +89,7 @@ fn find_app(session: &Session, ctx: &Context) -> Result<Arc<App>, Reason> {
 
 /// A request for a name that the connection's certificate does not cover belongs on another connection
 /// (RFC 9110 section 15.5.20): browsers that reuse HTTP/2 connections then open one.
-fn covered(ctx: &Context, host: &Cow<'_, str>) -> Result<(), Reason> {
+fn covered(ctx: &Context, host: &str) -> Result<(), Reason> {
     let Some(tls) = &ctx.facts().tls else { return Ok(()) };
     let Some(sni) = tls.sni.as_deref() else { return Ok(()) };
     if sni == host || ctx.shared.certificates.covers(Some(sni), host) {
@@ -110,8 +119,27 @@ fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Opti
     HeaderValue::try_from(location).ok()
 }
 
+/// Why a request gets no lease.
+enum NoLease {
+    /// It is answered.
+    Refused(Reason),
+    /// Nobody waits for it any more.
+    ClientLeft,
+}
+
+impl From<Reason> for NoLease {
+    fn from(reason: Reason) -> Self {
+        Self::Refused(reason)
+    }
+}
+
 /// Takes the lease; a request of a paused application waits for it in the queue.
-async fn take_lease(session: &Session, app: &App, settings: &AppSettings) -> Result<Lease, Reason> {
+async fn take_lease(
+    session: &Session,
+    app: &App,
+    settings: &AppSettings,
+    socket: RawFd,
+) -> Result<Lease, NoLease> {
     let mut changes = app.changes();
     let mut place = None;
     let arrived = Instant::now();
@@ -122,7 +150,7 @@ async fn take_lease(session: &Session, app: &App, settings: &AppSettings) -> Res
                 if may_bypass(session, settings) {
                     return Ok(app.enter_regardless());
                 }
-                return Err(Reason::Stopped { message: message.map(|m| m.to_string()) });
+                return Err(Reason::Stopped { message: message.map(|m| m.to_string()) }.into());
             }
             Entry::Paused(max) => {
                 let retry_after = Duration::from_secs(1);
@@ -130,14 +158,35 @@ async fn take_lease(session: &Session, app: &App, settings: &AppSettings) -> Res
                     place = app.hold.take(head_size(session), &settings.pause);
                 }
                 if place.is_none() {
-                    return Err(Reason::QueueFull { retry_after });
+                    return Err(Reason::QueueFull { retry_after }.into());
                 }
                 let left = max.saturating_sub(arrived.elapsed());
-                // An error is the end of the wait; that the application goes away ends it too.
-                if !matches!(tokio::time::timeout(left, changes.changed()).await, Ok(Ok(()))) {
-                    return Err(Reason::Paused { retry_after });
+                tokio::select! {
+                    changed = changes.changed() => {
+                        // That the application goes away ends the wait too.
+                        if changed.is_err() {
+                            return Err(Reason::Paused { retry_after }.into());
+                        }
+                    }
+                    () = tokio::time::sleep(left) => return Err(Reason::Paused { retry_after }.into()),
+                    () = client_left(socket) => return Err(NoLease::ClientLeft),
                 }
             }
+        }
+    }
+}
+
+/// Resolves when the client has closed its connection. What it sent before is left unread: it is looked
+/// at from the side, for the request's body may be in the way.
+async fn client_left(socket: RawFd) {
+    loop {
+        tokio::time::sleep(LOOK_FOR_CLIENT).await;
+        // SAFETY: the connection is open at least as long as its request is served, which is here.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(socket) };
+        let mut polled = [PollFd::from_borrowed_fd(borrowed, PollFlags::RDHUP)];
+        let at_once = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
+        if matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(1..)) {
+            return;
         }
     }
 }

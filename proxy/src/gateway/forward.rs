@@ -131,6 +131,10 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
     for name in &forwarded.remove {
         request.remove_header(name);
     }
+    if let Some(settings) = &ctx.settings {
+        // The operator's token is between the operator and the proxy.
+        request.remove_header(settings.maintenance.bypass_header.as_str());
+    }
     for (name, value) in forwarded.set() {
         request.insert_header(name, value)?;
     }
@@ -225,16 +229,23 @@ pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Er
 }
 
 fn connect_problem(error: &ErrorType) -> &'static str {
-    match error {
-        ErrorType::ConnectRefused => "refused a connection of real traffic",
-        ErrorType::ConnectTimedout => "did not take a connection of real traffic in time",
-        _ => "failed a connection of real traffic",
+    if *error == ErrorType::ConnectRefused {
+        "connection refused"
+    } else if *error == ErrorType::ConnectTimedout {
+        "it was not taken in time"
+    } else {
+        "it failed"
     }
 }
 
 /// The exchange broke after the connection was there. The request may have been acted upon, so only an
 /// idempotent one (RFC 9110 section 9.2.2) is sent again, and only when a reused connection was stale.
-pub(super) fn broken(session: &Session, ctx: &mut Context, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub(super) fn broken(
+    session: &Session,
+    ctx: &mut Context,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
     if let Some(exchange) = ctx.exchange() {
         exchange.lend_socket(None);
     }
@@ -264,4 +275,3 @@ fn count_retry(ctx: &Context) {
         pass.epoch().metrics.retried();
     }
 }
-
