@@ -38,7 +38,8 @@ async fn a_record_tells_the_whole_exchange() {
 async fn a_second_try_is_counted() {
     let (dead, app) = (Refusing::start(), App::start("alive").await);
     let blue = [dead.address().to_string(), app.upstream()];
-    let proxy = Setup::slots(&blue, &[]).shop("health", "{interval: 1h, rise: 1, fall: 1000}").start().await;
+    let proxy =
+        Setup::slots(&blue, &[]).shop("health", "{interval: 1h, rise: 1, fall: 1000}").start_unready().await;
     for n in 0..2 {
         assert_eq!(post(proxy.http(), &format!("/{n}"), b"x").await.status, 200);
     }

@@ -185,7 +185,7 @@ async fn metrics_count_requests_switches_drains_and_health() {
         requests.lines().any(|l| counted(&l))
     })
     .await;
-    let switches = metric(&proxy, "switcher_switches_total").await;
+    let switches = metric(&proxy, "switcher_switches_total{app=\"shop\",to=\"green\"}").await;
     assert_eq!(switches, Some(1.0), "{text}");
 }
 

@@ -13,9 +13,10 @@ async fn an_upstream_that_breaks_off_a_dead_one_and_a_silent_one_are_told_apart(
     let app = App::start("blue").await;
     let broken = Setup::one(breaks.address()).start_healthy().await;
     let silent = Setup::one(app.upstream()).shop("timeouts", "{response: 300ms}").start_healthy().await;
-    let empty = Setup::slots(&[], &[app.upstream()]).start().await;
+    let stopped = Setup::one(app.upstream()).start_healthy().await;
+    stopped.admin().stop(None).await.expect("stopped");
     let mut bodies = Vec::new();
-    for (proxy, path, status) in [(&broken, "/", 502), (&silent, "/gate", 504), (&empty, "/", 503)] {
+    for (proxy, path, status) in [(&broken, "/", 502), (&silent, "/gate", 504), (&stopped, "/", 503)] {
         let answer = get(proxy.http(), path).await;
         assert_eq!(answer.status, status, "{}", answer.text());
         assert!(answer.header("x-request-id").is_some());
@@ -28,7 +29,7 @@ async fn an_upstream_that_breaks_off_a_dead_one_and_a_silent_one_are_told_apart(
 #[tokio::test]
 async fn an_answer_comes_as_html_or_json_as_the_client_accepts() {
     let dead = Refusing::start();
-    let proxy = Setup::one(dead.address()).start().await;
+    let proxy = Setup::one(dead.address()).start_unready().await;
     let browser = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
     for (accept, kind) in [
         (browser, "text/html"),

@@ -66,7 +66,7 @@ async fn the_upstream_with_the_least_in_flight_gets_the_next_request() {
 async fn a_refused_connection_is_tried_on_the_next_upstream_whatever_the_method() {
     let (dead, app) = (Refusing::start(), App::start("alive").await);
     let blue = [dead.address().to_string(), app.upstream()];
-    let proxy = Setup::slots(&blue, &[]).shop("health", ONCE).start().await;
+    let proxy = Setup::slots(&blue, &[]).shop("health", ONCE).start_unready().await;
     for _ in 0..10 {
         assert_eq!(get(proxy.http(), "/").await.status, 200);
         assert_eq!(post(proxy.http(), "/count", &[0, 1, 2]).await.json()["bytes"], 3);
@@ -94,7 +94,7 @@ async fn an_upstream_that_refuses_traffic_is_suspect_at_once() {
 async fn a_slot_whose_upstreams_all_refuse_is_a_502() {
     let (one, two) = (Refusing::start(), Refusing::start());
     let blue = [one.address().to_string(), two.address().to_string()];
-    let proxy = Setup::slots(&blue, &[]).shop("health", ONCE).start().await;
+    let proxy = Setup::slots(&blue, &[]).shop("health", ONCE).start_unready().await;
     let status = get(proxy.http(), "/").await.status;
     assert!(matches!(status, 502 | 503), "{status}");
 }

@@ -136,7 +136,7 @@ async fn a_missing_proxy_is_exit_code_6_and_names_its_socket() {
 #[tokio::test]
 async fn somebody_else_acting_in_between_is_exit_code_3_and_changes_nothing() {
     let (_blue, _green, proxy, switcher) = two().await;
-    let other = Mischief::Before("POST", "/v1/apps/shop/pause", "{}");
+    let other = Mischief::Before("PUT", "/v1/apps/shop/slots/green", r#"{"upstreams":[]}"#);
     let relay = Relay::start(proxy.path("").as_path(), proxy.admin(), other);
     let ran = switcher.run(&["promote", "green", "--admin", relay.socket()]).await;
     assert_eq!(ran.code, 3, "{ran:?}");

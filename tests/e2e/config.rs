@@ -89,7 +89,7 @@ async fn a_missing_file_is_named() {
 
 #[tokio::test]
 async fn variables_are_substituted_and_a_missing_one_says_its_message() {
-    let text = GOOD.replace("shop.example.com", "${SHOP_HOST:?name the host of the shop}");
+    let text = GOOD.replace("shop.example.com", "\"${SHOP_HOST:?name the host of the shop}\"");
     let folder = folder(&[("switcher.yaml", &text)]);
     let ran = check(&folder, &[], &[]).await;
     assert_eq!(ran.code, Some(10));

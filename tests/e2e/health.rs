@@ -21,8 +21,8 @@ async fn reason(proxy: &Proxy, of: Slot) -> String {
 #[tokio::test]
 async fn unknown_is_not_healthy() {
     let (blue, green) = (App::start("blue").await, App::start("green").await);
-    let never = "{path: /health, interval: 100ms, rise: 10000}";
-    let proxy = Setup::two(&blue, &green).shop("health", never).start().await;
+    let never = "{path: /health, interval: 100ms, rise: 1000}";
+    let proxy = Setup::two(&blue, &green).shop("health", never).start_unready().await;
     assert_eq!(slot(&proxy, Slot::Green).await.health, Health::Unknown);
     let refused = proxy.admin().promote(Slot::Green).await.expect_err("refused");
     assert_eq!((refused.status, refused.refusal.reason), (412, RefusalReason::Unhealthy));
@@ -50,7 +50,7 @@ async fn a_dead_a_deaf_and_a_wrong_upstream_are_told_apart() {
     let mut reasons = Vec::new();
     for upstream in [dead.address().to_string(), deaf, wrong.upstream()] {
         let check = "{path: /health, body: ready, interval: 100ms, timeout: 200ms, rise: 1, fall: 1}";
-        let proxy = Setup::slots(&[], &[upstream]).shop("health", check).start().await;
+        let proxy = Setup::slots(&[], &[upstream]).shop("health", check).start_unready().await;
         reasons.push(reason(&proxy, Slot::Green).await);
     }
     assert!(reasons[0].contains("refused"), "{reasons:?}");
@@ -63,7 +63,7 @@ async fn a_dead_a_deaf_and_a_wrong_upstream_are_told_apart() {
 async fn the_status_range_and_the_body_are_judged() {
     let green = App::start("green").await;
     let check = "{path: /health, body: ready, status: 200-399, interval: 100ms, rise: 1, fall: 1}";
-    let proxy = Setup::slots(&[], &[green.upstream()]).shop("health", check).start().await;
+    let proxy = Setup::slots(&[], &[green.upstream()]).shop("health", check).start_unready().await;
     green.health(302, "all is ready here");
     proxy.wait_health(Slot::Green, Health::Healthy).await;
     green.health(302, "starting");
@@ -98,7 +98,7 @@ async fn ready_and_live_are_different_questions() {
     let app = App::start("green").await;
     app.health(503, "warming up");
     let check = "{path: /health, live: {path: /alive}, interval: 100ms, rise: 1, fall: 1}";
-    let proxy = Setup::slots(&[], &[app.upstream()]).shop("health", check).start().await;
+    let proxy = Setup::slots(&[], &[app.upstream()]).shop("health", check).start_unready().await;
     let upstream = until_some(PATIENCE, "both checks to be judged", || async {
         let upstream = slot(&proxy, Slot::Green).await.upstreams.remove(0);
         (upstream.health == Health::Unhealthy && upstream.live == Some(Health::Healthy)).then_some(upstream)
@@ -115,7 +115,7 @@ async fn the_last_ten_answers_are_kept_newest_first() {
     let app = App::start("green").await;
     app.health(503, "no");
     let check = "{path: /health, interval: 20ms, rise: 1, fall: 1}";
-    let proxy = Setup::slots(&[], &[app.upstream()]).shop("health", check).start().await;
+    let proxy = Setup::slots(&[], &[app.upstream()]).shop("health", check).start_unready().await;
     until(PATIENCE, "twenty probes", || async { app.probes() >= 20 }).await;
     let upstream = slot(&proxy, Slot::Green).await.upstreams.remove(0);
     assert_eq!(upstream.checks.len(), 10);
@@ -153,7 +153,7 @@ async fn a_probe_shows_the_first_bytes_of_a_long_answer_and_no_more() {
     let long = "x".repeat(100_000);
     let app = App::start("green").await;
     app.health(500, &long);
-    let proxy = Setup::slots(&[], &[app.upstream()]).start().await;
+    let proxy = Setup::slots(&[], &[app.upstream()]).start_unready().await;
     reason(&proxy, Slot::Green).await;
     let check = slot(&proxy, Slot::Green).await.upstreams.remove(0).last_check.expect("a probe");
     assert!(check.body.is_some_and(|body| !body.is_empty() && body.len() < 5_000));

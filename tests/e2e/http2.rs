@@ -81,7 +81,7 @@ async fn a_tls_upstream_that_cannot_be_verified_gets_no_request() {
         Certificate::of(&["app.internal"]).write(&folder, "other")
     };
     let wrong = format!("{{ca_file: {}, server_name: app.internal}}", other.display());
-    let proxy = Setup::one(app.upstream()).shop("upstream_tls", &wrong).start().await;
+    let proxy = Setup::one(app.upstream()).shop("upstream_tls", &wrong).start_unready().await;
     let answer = get(proxy.http(), "/").await;
     assert!(matches!(answer.status, 502 | 503), "{}", answer.status);
     assert_eq!(app.hits(), 0);

@@ -30,7 +30,7 @@ async fn a_stalled_answer_is_cut_and_not_passed_off_as_whole() {
 #[tokio::test]
 async fn an_upstream_that_takes_no_connection_is_given_up() {
     let deaf = Deaf::start().await;
-    let proxy = Setup::one(deaf.address).shop("timeouts", "{connect: 300ms}").start().await;
+    let proxy = Setup::one(deaf.address).shop("timeouts", "{connect: 300ms}").start_unready().await;
     let status = get(proxy.http(), "/").await.status;
     assert!(matches!(status, 502 | 504), "{status}");
 }

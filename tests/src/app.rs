@@ -404,7 +404,9 @@ mod tests {
         let app = App::start("blue").await;
         let mut socket = WebSocket::connect(app.address(), "/socket").await;
         assert_eq!(socket.text().await, "blue");
-        assert_eq!(socket.ask("again").await, "again");
+        for message in ["again", &"long ".repeat(100_000)] {
+            assert_eq!(socket.ask(message).await, message);
+        }
         app.stop().await;
         assert!(matches!(socket.goodbye().await, Goodbye::Broken(_)));
     }

@@ -182,8 +182,20 @@ impl Proxy {
     /// # Panics
     /// When it exits instead, or takes too long.
     pub async fn wait_ready(&mut self) {
+        self.wait_for("/ready").await;
+    }
+
+    /// Waits until it answers, ready or not.
+    ///
+    /// # Panics
+    /// When it exits instead, or takes too long.
+    pub async fn wait_up(&mut self) {
+        self.wait_for("/health").await;
+    }
+
+    async fn wait_for(&mut self, path: &str) {
         let admin = self.admin();
-        until_some(PATIENCE, "the proxy to be ready", || {
+        until_some(PATIENCE, &format!("the proxy to answer 200 to {path}"), || {
             let gone = self.child.try_wait().expect("its state");
             assert!(
                 gone.is_none(),
@@ -192,7 +204,7 @@ impl Proxy {
             );
             let admin = admin.clone();
             async move {
-                let ready = admin.try_call("GET", "/ready", "").await;
+                let ready = admin.try_call("GET", path, "").await;
                 ready.is_ok_and(|answer| answer.status == 200).then_some(())
             }
         })
@@ -319,10 +331,13 @@ impl Proxy {
     /// When that takes too long.
     pub async fn upgrade(&mut self) {
         let old = self.pid();
+        let said = || self.stderr.text().matches("send it SIGQUIT").count();
+        let before = said();
         let (child, readers) =
             launch(&[], self.config(), &["--upgrade".to_owned()], &self.stdout, &self.stderr);
         let predecessor = std::mem::replace(&mut self.child, child);
         self.readers.extend(readers);
+        until(PATIENCE, "the new process to wait for the hand-over", || async { said() > before }).await;
         send(&predecessor, Signal::QUIT);
         self.predecessor = Some(predecessor);
         let admin = self.admin();

@@ -48,10 +48,13 @@ fn quoted(list: &[String]) -> String {
 }
 
 impl Setup {
-    /// `shop` with these addresses in its slots; an empty list leaves the slot out.
+    /// `shop` with these addresses in its slots; an empty list leaves the slot out, and the other one is live.
     #[must_use]
     pub fn slots(blue: &[String], green: &[String]) -> Self {
-        let shop = app(&slots(blue, green));
+        let mut shop = app(&slots(blue, green));
+        if blue.is_empty() && !green.is_empty() {
+            set(&mut shop, "initial", "green");
+        }
         let proxy = vec![("threads".to_owned(), "2".to_owned())];
         Self { proxy, apps: vec![("shop".to_owned(), shop)], arguments: Vec::new() }
     }
@@ -107,6 +110,16 @@ impl Setup {
     pub async fn start(self) -> Proxy {
         let mut proxy = Proxy::spawn(self);
         proxy.wait_ready().await;
+        proxy
+    }
+
+    /// Starts a proxy and waits until it answers, ready or not: for live slots that cannot serve.
+    ///
+    /// # Panics
+    /// When it does not get that far.
+    pub async fn start_unready(self) -> Proxy {
+        let mut proxy = Proxy::spawn(self);
+        proxy.wait_up().await;
         proxy
     }
 
