@@ -1,1 +1,4 @@
-//! placeholder
+//! The Switcher command line.
+
+pub mod demo;
+pub mod progress;

@@ -1,0 +1,4 @@
+//! `switcher demo`.
+pub mod app;
+pub mod load;
+pub mod pattern;
