@@ -1,1 +1,20 @@
-//! placeholder
+//! Certificates: which one is shown to whom, and where it comes from.
+//!
+//! [`store`] is the one writer: it reads the wanted [`pair`]s from files, stands a [`placeholder`] in where
+//! there is none, and swaps the finished table into the [`resolver`], which every handshake reads without a
+//! lock. [`server`] makes the rustls configuration around it. Nothing here knows of slots or of the proxy
+//! library; a slot switch never touches TLS.
+
+pub mod pair;
+pub mod placeholder;
+pub mod resolver;
+pub mod server;
+pub mod store;
+
+pub use pair::{Pair, PairError};
+pub use resolver::Resolver;
+pub use server::{install_provider, server_config};
+pub use store::{Source, Store, Wanted};
+
+#[cfg(test)]
+mod fixtures;

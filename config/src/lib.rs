@@ -3,16 +3,42 @@
 //! Vocabulary first ([`slot`], [`address`], [`host`], [`units`]), then the [`settings`] that the YAML
 //! file is parsed into, the admin API's [`wire`] types, and [`durable`] file replacement.
 //! Nothing here knows of sockets, threads or a runtime.
+//!
+//! The way of a configuration: [`load`] finds the layers, `yaml` turns each into `node`s, `layers` lays them
+//! over each other and has `substitute` replace `${NAME}`, the sections declared in `keys` read the tree,
+//! `checks` compares what stands in different places, `parse` makes the settings. Every step adds its
+//! [`problem`]s, so that one run tells all of them.
 
 pub mod address;
+mod checks;
+#[cfg(test)]
+mod corpus;
 pub mod durable;
 pub mod host;
+mod keys;
+mod layers;
+pub mod load;
+mod node;
+mod parse;
+pub mod problem;
+mod reader;
+mod schema;
+mod section;
 pub mod settings;
+mod show;
 pub mod slot;
+mod substitute;
 pub mod units;
+mod values;
+mod variables;
 pub mod wire;
+mod words;
+mod yaml;
 
 pub use address::{ListenAddress, UpstreamAddress, UpstreamProtocol};
 pub use host::{HostPattern, PathPrefix};
+pub use load::{Loaded, Sources, load};
+pub use problem::{Problem, Report};
+pub use schema::schema;
 pub use slot::{AppName, Generation, PerSlot, Slot};
 pub use units::{Bytes, Span};

@@ -1,1 +1,45 @@
-//! placeholder
+//! The Switcher data plane: a reverse proxy that owns both the traffic and the switch.
+//!
+//! `compose` builds everything; `listen` accepts connections, which `connection` hands to the
+//! [`gateway`]; the gateway asks [`route`] which application, takes a lease from its [`app`], and
+//! forwards through an [`epoch`]. [`control`] alone changes what is live: [`decide`], save to
+//! [`routing`], swap, answer; [`drain`] then waits for what the old epoch still holds. [`health`]
+//! probes both slots for ever. [`admin`] is how the world talks to `control`.
+
+pub mod access_log;
+pub mod admin;
+pub mod adopt;
+pub mod answer;
+pub mod app;
+pub mod apply;
+pub mod balance;
+pub mod command;
+pub mod compose;
+pub mod connection;
+pub mod control;
+pub mod decide;
+pub mod drain;
+pub mod epoch;
+pub mod forwarded;
+pub mod gateway;
+pub mod health;
+pub mod hold;
+pub mod hop;
+pub mod kind;
+pub mod ledger;
+pub mod listen;
+pub mod metrics;
+pub mod request_id;
+pub mod route;
+pub mod routing;
+pub mod rules;
+pub mod shutdown;
+pub mod sweep;
+pub mod upgrade;
+pub mod upstream;
+pub mod view;
+pub mod watched;
+pub mod websocket;
+
+#[cfg(test)]
+mod testing;

@@ -1,1 +1,58 @@
-fn main() {}
+//! `switcher-proxy`: reads the command line and the configuration, then runs the composition root.
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use switcher_config::{Sources, load};
+use switcher_proxy::command::Command;
+use switcher_proxy::compose::{self, CannotRun};
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    match start(Command::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("switcher-proxy: {error}");
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn start(command: Command) -> Result<(), CannotRun> {
+    let sources = Sources::from_process(command.config.clone(), command.environment.clone());
+    let loaded = load(&sources).map_err(CannotRun::Configuration)?;
+    if command.check {
+        let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
+        println!("{}: ok", files.join(", "));
+        return Ok(());
+    }
+    // Before anything could install another one: this one prefers post-quantum key exchange.
+    switcher_certs::install_provider();
+    log_to_stderr();
+    let system = |source| CannotRun::System { what: "the runtime cannot be started", source };
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if loaded.settings.proxy.threads > 0 {
+        runtime.worker_threads(loaded.settings.proxy.threads.into());
+    }
+    let runtime = runtime.enable_all().build().map_err(system)?;
+    let outcome = runtime.block_on(compose::run(command, loaded.settings));
+    // Whatever is still running had its time.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Standard output belongs to the access log.
+fn log_to_stderr() {
+    let filter = EnvFilter::try_from_env("SWITCHER_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,pingora=warn,pingora_core=error,pingora_proxy=error"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_target(false)
+        .init();
+}

@@ -1,0 +1,191 @@
+//! What the tests of this crate share: issued certificates, a folder to put them in, and a TLS client that
+//! shakes hands in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::{
+    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, HandshakeKind, NamedGroup,
+    ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion, version,
+};
+use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use switcher_config::durable::{self, Previous};
+
+use crate::pair::Facts;
+
+/// A certificate and its key, in PEM.
+pub(crate) struct Issued {
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+}
+
+/// Issues a self-signed certificate for these names, valid from 2020 to 2045.
+pub(crate) fn issue(names: &[&str]) -> Issued {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    let mut params = CertificateParams::new(names).expect("good names");
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2045, 1, 1);
+    let key = KeyPair::generate().expect("a key");
+    let certificate = params.self_signed(&key).expect("a certificate");
+    Issued { certificate: certificate.pem(), key: key.serialize_pem() }
+}
+
+/// A temporary folder for certificate files.
+pub(crate) struct Folder(tempfile::TempDir);
+
+impl Folder {
+    pub(crate) fn new() -> Self {
+        Self(tempfile::tempdir().expect("a folder"))
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`.
+    pub(crate) fn put(&self, name: &str, issued: &Issued) -> (PathBuf, PathBuf) {
+        self.put_text(name, &issued.certificate, &issued.key)
+    }
+
+    /// Writes `NAME.pem` and `NAME.key`, whatever they hold.
+    pub(crate) fn put_text(&self, name: &str, certificate: &str, key: &str) -> (PathBuf, PathBuf) {
+        let file = |extension: &str, text: &str| {
+            let path = self.path().join(format!("{name}.{extension}"));
+            durable::replace(&path, text.as_bytes(), 0o600, Previous::Discard).expect("written");
+            path
+        };
+        (file("pem", certificate), file("key", key))
+    }
+}
+
+/// A real TLS client that accepts every certificate and remembers its sessions.
+pub(crate) struct Client(ClientConfig);
+
+/// What a handshake agreed on and which certificate it showed.
+#[derive(Debug)]
+pub(crate) struct Shown {
+    pub(crate) names: Vec<String>,
+    pub(crate) version: Option<ProtocolVersion>,
+    pub(crate) group: Option<NamedGroup>,
+    pub(crate) alpn: Option<Vec<u8>>,
+    pub(crate) resumed: bool,
+}
+
+impl Default for Client {
+    fn default() -> Self {
+        Self::new(aws_lc_rs::default_provider(), &[&version::TLS13, &version::TLS12])
+    }
+}
+
+impl Client {
+    fn new(provider: CryptoProvider, versions: &[&'static SupportedProtocolVersion]) -> Self {
+        let config = ClientConfig::builder_with_provider(Arc::new(provider))
+            .with_protocol_versions(versions)
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptAll))
+            .with_no_client_auth();
+        Self(config)
+    }
+
+    /// A client that knows one key exchange.
+    pub(crate) fn only(group: NamedGroup) -> Self {
+        let mut provider = aws_lc_rs::default_provider();
+        provider.kx_groups.retain(|known| known.name() == group);
+        Self::new(provider, &[&version::TLS13])
+    }
+
+    /// A client of another age.
+    pub(crate) fn tls12() -> Self {
+        Self::new(aws_lc_rs::default_provider(), &[&version::TLS12])
+    }
+
+    /// Offers these protocols.
+    pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
+        self.0.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// A whole handshake in memory; without a name the client dials an address and sends no SNI.
+    pub(crate) fn shake(
+        &self,
+        server: &Arc<ServerConfig>,
+        name: Option<&str>,
+    ) -> Result<Shown, rustls::Error> {
+        let name = ServerName::try_from(name.unwrap_or("192.0.2.1").to_owned()).expect("a name");
+        let mut client = Connection::from(ClientConnection::new(Arc::new(self.0.clone()), name)?);
+        let mut server = Connection::from(ServerConnection::new(Arc::clone(server))?);
+        // Beyond the handshake itself, so that the tickets arrive too.
+        while client.wants_write() || server.wants_write() {
+            pass(&mut client, &mut server)?;
+            pass(&mut server, &mut client)?;
+        }
+        assert!(
+            !client.is_handshaking() && !server.is_handshaking(),
+            "neither side has anything left to say"
+        );
+        let leaf = &client.peer_certificates().expect("a certificate")[0];
+        Ok(Shown {
+            names: Facts::of(leaf).expect("a readable certificate").names,
+            version: client.protocol_version(),
+            group: client.negotiated_key_exchange_group().map(|group| group.name()),
+            alpn: client.alpn_protocol().map(<[u8]>::to_vec),
+            resumed: client.handshake_kind() == Some(HandshakeKind::Resumed),
+        })
+    }
+}
+
+/// Carries everything `from` has to say to `to`.
+fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), rustls::Error> {
+    let mut wire = Vec::new();
+    while from.wants_write() {
+        from.write_tls(&mut wire).expect("a write to memory");
+    }
+    let mut wire = wire.as_slice();
+    while !wire.is_empty() {
+        to.read_tls(&mut wire).expect("a read from memory");
+        to.process_new_packets()?;
+    }
+    Ok(())
+}
+
+#[derive(Debug)]
+struct AcceptAll;
+
+impl ServerCertVerifier for AcceptAll {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        _: &[u8],
+        _: &CertificateDer<'_>,
+        _: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Ok(HandshakeSignatureValid::assertion())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}

@@ -1,0 +1,235 @@
+//! Which certificate is shown to whom.
+//!
+//! A [`Table`] never changes; the [`Resolver`] holds the one in force and the store swaps it whole. A handshake
+//! takes no lock and allocates nothing: one load, a name lowered on the stack, at most two hash look-ups,
+//! whether there is one name or ten thousand. Read by rustls in every handshake, and by the proxy, which asks
+//! [`Resolver::covers`] before it answers 421.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use rustls::server::{ClientHello, ResolvesServerCert};
+use rustls::sign::CertifiedKey;
+
+use crate::pair::Pair;
+
+/// The longest name DNS knows, in bytes of text.
+const LONGEST_NAME: usize = 253;
+
+/// Which certificate answers for which name.
+#[derive(Debug, Default)]
+pub struct Table {
+    exact: HashMap<Box<str>, Ranked>,
+    /// By the parent: `example.com` stands for `*.example.com`.
+    wildcard: HashMap<Box<str>, Ranked>,
+    default: Option<Ranked>,
+    /// Answers names that nobody else answers, when there is no `default`.
+    first: Option<Arc<Pair>>,
+}
+
+/// How well a certificate serves a name: where several apps share a host, the best one answers for all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Rank {
+    /// A self-signed one.
+    Placeholder,
+    /// One that was asked for.
+    Real,
+}
+
+#[derive(Debug)]
+struct Ranked {
+    rank: Rank,
+    pair: Arc<Pair>,
+}
+
+impl Table {
+    /// Lets a certificate answer for names, wildcards as `*.example.com`; for no names it becomes the
+    /// default. Of two for the same name the higher rank answers, then the earlier one.
+    pub fn insert(&mut self, names: &[String], rank: Rank, pair: &Arc<Pair>) {
+        self.first.get_or_insert_with(|| Arc::clone(pair));
+        let ranked = || Ranked { rank, pair: Arc::clone(pair) };
+        if names.is_empty() && self.default.as_ref().is_none_or(|now| now.rank < rank) {
+            self.default = Some(ranked());
+        }
+        for name in names {
+            let name = name.to_ascii_lowercase();
+            let (map, name) = match name.strip_prefix("*.") {
+                Some(parent) => (&mut self.wildcard, parent),
+                None => (&mut self.exact, name.as_str()),
+            };
+            if map.get(name).is_none_or(|now| now.rank < rank) {
+                map.insert(name.into(), ranked());
+            }
+        }
+    }
+
+    /// The certificate for a name as the client sent it: exact, then wildcard, then the default, then the
+    /// first of all, so that a client by IP address or with an unknown name gets an answer to read.
+    fn find(&self, name: Option<&str>) -> Option<&Arc<Pair>> {
+        let mut buffer = [0; LONGEST_NAME];
+        name.and_then(|name| lower(name, &mut buffer))
+            .and_then(|name| self.find_named(name))
+            .or(self.default.as_ref().map(|ranked| &ranked.pair))
+            .or(self.first.as_ref())
+    }
+
+    fn find_named(&self, name: &str) -> Option<&Arc<Pair>> {
+        let ranked = self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1));
+        ranked.map(|ranked| &ranked.pair)
+    }
+}
+
+/// Lowers a name into the buffer, without the dot of the root; `None` when it is longer than a name can be.
+fn lower<'a>(name: &str, buffer: &'a mut [u8; LONGEST_NAME]) -> Option<&'a str> {
+    let name = name.strip_suffix('.').unwrap_or(name);
+    let target = buffer.get_mut(..name.len())?;
+    target.copy_from_slice(name.as_bytes());
+    target.make_ascii_lowercase();
+    std::str::from_utf8(target).ok()
+}
+
+/// The table in force.
+#[derive(Default)]
+pub struct Resolver(ArcSwap<Table>);
+
+impl Resolver {
+    /// Puts another table in force. Handshakes under way keep the certificate they have.
+    pub fn swap(&self, table: Table) {
+        self.0.store(Arc::new(table));
+    }
+
+    /// The certificate a client that asks for this name is shown. None only while the table is empty.
+    #[must_use]
+    pub fn find(&self, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
+        self.0.load().find(server_name).map(|pair| Arc::clone(pair.certified_key()))
+    }
+
+    /// Whether a request for `host` (without a port) belongs on a connection that asked for `server_name`:
+    /// if not, the proxy answers 421 and the client tries again on a connection of its own.
+    ///
+    /// It does when the host is the name itself, when the certificate shown for that name is valid for the
+    /// host (browsers then share a connection), and when no name was sent, as by clients that dial an IP
+    /// address: a new connection would bring them the same certificate.
+    #[must_use]
+    pub fn covers(&self, server_name: Option<&str>, host: &str) -> bool {
+        let Some(name) = server_name else { return true };
+        let mut buffer = [0; LONGEST_NAME];
+        let Some(host) = lower(host, &mut buffer) else { return false };
+        if name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case(host) {
+            return true;
+        }
+        self.0.load().find(server_name).is_some_and(|pair| pair.covers(host))
+    }
+}
+
+impl ResolvesServerCert for Resolver {
+    fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
+        self.find(hello.server_name())
+    }
+}
+
+impl fmt::Debug for Resolver {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let table = self.0.load();
+        f.debug_struct("Resolver")
+            .field("names", &table.exact.len())
+            .field("wildcards", &table.wildcard.len())
+            .field("default", &table.default.is_some())
+            .finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::placeholder::placeholder;
+
+    fn pair(names: &[&str]) -> (Vec<String>, Arc<Pair>) {
+        let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+        let pair = placeholder(&names, Timestamp::UNIX_EPOCH).expect("made");
+        (names, Arc::new(pair))
+    }
+
+    /// A resolver for these name sets in their order, all of one rank.
+    fn resolver(sets: &[&[&str]]) -> (Resolver, Vec<Arc<Pair>>) {
+        let (mut table, mut pairs) = (Table::default(), Vec::new());
+        for set in sets {
+            let (names, pair) = pair(set);
+            table.insert(&names, Rank::Real, &pair);
+            pairs.push(pair);
+        }
+        let resolver = Resolver::default();
+        resolver.swap(table);
+        (resolver, pairs)
+    }
+
+    fn serves(resolver: &Resolver, name: Option<&str>, pair: &Pair) -> bool {
+        Arc::ptr_eq(&resolver.find(name).expect("a certificate"), pair.certified_key())
+    }
+
+    #[test]
+    fn an_exact_name_wins_over_a_wildcard_and_a_wildcard_over_the_default() {
+        let (resolver, pairs) = resolver(&[&["*.Example.com"], &["shop.example.com"], &[]]);
+        for (name, winner) in [
+            (Some("shop.example.com"), 1),
+            (Some("SHOP.example.COM."), 1),
+            (Some("other.example.com"), 0),
+            (Some("a.b.example.com"), 2),
+            (Some("example.com"), 2),
+            (None, 2),
+        ] {
+            assert!(serves(&resolver, name, &pairs[winner]), "{name:?}");
+        }
+        let endless = "a".repeat(300);
+        assert!(serves(&resolver, Some(&endless), &pairs[2]), "a name too long for DNS gets the default");
+    }
+
+    #[test]
+    fn without_a_default_the_first_certificate_answers_strangers() {
+        let (resolver, pairs) = resolver(&[&["a.example"], &["b.example"]]);
+        assert!(serves(&resolver, Some("c.example"), &pairs[0]));
+        assert!(serves(&resolver, None, &pairs[0]));
+        assert!(Resolver::default().find(None).is_none(), "an empty table has nothing to show");
+    }
+
+    #[test]
+    fn a_real_certificate_answers_for_a_host_that_two_apps_share() {
+        let mut table = Table::default();
+        let (names, stand_in) = pair(&["shop.example.com"]);
+        table.insert(&names, Rank::Placeholder, &stand_in);
+        let (_, real) = pair(&["shop.example.com"]);
+        table.insert(&names, Rank::Real, &real);
+        table.insert(&names, Rank::Placeholder, &stand_in);
+        let resolver = Resolver::default();
+        resolver.swap(table);
+        assert!(serves(&resolver, Some("shop.example.com"), &real));
+    }
+
+    #[test]
+    fn a_connection_covers_its_own_name_and_what_its_certificate_is_valid_for() {
+        let (resolver, _) = resolver(&[&["a.example", "*.a.example"], &["b.example"]]);
+        assert!(resolver.covers(Some("a.example"), "x.A.example."), "one certificate covers both");
+        assert!(!resolver.covers(Some("a.example"), "b.example"));
+        assert!(!resolver.covers(Some("b.example"), "a.example"));
+        assert!(resolver.covers(Some("unknown.example"), "unknown.example"), "routing answers 404 there");
+        assert!(!resolver.covers(Some("unknown.example"), "b.example"));
+        assert!(resolver.covers(None, "b.example"), "a client by IP address named nobody");
+    }
+
+    #[test]
+    fn a_name_among_ten_thousand_is_found_in_the_same_two_look_ups() {
+        let (_, pair) = pair(&["shop.example.com"]);
+        let names: Vec<String> = (0..10_000).map(|n| format!("shop-{n}.example.com")).collect();
+        let mut table = Table::default();
+        table.insert(&names, Rank::Real, &pair);
+        assert_eq!(table.exact.len(), names.len());
+        for name in &names {
+            assert!(table.find_named(name).is_some(), "{name}");
+        }
+        assert!(table.find_named("shop-10000.example.com").is_none());
+    }
+}

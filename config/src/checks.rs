@@ -1,0 +1,225 @@
+//! What no single value shows: two keys that cannot both stand.
+//!
+//! The checks work on the tree, because a problem needs places, and each value is read again on its own, so
+//! that one wrong value does not hide what is wrong elsewhere. Called by [`crate::load`].
+
+use std::collections::BTreeMap;
+
+use crate::keys::ProxyKeys;
+use crate::node::{Key, Node, Origin, Value, Veil};
+use crate::problem::quoted;
+use crate::reader::{Reader, list, shown};
+use crate::section::Setting;
+use crate::words::Protocol;
+use crate::{HostPattern, ListenAddress, PathPrefix, Slot, UpstreamAddress};
+
+/// Tells everything that does not fit together.
+pub(crate) fn check(root: &Node, reader: &mut Reader) {
+    let proxy = root.get("proxy");
+    reader.under("proxy", |reader| listeners(root, proxy, reader));
+    reader.under("apps", |reader| {
+        let apps = root.get("apps").map_or(&[][..], Node::entries);
+        let empty = |node: &Node| node.is_null() || matches!(&node.value, Value::Mapping(e) if e.is_empty());
+        if root.get("apps").is_none_or(empty) {
+            let hint = "name one with its upstreams:\napps:\n  shop:\n    slots: {blue: [127.0.0.1:8001]}";
+            reader.wrong(root.get("apps").unwrap_or(root), "there is no application", hint);
+        }
+        claims(apps, reader);
+        for (key, app) in apps {
+            reader.under(&key.text, |reader| {
+                slots(key, app, reader);
+                if let Some(health) = app.get("health") {
+                    reader.under("health", |reader| probes(health, reader));
+                }
+            });
+        }
+    });
+}
+
+/// Reads a value without telling what is wrong with it: that was told before.
+fn quietly<T: Setting>(node: Option<&Node>) -> Option<T> {
+    T::read(node?, &mut Reader::default())
+}
+
+/// No listener at all, and one address for two of them.
+fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
+    let mut seen: BTreeMap<ListenAddress, String> = BTreeMap::new();
+    let mut any = false;
+    for key in ["http", "https", "status"] {
+        let Some(node) = proxy.and_then(|proxy| proxy.get(key)) else {
+            if key == "http" {
+                any = true;
+                let default = ProxyKeys::default().http;
+                seen.extend(default.into_iter().map(|address| (address, "`http` by default".to_owned())));
+            }
+            continue;
+        };
+        let several = node.items().len() > 1;
+        for (index, item) in node.items().iter().enumerate().filter(|(_, item)| !item.is_null()) {
+            any |= key != "status";
+            let Some(address) = quietly::<ListenAddress>(Some(item)).filter(|address| address.0.port() != 0)
+            else {
+                continue;
+            };
+            let whole = if several { format!("{key}[{index}]") } else { key.to_owned() };
+            if let Some(first) = seen.get(&address) {
+                let text = shown(item, &address.to_string());
+                let message = format!("{text} is listened on twice; {first} has it already");
+                reader.under(&whole, |reader| reader.wrong(item, message, "give each its own address"));
+            } else {
+                seen.insert(address, format!("`{whole}` ({})", item.origin));
+            }
+        }
+    }
+    if !any {
+        let node = proxy.and_then(|proxy| proxy.get("http")).or(proxy).unwrap_or(root);
+        let hint = "give `http` or `https` an address, for example `http: 0.0.0.0:80`";
+        let message = "neither `http` nor `https` has an address, so nothing would be served";
+        reader.under("http", |reader| reader.wrong(node, message, hint));
+    }
+}
+
+/// One host and path that an application takes; without a host, every host.
+struct Claim<'a> {
+    app: &'a Key,
+    host: Option<(HostPattern, &'a Node)>,
+    path: PathPrefix,
+    /// Whether the path may be told.
+    open_path: bool,
+    /// The path of the key to blame.
+    key: String,
+}
+
+impl Claim<'_> {
+    fn origin(&self) -> &Origin {
+        self.host.as_ref().map_or(&self.app.origin, |(_, node)| &node.origin)
+    }
+
+    /// What is claimed, without a value that must not be told.
+    fn what(&self) -> String {
+        match &self.host {
+            Some((host, node)) if node.veil == Veil::Open => host.to_string(),
+            Some(_) => "one host (***)".to_owned(),
+            None => "every host".to_owned(),
+        }
+    }
+}
+
+/// Everything that an application claims, as far as it can be read.
+fn claims_of<'a>(app: &'a Key, node: &'a Node) -> Vec<Claim<'a>> {
+    let written = node.get("path");
+    let Some(path) = written.map_or_else(|| Some(PathPrefix::default()), |node| quietly(Some(node))) else {
+        return Vec::new();
+    };
+    let open_path = written.is_none_or(|node| node.veil == Veil::Open);
+    let claim = |host: Option<(HostPattern, &'a Node)>, key: String| Claim {
+        app,
+        host,
+        path: path.clone(),
+        open_path,
+        key,
+    };
+    let hosts = node.get("hosts").map_or(&[][..], Node::items);
+    if hosts.is_empty() {
+        return vec![claim(None, String::new())];
+    }
+    let readable = hosts.iter().enumerate().filter_map(|(index, node)| {
+        Some(claim(Some((quietly(Some(node))?, node)), format!("hosts[{index}]")))
+    });
+    readable.collect()
+}
+
+/// Two applications that take the same host and path.
+fn claims(apps: &[(Key, Node)], reader: &mut Reader) {
+    let mut seen: BTreeMap<(Option<HostPattern>, PathPrefix), Claim<'_>> = BTreeMap::new();
+    for claim in apps.iter().flat_map(|(key, node)| claims_of(key, node)) {
+        let route = (claim.host.as_ref().map(|(host, _)| host.clone()), claim.path.clone());
+        let Some(first) = seen.get(&route) else {
+            seen.insert(route, claim);
+            continue;
+        };
+        let (what, place) = (claim.what(), first.origin());
+        let (message, hint) = if first.app.text == claim.app.text {
+            (format!("{what} is named twice; it stands already at {place}"), "keep one of the two")
+        } else {
+            let path = if claim.open_path { claim.path.to_string() } else { "***".to_owned() };
+            let other = printable_name(&first.app.text);
+            let message = format!(
+                "{what} with the path {path} is taken by the application {other} already, at {place}"
+            );
+            (message, "give one of them another host or `path`")
+        };
+        reader.under(&claim.app.text, |reader| match &claim.host {
+            Some((_, node)) => reader.under(&claim.key, |reader| reader.wrong(node, message, hint)),
+            None => reader.wrong_key(claim.app, message, hint),
+        });
+    }
+}
+
+/// An application's name, which may be anything as long as nothing has been checked.
+fn printable_name(name: &str) -> String {
+    quoted(name).replace('"', "`")
+}
+
+/// One upstream twice in a slot, and a first slot without upstreams while the other has some.
+fn slots(key: &Key, app: &Node, reader: &mut Reader) {
+    let upstreams = |slot: Slot| app.get("slots").and_then(|slots| slots.get(slot.as_str()));
+    for slot in Slot::ALL {
+        let mut seen: BTreeMap<UpstreamAddress, &Origin> = BTreeMap::new();
+        let items = upstreams(slot).map_or(&[][..], Node::items);
+        for (index, item) in items.iter().enumerate() {
+            let Some(address) = quietly::<UpstreamAddress>(Some(item)) else { continue };
+            let text = shown(item, &address.to_string());
+            if let Some(first) = seen.insert(address, &item.origin) {
+                let message = format!("{text} stands twice in the slot {slot}; it stands already at {first}");
+                let at = format!("slots.{slot}[{index}]");
+                reader.under(&at, |reader| reader.wrong(item, message, "keep one of the two"));
+            }
+        }
+    }
+    let initial = app.get("initial");
+    let live = initial.map_or(Some(Slot::Blue), |node| quietly(Some(node)));
+    let Some(live) = live else { return };
+    let filled = |slot| upstreams(slot).is_some_and(|node| !node.is_null() && !node.items().is_empty());
+    if filled(live.other()) && !filled(live) {
+        let message = format!("the slot {live} is live first and has no upstreams, but {} has", live.other());
+        let hint = format!("write `initial: {}`, or give {live} upstreams", live.other());
+        reader.under("initial", |reader| match initial {
+            Some(node) => reader.wrong(node, message, hint),
+            None => reader.wrong_key(key, message, hint),
+        });
+    }
+}
+
+/// Keys that the check's protocol does not use.
+fn probes(health: &Node, reader: &mut Reader) {
+    protocol_keys(health, reader);
+    if let Some(live) = health.get("live") {
+        reader.under("live", |reader| protocol_keys(live, reader));
+    }
+}
+
+fn protocol_keys(check: &Node, reader: &mut Reader) {
+    let protocol = match check.get("protocol") {
+        None => Some(Protocol::Http),
+        node => quietly(node),
+    };
+    let (name, used): (_, &[&str]) = match protocol {
+        None => return,
+        Some(Protocol::Http) => ("http", &["path", "host", "status", "body"]),
+        Some(Protocol::Tcp) => ("tcp", &[]),
+        Some(Protocol::Grpc) => ("grpc", &["service"]),
+    };
+    for (key, _) in check.entries() {
+        let word = key.text.as_str();
+        let special = ["path", "host", "status", "body", "service"].contains(&word);
+        if special && !used.contains(&word) {
+            let message = format!("a check with the protocol {name} does not use `{word}`");
+            let hint = match used {
+                [] => format!("remove the key; {name} only opens a connection"),
+                used => format!("remove the key, or set another `protocol`; {name} uses {}", list(used)),
+            };
+            reader.under(word, |reader| reader.wrong_key(key, message, hint));
+        }
+    }
+}

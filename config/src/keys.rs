@@ -1,0 +1,301 @@
+//! Every key of the configuration, declared once: name, type, default and what it does.
+//!
+//! The sections have the shape of the file. [`crate::parse`] turns them into [`crate::settings`] and back.
+
+use std::collections::BTreeMap;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+use serde_json::{Value, json};
+
+use crate::node::{Node, Value as Written};
+use crate::reader::Reader;
+use crate::section::{Setting, Shown, section};
+use crate::settings::{AccessLog, Balance, Tls};
+use crate::values::{
+    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
+};
+use crate::words::Protocol;
+use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
+
+section! {
+    /// The configuration of Switcher: one file, read by `switcher-proxy` and `switcher`.
+    RootKeys {
+        /// Listeners and process-wide rules.
+        proxy: ProxyKeys = ProxyKeys::default();
+        /// The applications, by name. A name is a lower-case DNS label.
+        apps: Apps = Apps::default();
+    }
+}
+
+section! {
+    /// Listeners and process-wide rules.
+    ProxyKeys {
+        /// Plain listeners, one address or a list; `[]` means none.
+        http: Vec<ListenAddress> = vec![ListenAddress(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)))];
+        /// TLS listeners, one address or a list.
+        https: Vec<ListenAddress> = Vec::new();
+        /// The unix socket of the admin API, made with mode 0600.
+        admin: PathBuf = PathBuf::from("/run/switcher/admin.sock");
+        /// A read-only TCP listener for /status, /metrics, /health and /ready.
+        status: Option<ListenAddress> = None;
+        /// Where the routing state and the certificates are kept.
+        data_dir: PathBuf = PathBuf::from("/var/lib/switcher");
+        /// Worker threads; 0 means one a core.
+        threads: u16 = 0;
+        /// How long SIGTERM waits for what is in flight.
+        shutdown_timeout: Span = Span::seconds(30);
+        /// Networks whose X-Forwarded-*, Forwarded and client_ip_header are believed.
+        trusted_proxies: Vec<IpNet> = Vec::new();
+        /// A header in which a trusted proxy names the client, such as CF-Connecting-IP.
+        client_ip_header: Option<Header> = None;
+        /// The format of the access log on standard output.
+        access_log: AccessLog = AccessLog::Json;
+        /// The headers that answers carry.
+        headers: HeaderKeys = HeaderKeys::default();
+    }
+}
+
+section! {
+    /// The headers that answers carry.
+    HeaderKeys {
+        /// The header that names the slot, or `off`.
+        slot: HeaderOrOff = HeaderOrOff(Some("X-Switcher-Slot".into()));
+        /// The header that names the release, or `off`.
+        release: HeaderOrOff = HeaderOrOff(Some("X-Switcher-Release".into()));
+    }
+}
+
+section! {
+    /// One application: which requests it takes and where its two slots are.
+    AppKeys {
+        /// Hosts, exact or with `*.` in front; without any, every host.
+        hosts: Vec<HostPattern> = Vec::new();
+        /// Path prefix.
+        path: PathPrefix = PathPrefix::default();
+        /// Where its certificate comes from: `auto`, `internal`, `off` or files.
+        tls: Tls = Tls::Auto;
+        /// Whether plain HTTP answers 308 to https, unless `tls` is off.
+        redirect: bool = true;
+        /// Fixed upstream addresses of the slots; left out when they are registered at run time.
+        slots: SlotKeys = SlotKeys::default();
+        /// The slot that is live before the first switch.
+        initial: Slot = Slot::Blue;
+        /// How the next upstream of a slot is chosen.
+        balance: Balance = Balance::RoundRobin;
+        /// How upstreams are probed, in both slots, for ever.
+        health: HealthKeys = HealthKeys::default();
+        /// How long what is in flight may go on after a switch.
+        drain: DrainKeys = DrainKeys::default();
+        /// Limits on waiting for upstreams.
+        timeouts: TimeoutKeys = TimeoutKeys::default();
+        /// Bounds of the queue that holds requests while the application is paused.
+        pause: PauseKeys = PauseKeys::default();
+        /// What is served while the application is stopped.
+        maintenance: MaintenanceKeys = MaintenanceKeys::default();
+        /// How https:// upstreams are verified.
+        upstream_tls: UpstreamTlsKeys = UpstreamTlsKeys::default();
+    }
+}
+
+section! {
+    /// Fixed upstream addresses of the slots.
+    SlotKeys {
+        /// The upstreams of the blue slot: ip:port or name:port, with h2c:// or https:// in front or without.
+        blue: Option<Vec<UpstreamAddress>> = None;
+        /// The upstreams of the green slot.
+        green: Option<Vec<UpstreamAddress>> = None;
+    }
+}
+
+/// Declares a section that holds the keys of a check, and more: `health` and `health.live` share them.
+macro_rules! check_section {
+    ($(#[doc = $about:literal])+ $name:ident { $($more:tt)* }) => {
+        section! {
+            $(#[doc = $about])+
+            $name {
+                /// What is spoken: `http`, `tcp` (a connection that opens) or `grpc` (its health protocol).
+                protocol: Protocol = Protocol::Http;
+                /// http: the path and query asked for. Default `/health`.
+                path: Maybe<ProbePath> = Maybe(None);
+                /// http: the Host sent. Default: the upstream's address.
+                host: Maybe<Authority> = Maybe(None);
+                /// http: the status, or range of them, that is a success. Default `200-299`.
+                status: Maybe<StatusRange> = Maybe(None);
+                /// http: a text the body must contain.
+                body: Maybe<Text> = Maybe(None);
+                /// grpc: the service asked for. Default: the server as a whole.
+                service: Maybe<Text> = Maybe(None);
+                $($more)*
+            }
+        }
+    };
+}
+
+check_section! {
+    /// A second check beside the first: whether an upstream is alive.
+    CheckKeys {}
+}
+
+check_section! {
+    /// How upstreams are probed.
+    HealthKeys {
+        /// From the start of one probe to the next, with a jitter of a tenth.
+        interval: Positive = Positive(Span::seconds(1));
+        /// How long one probe may take.
+        timeout: Positive = Positive(Span::seconds(2));
+        /// Successes in a row that make an upstream healthy.
+        rise: Count = Count(2);
+        /// Failures in a row that make an upstream unhealthy.
+        fall: Count = Count(3);
+        /// A liveness check beside the readiness check.
+        live: Option<CheckKeys> = None;
+    }
+}
+
+section! {
+    /// How long each kind of exchange may go on after its slot went standby.
+    DrainKeys {
+        /// Ordinary requests and downloads.
+        requests: Span = Span::seconds(30);
+        /// Requests whose body is long or of unknown length.
+        uploads: Span = Span::seconds(600);
+        /// Server-sent events, gRPC and other endless answers.
+        streams: Span = Span::seconds(30);
+        /// WebSockets.
+        websockets: Span = Span::seconds(30);
+        /// The longest window over which closing is spread.
+        spread: Span = Span::seconds(5);
+    }
+}
+
+section! {
+    /// Limits on waiting for upstreams.
+    TimeoutKeys {
+        /// To open a connection, TLS included.
+        connect: Positive = Positive(Span::seconds(5));
+        /// From the whole request sent to the head of the answer.
+        response: Positive = Positive(Span::seconds(60));
+        /// Between two reads or writes of a body. Streams and WebSockets are exempt.
+        idle: Positive = Positive(Span::seconds(60));
+        /// How long an idle upstream connection is kept for reuse; `0` means never.
+        pool: Span = Span::millis(1500);
+    }
+}
+
+section! {
+    /// Bounds of the queue that holds requests while the application is paused.
+    PauseKeys {
+        /// How long a request is held at most.
+        max: Span = Span::seconds(30);
+        /// How many requests are held at most.
+        requests: u32 = 1000;
+        /// How much memory their heads may take.
+        memory: Bytes = Bytes(16 << 20);
+    }
+}
+
+section! {
+    /// What is served while the application is stopped.
+    MaintenanceKeys {
+        /// The request header that lets the operator through.
+        bypass_header: Header = Header("X-Switcher-Bypass".into());
+        /// The value it must carry, a secret; without one nobody gets through.
+        bypass_token: Option<Secret> = None;
+    }
+}
+
+section! {
+    /// How https:// upstreams are verified.
+    UpstreamTlsKeys {
+        /// Whether the certificate is verified at all.
+        verify: bool = true;
+        /// The name asked for and verified. Default: the upstream's host.
+        server_name: Option<ServerName> = None;
+        /// Trusted roots in PEM, instead of the system's.
+        ca_file: Option<PathBuf> = None;
+    }
+}
+
+/// The applications, by name.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Apps(pub(crate) BTreeMap<AppName, AppKeys>);
+
+impl Setting for Apps {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        if !matches!(node.value, Written::Mapping(_)) && !node.is_null() {
+            let message = format!("this takes the applications by name, and it is {}", node.kind());
+            reader.wrong(
+                node,
+                message,
+                "write each under its name, for example `shop: {hosts: [shop.example.com]}`",
+            );
+            return None;
+        }
+        let names: Vec<&str> = node.entries().iter().map(|(key, _)| key.text.as_str()).collect();
+        let entries = reader.section(node, &names)?;
+        let read: Vec<Option<(AppName, AppKeys)>> = entries
+            .iter()
+            .map(|(key, node)| {
+                reader.under(&key.text, |reader| {
+                    let name = key.text.parse::<AppName>();
+                    if name.is_err() {
+                        let message = format!("{} is no name of an application", crate::problem::quoted(&key.text));
+                        let hint = "use 1 to 63 lower-case letters, digits and hyphens, with a letter or digit at both ends";
+                        reader.wrong_key(key, message, hint);
+                    }
+                    let keys = AppKeys::read(node, reader);
+                    Some((name.ok()?, keys?))
+                })
+            })
+            .collect();
+        read.into_iter().collect::<Option<_>>().map(Self)
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Section(self.0.iter().map(|(name, app)| (name.to_string(), app.show())).collect())
+    }
+
+    fn schema() -> Value {
+        json!({
+            "type": "object",
+            "minProperties": 1,
+            "propertyNames": {"pattern": "^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$"},
+            "additionalProperties": AppKeys::schema(),
+        })
+    }
+}
+
+/// The keys whose values are secrets. (A test compares this with the declarations.)
+pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
+
+/// Words that make a key look like a secret, wherever somebody has put it.
+const SECRET_WORDS: &[&str] = &["token", "secret", "passw"];
+
+/// Whether a key's value is a secret, or would be if the key were spelt right.
+pub(crate) fn is_secret_key(key: &str) -> bool {
+    looks_secret(key) || crate::reader::meant(key, SECRET_KEYS).is_some_and(|_| section_of(key).is_none())
+}
+
+/// Whether a line of text, which may be no YAML, may hold a secret.
+pub(crate) fn looks_secret(line: &str) -> bool {
+    let line = line.to_ascii_lowercase();
+    SECRET_WORDS.iter().any(|word| line.contains(word))
+}
+
+/// The section in which a key stands that was met elsewhere.
+pub(crate) fn section_of(key: &str) -> Option<&'static str> {
+    let sections: [(&str, &[&str]); 9] = [
+        ("the file's top level", RootKeys::KEYS),
+        ("`proxy`", ProxyKeys::KEYS),
+        ("an application", AppKeys::KEYS),
+        ("`health`", HealthKeys::KEYS),
+        ("`drain`", DrainKeys::KEYS),
+        ("`timeouts`", TimeoutKeys::KEYS),
+        ("`maintenance`", MaintenanceKeys::KEYS),
+        ("`upstream_tls`", UpstreamTlsKeys::KEYS),
+        ("`slots`", SlotKeys::KEYS),
+    ];
+    sections.into_iter().find(|(_, keys)| keys.contains(&key)).map(|(name, _)| name)
+}

@@ -1,0 +1,252 @@
+//! The sections of the file turned into the settings both programs run on, and back for `show`.
+//!
+//! Nothing can fail here: what could be wrong was told when the sections were read.
+
+use crate::PerSlot;
+use crate::keys::{
+    AppKeys, Apps, CheckKeys, DrainKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys, ProxyKeys,
+    RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
+};
+use crate::settings::{
+    AppSettings, Check, Drain, Health, Maintenance, Pause, ProxySettings, Settings, Timeouts, UpstreamTls,
+};
+use crate::values::{
+    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
+};
+use crate::words::Protocol;
+
+impl From<RootKeys> for Settings {
+    fn from(keys: RootKeys) -> Self {
+        let Apps(apps) = keys.apps;
+        Self {
+            proxy: keys.proxy.into(),
+            apps: apps.into_iter().map(|(name, app)| (name, app.into())).collect(),
+        }
+    }
+}
+
+impl From<Settings> for RootKeys {
+    fn from(settings: Settings) -> Self {
+        Self {
+            proxy: settings.proxy.into(),
+            apps: Apps(settings.apps.into_iter().map(|(name, app)| (name, app.into())).collect()),
+        }
+    }
+}
+
+impl From<ProxyKeys> for ProxySettings {
+    fn from(keys: ProxyKeys) -> Self {
+        Self {
+            http: keys.http,
+            https: keys.https,
+            admin: keys.admin,
+            status: keys.status,
+            data_dir: keys.data_dir,
+            threads: keys.threads,
+            shutdown_timeout: keys.shutdown_timeout,
+            trusted_proxies: keys.trusted_proxies,
+            client_ip_header: keys.client_ip_header.map(|header| header.0),
+            access_log: keys.access_log,
+            slot_header: keys.headers.slot.0,
+            release_header: keys.headers.release.0,
+        }
+    }
+}
+
+impl From<ProxySettings> for ProxyKeys {
+    fn from(proxy: ProxySettings) -> Self {
+        Self {
+            http: proxy.http,
+            https: proxy.https,
+            admin: proxy.admin,
+            status: proxy.status,
+            data_dir: proxy.data_dir,
+            threads: proxy.threads,
+            shutdown_timeout: proxy.shutdown_timeout,
+            trusted_proxies: proxy.trusted_proxies,
+            client_ip_header: proxy.client_ip_header.map(Header),
+            access_log: proxy.access_log,
+            headers: HeaderKeys {
+                slot: HeaderOrOff(proxy.slot_header),
+                release: HeaderOrOff(proxy.release_header),
+            },
+        }
+    }
+}
+
+impl From<AppKeys> for AppSettings {
+    fn from(keys: AppKeys) -> Self {
+        Self {
+            hosts: keys.hosts,
+            path: keys.path,
+            tls: keys.tls,
+            redirect: keys.redirect,
+            slots: PerSlot { blue: keys.slots.blue, green: keys.slots.green },
+            initial: keys.initial,
+            balance: keys.balance,
+            health: keys.health.into(),
+            drain: keys.drain.into(),
+            timeouts: keys.timeouts.into(),
+            pause: keys.pause.into(),
+            maintenance: keys.maintenance.into(),
+            upstream_tls: keys.upstream_tls.into(),
+        }
+    }
+}
+
+impl From<AppSettings> for AppKeys {
+    fn from(app: AppSettings) -> Self {
+        Self {
+            hosts: app.hosts,
+            path: app.path,
+            tls: app.tls,
+            redirect: app.redirect,
+            slots: SlotKeys { blue: app.slots.blue, green: app.slots.green },
+            initial: app.initial,
+            balance: app.balance,
+            health: app.health.into(),
+            drain: app.drain.into(),
+            timeouts: app.timeouts.into(),
+            pause: app.pause.into(),
+            maintenance: app.maintenance.into(),
+            upstream_tls: app.upstream_tls.into(),
+        }
+    }
+}
+
+impl From<CheckKeys> for Check {
+    fn from(keys: CheckKeys) -> Self {
+        match keys.protocol {
+            Protocol::Http => Self::Http {
+                path: keys.path.0.map_or_else(|| "/health".into(), |path| path.0),
+                host: keys.host.0.map(|host| host.0),
+                status: keys.status.0.map_or((200, 299), |range| (range.0, range.1)),
+                body: keys.body.0.map(|body| body.0),
+            },
+            Protocol::Tcp => Self::Tcp,
+            Protocol::Grpc => Self::Grpc { service: keys.service.0.map_or_else(String::new, |text| text.0) },
+        }
+    }
+}
+
+impl From<Check> for CheckKeys {
+    fn from(check: Check) -> Self {
+        let none = Self::default();
+        match check {
+            Check::Http { path, host, status, body } => Self {
+                protocol: Protocol::Http,
+                path: Maybe(Some(ProbePath(path))),
+                host: Maybe(host.map(Authority)),
+                status: Maybe(Some(StatusRange(status.0, status.1))),
+                body: Maybe(body.map(Text)),
+                service: none.service,
+            },
+            Check::Tcp => Self { protocol: Protocol::Tcp, ..none },
+            Check::Grpc { service } => {
+                let service = Maybe(Some(service).filter(|name| !name.is_empty()).map(Text));
+                Self { protocol: Protocol::Grpc, service, ..none }
+            }
+        }
+    }
+}
+
+impl From<HealthKeys> for Health {
+    fn from(keys: HealthKeys) -> Self {
+        let HealthKeys { protocol, path, host, status, body, service, interval, timeout, rise, fall, live } =
+            keys;
+        Self {
+            ready: CheckKeys { protocol, path, host, status, body, service }.into(),
+            live: live.map(Check::from),
+            interval: interval.0,
+            timeout: timeout.0,
+            rise: rise.0,
+            fall: fall.0,
+        }
+    }
+}
+
+impl From<Health> for HealthKeys {
+    fn from(health: Health) -> Self {
+        let CheckKeys { protocol, path, host, status, body, service } = health.ready.into();
+        Self {
+            protocol,
+            path,
+            host,
+            status,
+            body,
+            service,
+            interval: Positive(health.interval),
+            timeout: Positive(health.timeout),
+            rise: Count(health.rise),
+            fall: Count(health.fall),
+            live: health.live.map(CheckKeys::from),
+        }
+    }
+}
+
+impl From<DrainKeys> for Drain {
+    fn from(keys: DrainKeys) -> Self {
+        let DrainKeys { requests, uploads, streams, websockets, spread } = keys;
+        Self { requests, uploads, streams, websockets, spread }
+    }
+}
+
+impl From<Drain> for DrainKeys {
+    fn from(drain: Drain) -> Self {
+        let Drain { requests, uploads, streams, websockets, spread } = drain;
+        Self { requests, uploads, streams, websockets, spread }
+    }
+}
+
+impl From<TimeoutKeys> for Timeouts {
+    fn from(keys: TimeoutKeys) -> Self {
+        let TimeoutKeys { connect, response, idle, pool } = keys;
+        Self { connect: connect.0, response: response.0, idle: idle.0, pool }
+    }
+}
+
+impl From<Timeouts> for TimeoutKeys {
+    fn from(timeouts: Timeouts) -> Self {
+        let Timeouts { connect, response, idle, pool } = timeouts;
+        Self { connect: Positive(connect), response: Positive(response), idle: Positive(idle), pool }
+    }
+}
+
+impl From<PauseKeys> for Pause {
+    fn from(PauseKeys { max, requests, memory }: PauseKeys) -> Self {
+        Self { max, requests, memory }
+    }
+}
+
+impl From<Pause> for PauseKeys {
+    fn from(Pause { max, requests, memory }: Pause) -> Self {
+        Self { max, requests, memory }
+    }
+}
+
+impl From<MaintenanceKeys> for Maintenance {
+    fn from(keys: MaintenanceKeys) -> Self {
+        Self { bypass_header: keys.bypass_header.0, bypass_token: keys.bypass_token.map(|token| token.0) }
+    }
+}
+
+impl From<Maintenance> for MaintenanceKeys {
+    fn from(maintenance: Maintenance) -> Self {
+        Self {
+            bypass_header: Header(maintenance.bypass_header),
+            bypass_token: maintenance.bypass_token.map(Secret),
+        }
+    }
+}
+
+impl From<UpstreamTlsKeys> for UpstreamTls {
+    fn from(keys: UpstreamTlsKeys) -> Self {
+        Self { verify: keys.verify, server_name: keys.server_name.map(|name| name.0), ca_file: keys.ca_file }
+    }
+}
+
+impl From<UpstreamTls> for UpstreamTlsKeys {
+    fn from(tls: UpstreamTls) -> Self {
+        Self { verify: tls.verify, server_name: tls.server_name.map(ServerName), ca_file: tls.ca_file }
+    }
+}

@@ -1,0 +1,144 @@
+//! What a setting is, and the macro that declares a section's keys once.
+//!
+//! From one declaration (name, type, default, sentence) come the strict reader with its list of known keys,
+//! the defaults, what `show` prints and the JSON Schema. The declarations stand in [`crate::keys`].
+
+use serde_json::{Value, json};
+
+use crate::node::Node;
+use crate::reader::Reader;
+
+/// A value that a configuration can hold.
+pub(crate) trait Setting: Sized {
+    /// Reads it. `None` means that a problem has been told.
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self>;
+    /// What `show` prints for it; reading that gives the same value.
+    fn show(&self) -> Shown;
+    /// What the JSON Schema says of it.
+    fn schema() -> Value;
+}
+
+/// A value on its way to `show`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Shown {
+    /// Nothing at all: the key is left out.
+    Absent,
+    /// The key is there without a value.
+    Null,
+    /// A number, a truth or another word that needs no quotes.
+    Bare(Value),
+    /// A text.
+    Text(String),
+    /// A text that is never shown.
+    Secret,
+    /// A list.
+    List(Vec<Shown>),
+    /// Keys with their values.
+    Section(Vec<(String, Shown)>),
+}
+
+impl Shown {
+    /// The same as JSON.
+    pub(crate) fn to_json(&self) -> Value {
+        match self {
+            Self::Absent | Self::Null => Value::Null,
+            Self::Bare(value) => value.clone(),
+            Self::Text(text) => text.as_str().into(),
+            Self::Secret => "***".into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Section(entries) => Value::Object(
+                entries
+                    .iter()
+                    .filter(|(_, value)| *value != Self::Absent)
+                    .map(|(key, value)| (key.clone(), value.to_json()))
+                    .collect(),
+            ),
+        }
+    }
+}
+
+/// Takes a key's value out of its section, or the key's default.
+pub(crate) fn take<T: Setting>(
+    section: &Node,
+    key: &str,
+    reader: &mut Reader,
+    default: impl FnOnce() -> T,
+) -> Option<T> {
+    match section.get(key) {
+        Some(node) => reader.under(key, |reader| T::read(node, reader)),
+        None => Some(default()),
+    }
+}
+
+/// One key in the JSON Schema.
+pub(crate) fn key_schema<T: Setting>(about: &str, default: &T) -> Value {
+    let mut schema = T::schema();
+    schema["description"] = about.trim().into();
+    if !matches!(default.show(), Shown::Absent | Shown::Secret) {
+        schema["default"] = default.show().to_json();
+    }
+    schema
+}
+
+/// A section in the JSON Schema. A section may be empty, so null is one too.
+pub(crate) fn section_schema(about: &str, keys: Vec<(&str, Value)>) -> Value {
+    let properties: serde_json::Map<String, Value> =
+        keys.into_iter().map(|(key, schema)| (key.to_owned(), schema)).collect();
+    json!({
+        "description": about.trim(),
+        "type": ["object", "null"],
+        "additionalProperties": false,
+        "properties": properties,
+    })
+}
+
+/// Declares a section: a struct whose fields are the keys.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr; )+
+        }
+    ) => {
+        $(#[doc = $about])+
+        #[derive(Debug, Clone, PartialEq, Eq)]
+        pub(crate) struct $name {
+            $( $(#[doc = $doc])+ pub(crate) $key: $type, )+
+        }
+
+        impl $name {
+            /// The names of the keys, in the order declared.
+            pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default),+ }
+            }
+        }
+
+        impl $crate::section::Setting for $name {
+            fn read(node: &$crate::node::Node, reader: &mut $crate::reader::Reader) -> Option<Self> {
+                reader.section(node, Self::KEYS)?;
+                $( let $key = $crate::section::take(node, stringify!($key), reader, || -> $type { $default }); )+
+                Some(Self { $($key: $key?),+ })
+            }
+
+            fn show(&self) -> $crate::section::Shown {
+                $crate::section::Shown::Section(vec![
+                    $((stringify!($key).to_owned(), $crate::section::Setting::show(&self.$key))),+
+                ])
+            }
+
+            fn schema() -> serde_json::Value {
+                $crate::section::section_schema(concat!($($about),+), vec![
+                    $((
+                        stringify!($key),
+                        $crate::section::key_schema::<$type>(concat!($($doc),+), &$default),
+                    )),+
+                ])
+            }
+        }
+    };
+}
+pub(crate) use section;

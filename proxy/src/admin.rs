@@ -1,0 +1,90 @@
+//! The admin API, version 1: HTTP/1 JSON on a unix socket whose file permission is the authorisation,
+//! and a read-only part of it on an optional TCP listener.
+//!
+//! Handlers translate; [`Control`](crate::control::Control) decides. The OpenAPI document is made from
+//! the handlers themselves.
+
+mod change;
+mod events;
+mod read;
+mod refusal;
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::routing::get;
+use switcher_certs::Store;
+use utoipa::OpenApi;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use crate::access_log::AccessLog;
+use crate::control::Control;
+use crate::metrics::Metrics;
+use crate::compose::Reloader;
+
+/// What the handlers work on.
+#[derive(Clone)]
+pub struct Admin {
+    /// The routing's owner.
+    pub control: Arc<Control>,
+    /// What is served by TLS.
+    pub certificates: Arc<Store>,
+    /// The counters.
+    pub metrics: Arc<Metrics>,
+    /// For the number of lost lines.
+    pub access_log: AccessLog,
+    /// Reads the configuration again.
+    pub reloader: Arc<Reloader>,
+    /// When this process began to serve.
+    pub started_at: jiff::Timestamp,
+}
+
+#[derive(OpenApi)]
+#[openapi(info(
+    title = "Switcher admin API",
+    description = "Status and control of switcher-proxy. Every mutation names the generation it expects; a refusal carries a stable reason, a sentence, and what is live now."
+))]
+struct Document;
+
+/// The whole API, for the unix socket.
+pub fn router(admin: Admin) -> axum::Router {
+    let (read, mut document) = reading().split_for_parts();
+    let (change, changing) = OpenApiRouter::new()
+        .routes(routes!(change::promote))
+        .routes(routes!(change::register))
+        .routes(routes!(change::pause))
+        .routes(routes!(change::resume))
+        .routes(routes!(change::stop))
+        .routes(routes!(change::reload))
+        .split_for_parts();
+    document.merge(changing);
+    finish(read.merge(change), document, admin)
+}
+
+/// The read-only part, for TCP.
+pub fn read_only_router(admin: Admin) -> axum::Router {
+    let (read, document) = reading().split_for_parts();
+    // Shorter names for people and probes.
+    let read = read.route("/status", get(read::status));
+    finish(read, document, admin)
+}
+
+fn reading() -> OpenApiRouter<Admin> {
+    OpenApiRouter::with_openapi(Document::openapi())
+        .routes(routes!(read::status))
+        .routes(routes!(read::in_flight))
+        .routes(routes!(read::drain))
+        .routes(routes!(read::certificates))
+        .routes(routes!(read::metrics))
+        .routes(routes!(read::health))
+        .routes(routes!(read::ready))
+        .routes(routes!(events::events))
+}
+
+fn finish(router: axum::Router<Admin>, document: utoipa::openapi::OpenApi, admin: Admin) -> axum::Router {
+    router
+        .route("/openapi.json", get(move || std::future::ready(Json(document.clone()))))
+        .fallback(refusal::not_found)
+        .with_state(admin)
+}

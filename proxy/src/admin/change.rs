@@ -1,0 +1,96 @@
+//! The mutations.
+
+use axum::Json;
+use axum::extract::{Path, State};
+use switcher_config::wire::{
+    Changed, PauseRequest, PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded, StopRequest,
+    Switched,
+};
+use switcher_config::{AppName, Slot};
+
+use super::Admin;
+use super::refusal::{Body, Refused};
+
+fn name(admin: &Admin, app: &str) -> Result<AppName, Refused> {
+    app.parse().map_err(|_| Refused::unknown_app(&admin.control.view(), app))
+}
+
+fn slot_named(slot: &str) -> Result<Slot, Refused> {
+    slot.parse().map_err(|unknown: switcher_config::slot::UnknownSlot| {
+        Refused::new(RefusalReason::BadRequest, unknown.to_string())
+    })
+}
+
+/// Makes a slot live. Traffic has moved when this answers; the drain goes on by itself.
+#[utoipa::path(post, path = "/v1/apps/{app}/promote", request_body = PromoteRequest,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = Switched), (status = 404, body = Refusal), (status = 409, body = Refusal),
+        (status = 412, body = Refusal), (status = 507, body = Refusal)))]
+pub(super) async fn promote(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(request): Body<PromoteRequest>,
+) -> Result<Json<Switched>, Refused> {
+    let switched = admin.control.promote(name(&admin, &app)?, request).await;
+    switched.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Registers the addresses of a standby slot.
+#[utoipa::path(put, path = "/v1/apps/{app}/slots/{slot}", request_body = RegisterRequest,
+    params(("app" = String, Path, description = "The application"), ("slot" = Slot, Path, description = "The standby slot")),
+    responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 409, body = Refusal),
+        (status = 507, body = Refusal)))]
+pub(super) async fn register(
+    State(admin): State<Admin>,
+    Path((app, slot)): Path<(String, String)>,
+    Body(request): Body<RegisterRequest>,
+) -> Result<Json<Changed>, Refused> {
+    let changed = admin.control.register(name(&admin, &app)?, slot_named(&slot)?, request).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Holds new requests in a bounded queue.
+#[utoipa::path(post, path = "/v1/apps/{app}/pause", request_body = PauseRequest,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 507, body = Refusal)))]
+pub(super) async fn pause(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(request): Body<PauseRequest>,
+) -> Result<Json<Changed>, Refused> {
+    let changed = admin.control.pause(name(&admin, &app)?, request).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Serves again, beginning with what was held.
+#[utoipa::path(post, path = "/v1/apps/{app}/resume",
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 507, body = Refusal)))]
+pub(super) async fn resume(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+) -> Result<Json<Changed>, Refused> {
+    let changed = admin.control.resume(name(&admin, &app)?).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Serves the maintenance page.
+#[utoipa::path(post, path = "/v1/apps/{app}/stop", request_body = StopRequest,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 507, body = Refusal)))]
+pub(super) async fn stop(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(request): Body<StopRequest>,
+) -> Result<Json<Changed>, Refused> {
+    let changed = admin.control.stop(name(&admin, &app)?, request).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Reads the configuration again, as SIGHUP does. A bad file changes nothing.
+#[utoipa::path(post, path = "/v1/reload",
+    responses((status = 200, body = Reloaded), (status = 422, body = Refusal), (status = 507, body = Refusal)))]
+pub(super) async fn reload(State(admin): State<Admin>) -> Result<Json<Reloaded>, Refused> {
+    let reloaded = admin.reloader.reload().await;
+    reloaded.map(Json).map_err(|denied| Refused::new(denied.reason, denied.message))
+}

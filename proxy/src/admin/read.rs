@@ -1,0 +1,133 @@
+//! What can be read.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use switcher_config::wire::{
+    CertificateStatus, DrainReceipt, Health, InFlight, Refusal, RefusalReason, Status,
+};
+use switcher_config::{AppName, Generation, Slot, Span};
+
+use super::Admin;
+use super::refusal::Refused;
+use crate::view::AppView;
+use crate::watched::slot_health;
+
+/// The longest a client may wait for a drain in one request.
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+
+impl Admin {
+    fn app(&self, name: &str) -> Result<std::sync::Arc<AppView>, Refused> {
+        let view = self.control.view();
+        let known = name.parse::<AppName>().ok().and_then(|name| view.apps.get(&name).cloned());
+        known.ok_or_else(|| Refused::unknown_app(&view, name))
+    }
+}
+
+/// Everything: applications, slots, health, what is in flight, drains, certificates.
+#[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
+pub(super) async fn status(State(admin): State<Admin>) -> Json<Status> {
+    let view = admin.control.view();
+    Json(Status {
+        apps: view.apps.iter().map(|(name, app)| (name.clone(), app.status())).collect(),
+        certificates: admin.certificates.status(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: admin.started_at,
+        pid: std::process::id(),
+    })
+}
+
+/// What is inside a slot, oldest first.
+#[utoipa::path(get, path = "/v1/apps/{app}/slots/{slot}/in-flight",
+    params(("app" = String, Path, description = "The application"), ("slot" = Slot, Path, description = "The slot")),
+    responses((status = 200, body = InFlight), (status = 404, body = Refusal)))]
+pub(super) async fn in_flight(
+    State(admin): State<Admin>,
+    Path((app, slot)): Path<(String, String)>,
+) -> Result<Json<InFlight>, Refused> {
+    let app = admin.app(&app)?;
+    let slot: Slot = slot.parse().map_err(|unknown: switcher_config::slot::UnknownSlot| {
+        Refused::new(RefusalReason::BadRequest, unknown.to_string())
+    })?;
+    Ok(Json(app.in_flight(slot)))
+}
+
+/// How long to wait for a drain.
+#[derive(serde::Deserialize)]
+pub(super) struct Wait {
+    wait: Option<Span>,
+}
+
+/// The receipt of a drain, at once or as soon as it is over.
+#[utoipa::path(get, path = "/v1/apps/{app}/drains/{generation}",
+    params(("app" = String, Path, description = "The application"),
+        ("generation" = u64, Path, description = "The generation that was left"),
+        ("wait" = Option<String>, Query, description = "How long to wait for its end, at most 60s")),
+    responses((status = 200, body = DrainReceipt), (status = 404, body = Refusal)))]
+pub(super) async fn drain(
+    State(admin): State<Admin>,
+    Path((app, generation)): Path<(String, String)>,
+    Query(wait): Query<Wait>,
+) -> Result<Json<DrainReceipt>, Refused> {
+    let view = admin.app(&app)?;
+    let found = generation.parse::<Generation>().ok().and_then(|g| view.drain(g).cloned());
+    let Some(drain) = found else {
+        let message = format!("no drain of generation {generation} is remembered for {app}");
+        return Err(Refused::new(RefusalReason::UnknownDrain, message));
+    };
+    // The view would keep the application alive.
+    drop(view);
+    drain.wait(wait.wait.unwrap_or_default().0.min(LONGEST_WAIT)).await;
+    Ok(Json(drain.receipt()))
+}
+
+/// The certificates that are served.
+#[utoipa::path(get, path = "/v1/certificates", responses((status = 200, body = Vec<CertificateStatus>)))]
+pub(super) async fn certificates(State(admin): State<Admin>) -> Json<Vec<CertificateStatus>> {
+    Json(admin.certificates.status())
+}
+
+/// Prometheus metrics.
+#[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
+pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
+    for (name, app) in &admin.control.view().apps {
+        admin.metrics.set_app(name, app.routing.active, app.routing.generation, app.app.hold.len());
+        for slot in Slot::ALL {
+            let (health, _) = slot_health(app.slots.get(slot));
+            admin.metrics.set_slot(name, slot, health, &app.in_flight_by_kind(slot));
+        }
+    }
+    admin.metrics.set_access_log_dropped(admin.access_log.dropped());
+    match admin.metrics.encode() {
+        Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+/// Whether the process lives.
+#[utoipa::path(get, path = "/health", responses((status = 200, body = String)))]
+pub(super) async fn health() -> &'static str {
+    "ok\n"
+}
+
+/// Whether every application's live slot can be served: 503 and the reasons when one cannot.
+#[utoipa::path(get, path = "/ready", responses((status = 200, body = String), (status = 503, body = String)))]
+pub(super) async fn ready(State(admin): State<Admin>) -> Response {
+    let view = admin.control.view();
+    let mut missing = Vec::new();
+    for (name, app) in &view.apps {
+        let slot = app.routing.active;
+        let (health, reason) = slot_health(app.slots.get(slot));
+        if health != Health::Healthy {
+            missing.push(format!("{name}: {slot} is not healthy: {}\n", reason.unwrap_or_default()));
+        }
+    }
+    if missing.is_empty() {
+        "ready\n".into_response()
+    } else {
+        (StatusCode::SERVICE_UNAVAILABLE, missing.concat()).into_response()
+    }
+}

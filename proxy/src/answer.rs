@@ -1,0 +1,465 @@
+//! The proxy's own answers: why a request did not reach an upstream, told to its client in one sentence.
+//!
+//! Invariant: what comes from clients is escaped and cut short before it is repeated; every answer carries the
+//! request id and says what happened, never more than a stranger may know. Called by the gateway.
+
+use std::borrow::Cow;
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{HeaderMap, StatusCode};
+use switcher_config::Slot;
+
+use crate::request_id::RequestId;
+
+/// Why the proxy answers by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reason {
+    /// 404: no application has this host.
+    UnknownHost {
+        /// The host asked for.
+        host: String,
+    },
+    /// 404: the host is known, no application of it has this path.
+    NoPath,
+    /// 421: the connection was opened for another name.
+    Misdirected {
+        /// The host asked for.
+        host: String,
+        /// The name of the TLS handshake.
+        sni: String,
+    },
+    /// 400: the request cannot be understood.
+    BadRequest {
+        /// What is wrong with it, as the end of a sentence.
+        why: &'static str,
+    },
+    /// 425: the request came in early data and is not safe to replay.
+    TooEarly,
+    /// 503: the live slot has no upstream that may be tried.
+    NoUpstream {
+        /// The live slot.
+        slot: Slot,
+    },
+    /// 502: no upstream took the connection.
+    ConnectFailed,
+    /// 504: the upstream was silent for too long.
+    UpstreamTimeout,
+    /// 502: the upstream broke the connection or the protocol.
+    UpstreamBroken,
+    /// 503: the application was paused for longer than a request is held.
+    Paused {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// 503: the application is paused and its queue is full.
+    QueueFull {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// 503: the application is stopped.
+    Stopped {
+        /// The operator's sentence for the maintenance page.
+        message: Option<String>,
+    },
+    /// 503: the process is going away.
+    ShuttingDown,
+}
+
+/// An answer, ready to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// Its status.
+    pub status: StatusCode,
+    /// Its headers, content-length among them.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    /// Its body; leave it out when the request is a HEAD.
+    pub body: Bytes,
+}
+
+impl Reason {
+    /// The status of the answer.
+    #[must_use]
+    pub const fn status(&self) -> StatusCode {
+        match self {
+            Self::UnknownHost { .. } | Self::NoPath => StatusCode::NOT_FOUND,
+            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::TooEarly => StatusCode::TOO_EARLY,
+            Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
+            Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::NoUpstream { .. }
+            | Self::Paused { .. }
+            | Self::QueueFull { .. }
+            | Self::Stopped { .. }
+            | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+        }
+    }
+
+    /// The stable name of the case, for scripts and the access log.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::UnknownHost { .. } => "unknown_host",
+            Self::NoPath => "no_path",
+            Self::Misdirected { .. } => "misdirected",
+            Self::BadRequest { .. } => "bad_request",
+            Self::TooEarly => "too_early",
+            Self::NoUpstream { .. } => "no_upstream",
+            Self::ConnectFailed => "connect_failed",
+            Self::UpstreamTimeout => "upstream_timeout",
+            Self::UpstreamBroken => "upstream_broken",
+            Self::Paused { .. } => "paused",
+            Self::QueueFull { .. } => "queue_full",
+            Self::Stopped { .. } => "stopped",
+            Self::ShuttingDown => "shutting_down",
+        }
+    }
+
+    /// The answer, in the form that the client prefers.
+    #[must_use]
+    pub fn answer(&self, request: &HeaderMap, id: &RequestId) -> Answer {
+        let form = Form::preferred_by(request);
+        let body = match form {
+            Form::Html => self.html(id),
+            Form::Json => self.json(id),
+            Form::Text => format!("{}\nRequest id: {id}\n", self.sentence()),
+        };
+        let mut headers = vec![
+            (header::CONTENT_TYPE, HeaderValue::from_static(form.content_type())),
+            (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
+            (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
+            (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
+            (header::VARY, HeaderValue::from_static("accept")),
+        ];
+        if let Some(seconds) = self.retry_after() {
+            headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
+        }
+        Answer { status: self.status(), headers, body: body.into() }
+    }
+
+    /// What happened, in one sentence, without markup.
+    fn sentence(&self) -> Cow<'static, str> {
+        match self {
+            Self::UnknownHost { host } => format!("No application is served at {}.", quoted(host)).into(),
+            Self::NoPath => "No application is served at this path.".into(),
+            Self::Misdirected { host, sni } => format!(
+                "This connection was opened for {}, so it cannot ask for {}; open a new connection.",
+                quoted(sni),
+                quoted(host)
+            )
+            .into(),
+            Self::BadRequest { why } => format!("The request cannot be understood: {why}.").into(),
+            Self::TooEarly => "The request came before the TLS handshake was complete; send it again.".into(),
+            Self::NoUpstream { slot } => {
+                format!("No upstream of the live slot, {slot}, can take requests.").into()
+            }
+            Self::ConnectFailed => "The application could not be reached.".into(),
+            Self::UpstreamTimeout => "The application did not answer in time.".into(),
+            Self::UpstreamBroken => "The application broke off its answer.".into(),
+            Self::Paused { .. } => "The application is paused; try again shortly.".into(),
+            Self::QueueFull { .. } => {
+                "The application is paused and too many requests wait already; try again shortly.".into()
+            }
+            Self::Stopped { message: Some(message) } => message.clone().into(),
+            Self::Stopped { message: None } => "The application is stopped for maintenance.".into(),
+            Self::ShuttingDown => "The server is restarting; try again shortly.".into(),
+        }
+    }
+
+    /// Whole seconds, rounded up, at least one.
+    fn retry_after(&self) -> Option<u64> {
+        let wait = match self {
+            Self::Paused { retry_after } | Self::QueueFull { retry_after } => *retry_after,
+            Self::ShuttingDown => Duration::from_secs(1),
+            Self::UnknownHost { .. }
+            | Self::NoPath
+            | Self::Misdirected { .. }
+            | Self::BadRequest { .. }
+            | Self::TooEarly
+            | Self::NoUpstream { .. }
+            | Self::ConnectFailed
+            | Self::UpstreamTimeout
+            | Self::UpstreamBroken
+            | Self::Stopped { .. } => return None,
+        };
+        Some(wait.as_millis().div_ceil(1000).try_into().unwrap_or(u64::MAX).max(1))
+    }
+
+    fn json(&self, id: &RequestId) -> String {
+        let mut body = serde_json::json!({
+            "error": self.code(),
+            "status": self.status().as_u16(),
+            "message": self.sentence(),
+            "request_id": id.as_str(),
+        })
+        .to_string();
+        body.push('\n');
+        body
+    }
+
+    fn html(&self, id: &RequestId) -> String {
+        let status = self.status();
+        let (title, note) = match self {
+            Self::Stopped { .. } => ("Down for maintenance", String::new()),
+            Self::Paused { .. } | Self::QueueFull { .. } | Self::ShuttingDown => {
+                ("One moment, please", format!("{} \u{b7} ", status.as_u16()))
+            }
+            Self::UnknownHost { .. }
+            | Self::NoPath
+            | Self::Misdirected { .. }
+            | Self::BadRequest { .. }
+            | Self::TooEarly
+            | Self::NoUpstream { .. }
+            | Self::ConnectFailed
+            | Self::UpstreamTimeout
+            | Self::UpstreamBroken => {
+                (status.canonical_reason().unwrap_or("Error"), format!("{} \u{b7} ", status.as_u16()))
+            }
+        };
+        PAGE.replace("{title}", title)
+            .replace("{note}", &note)
+            .replace("{id}", &escaped(id.as_str()))
+            .replace("{sentence}", &escaped(&self.sentence()))
+    }
+}
+
+/// The page of every answer: no script, nothing loaded from anywhere. The sentence is filled in last,
+/// so that nothing inside it is taken for a placeholder.
+const PAGE: &str = r#"<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="robots" content="noindex">
+<title>{title}</title>
+<style>
+:root { color-scheme: light dark; }
+body { display: grid; place-content: center; min-height: 100vh; margin: 0; font: 1.05rem/1.6 system-ui, sans-serif; }
+main { max-width: 34rem; padding: 2rem; }
+h1 { margin: 0 0 .75rem; font-size: 1.7rem; font-weight: 600; }
+p { margin: 0 0 1.5rem; overflow-wrap: anywhere; }
+small { opacity: .6; overflow-wrap: anywhere; }
+</style>
+</head>
+<body>
+<main>
+<h1>{title}</h1>
+<p>{sentence}</p>
+<small>{note}Request id {id}</small>
+</main>
+</body>
+</html>
+"#;
+
+/// How much of a text from a client is repeated, in characters.
+const REPEATED: usize = 120;
+
+/// A text from a client: printable, cut short, in quotes.
+fn quoted(text: &str) -> String {
+    let mut out = String::from("\"");
+    for (at, c) in text.chars().enumerate() {
+        if at == REPEATED {
+            out.push('…');
+            break;
+        }
+        if c.is_ascii_graphic() && c != '"' && c != '\\' || c == ' ' {
+            out.push(c);
+        } else {
+            let _ = write!(out, "{}", c.escape_default());
+        }
+    }
+    out.push('"');
+    out
+}
+
+/// A text for HTML, inside an element or an attribute.
+fn escaped(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => out.push_str("&amp;"),
+            '<' => out.push_str("&lt;"),
+            '>' => out.push_str("&gt;"),
+            '"' => out.push_str("&quot;"),
+            '\'' => out.push_str("&#39;"),
+            other => out.push(other),
+        }
+    }
+    out
+}
+
+/// The forms an answer comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Text,
+    Html,
+    Json,
+}
+
+impl Form {
+    /// The form that `Accept` (RFC 9110 section 12.5.1) ranks highest; text when it does not say.
+    ///
+    /// Among equals, an exact type beats a wildcard, and the one named first beats the others.
+    fn preferred_by(request: &HeaderMap) -> Self {
+        let mut best = (0, 0, Self::Text);
+        let ranges =
+            request.get_all(header::ACCEPT).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(','));
+        for range in ranges {
+            let (media, parameters) = range.split_once(';').unwrap_or((range, ""));
+            let Some((exactness, form)) = Self::of_range(media.trim()) else { continue };
+            let rank = (quality(parameters), exactness);
+            if rank.0 > 0 && rank > (best.0, best.1) {
+                best = (rank.0, rank.1, form);
+            }
+        }
+        best.2
+    }
+
+    /// How exactly a media range names a form, and which.
+    fn of_range(media: &str) -> Option<(u8, Self)> {
+        let media = media.to_ascii_lowercase();
+        match media.as_str() {
+            "text/html" | "application/xhtml+xml" => Some((3, Self::Html)),
+            "application/json" => Some((3, Self::Json)),
+            "application/*" => Some((2, Self::Json)),
+            "text/plain" => Some((3, Self::Text)),
+            "text/*" => Some((2, Self::Text)),
+            "*/*" => Some((1, Self::Text)),
+            other if other.ends_with("+json") => Some((3, Self::Json)),
+            _ => None,
+        }
+    }
+
+    const fn content_type(self) -> &'static str {
+        match self {
+            Self::Text => "text/plain; charset=utf-8",
+            Self::Html => "text/html; charset=utf-8",
+            Self::Json => "application/json",
+        }
+    }
+}
+
+/// The `q` of a media range in thousandths; 1000 when it has none, 0 when it is garbage.
+fn quality(parameters: &str) -> u16 {
+    let q = parameters
+        .split(';')
+        .filter_map(|p| p.split_once('='))
+        .find(|(n, _)| n.trim().eq_ignore_ascii_case("q"));
+    let Some((_, value)) = q else { return 1000 };
+    match value.trim().parse::<f32>() {
+        // A number from 0 to 1, so the thousandths fit.
+        Ok(q) if (0.0..=1.0).contains(&q) => (q * 1000.0) as u16,
+        Ok(_) | Err(_) => 0,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> RequestId {
+        let headers =
+            HeaderMap::from_iter([(crate::request_id::X_REQUEST_ID, HeaderValue::from_static("id-1"))]);
+        RequestId::of(&headers, true)
+    }
+
+    fn accept(value: &'static str) -> HeaderMap {
+        HeaderMap::from_iter([(header::ACCEPT, HeaderValue::from_static(value))])
+    }
+
+    fn every_reason() -> Vec<Reason> {
+        let retry_after = Duration::from_millis(1500);
+        vec![
+            Reason::UnknownHost { host: "nowhere.example".into() },
+            Reason::NoPath,
+            Reason::Misdirected { host: "a.example".into(), sni: "b.example".into() },
+            Reason::BadRequest { why: "it has no host" },
+            Reason::TooEarly,
+            Reason::NoUpstream { slot: Slot::Blue },
+            Reason::ConnectFailed,
+            Reason::UpstreamTimeout,
+            Reason::UpstreamBroken,
+            Reason::Paused { retry_after },
+            Reason::QueueFull { retry_after },
+            Reason::Stopped { message: None },
+            Reason::Stopped { message: Some("Back at noon.".into()) },
+            Reason::ShuttingDown,
+        ]
+    }
+
+    #[test]
+    fn every_reason_has_its_status_and_sentence() {
+        let text: String = every_reason()
+            .iter()
+            .map(|reason| {
+                let answer = reason.answer(&HeaderMap::new(), &id());
+                let retry = answer.headers.iter().find(|(name, _)| name == header::RETRY_AFTER);
+                let retry = retry.map_or("", |(_, value)| value.to_str().unwrap());
+                let body = String::from_utf8(answer.body.to_vec()).unwrap();
+                format!("{} {} [{retry}] {}", answer.status.as_u16(), reason.code(), body)
+            })
+            .collect();
+        insta::assert_snapshot!(text);
+    }
+
+    #[test]
+    fn a_browser_gets_a_page_and_a_program_gets_json() {
+        let stopped = Reason::Stopped { message: Some("Back at <noon> & \"later\" {title}.".into()) };
+        let page = stopped.answer(&accept("text/html"), &id());
+        insta::assert_snapshot!(std::str::from_utf8(&page.body).unwrap());
+        let json = stopped.answer(&accept("application/json"), &id());
+        insta::assert_snapshot!(std::str::from_utf8(&json.body).unwrap(), @r#"{"error":"stopped","status":503,"message":"Back at <noon> & \"later\" {title}.","request_id":"id-1"}"#);
+    }
+
+    #[test]
+    fn the_form_is_the_one_that_accept_ranks_highest() {
+        for (value, form) in [
+            ("*/*", Form::Text),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Form::Html),
+            ("application/json", Form::Json),
+            ("application/json, text/plain, */*", Form::Json),
+            ("text/html;q=0.5, application/json;q=0.9", Form::Json),
+            ("application/vnd.api+json", Form::Json),
+            ("text/html;q=0, */*", Form::Text),
+            ("*/*;q=0.9, text/html;q=0.1", Form::Text),
+            ("TEXT/HTML; charset=utf-8; Q=0.7, text/plain;q=0.6", Form::Html),
+            ("application/json;q=2", Form::Text),
+            ("image/png", Form::Text),
+            ("", Form::Text),
+        ] {
+            assert_eq!(Form::preferred_by(&accept(value)), form, "{value}");
+        }
+    }
+
+    #[test]
+    fn nothing_of_a_client_gets_out_of_its_sentence() {
+        let evil = "<script>alert('x')</script>\r\nSet-Cookie: a=b\u{202e}".to_owned() + &"x".repeat(500);
+        let reason = Reason::UnknownHost { host: evil };
+        for value in ["text/html", "application/json", "text/plain"] {
+            let answer = reason.answer(&accept(value), &id());
+            let body = std::str::from_utf8(&answer.body).unwrap();
+            assert!(!body.contains('\r') && !body.contains('\u{202e}'), "{body}");
+            assert!(!body.contains(&"x".repeat(130)), "{body}");
+            assert!(value != "text/html" || !body.contains("<script"), "{body}");
+        }
+        let json: serde_json::Value =
+            serde_json::from_slice(&reason.answer(&accept("application/json"), &id()).body).unwrap();
+        assert_eq!(json["status"], 404);
+    }
+
+    #[test]
+    fn the_headers_fit_the_body() {
+        for reason in every_reason() {
+            for value in ["text/html", "application/json", "text/plain"] {
+                let answer = reason.answer(&accept(value), &id());
+                let headers: HeaderMap = answer.headers.into_iter().collect();
+                assert_eq!(headers[header::CONTENT_LENGTH], answer.body.len().to_string());
+                assert_eq!(headers[header::CACHE_CONTROL], "no-store");
+                assert!(headers[header::CONTENT_TYPE].to_str().unwrap().starts_with(value));
+            }
+        }
+    }
+}

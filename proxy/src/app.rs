@@ -1,0 +1,112 @@
+//! One application as requests see it: a single pointer to what is live now.
+//!
+//! The pointer holds the epoch, the mode and the settings together, so that a request reads all of
+//! them in one atomic load and never sees half of a change. Only `control` stores it.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use switcher_config::AppName;
+use switcher_config::settings::AppSettings;
+use tokio::sync::watch;
+
+use crate::epoch::{Epoch, Lease};
+use crate::hold::HoldQueue;
+use crate::metrics::AppMetrics;
+
+/// One application.
+pub struct App {
+    /// Its name.
+    pub name: Arc<AppName>,
+    /// The queue of requests that wait while it is paused.
+    pub hold: HoldQueue,
+    /// Its counters.
+    pub metrics: AppMetrics,
+    live: ArcSwap<Live>,
+    changed: watch::Sender<()>,
+}
+
+/// What is live now.
+#[derive(Clone)]
+pub struct Live {
+    /// Whether requests are let through.
+    pub gate: Gate,
+    /// The settings in force.
+    pub settings: Arc<AppSettings>,
+    /// The epoch that new requests enter.
+    pub epoch: Arc<Epoch>,
+}
+
+/// Whether requests are let through, with what a refusal needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Gate {
+    /// They are.
+    Open,
+    /// They wait in the queue, each for at most this long.
+    Paused(std::time::Duration),
+    /// They are answered with the maintenance page and this message.
+    Stopped(Option<Arc<str>>),
+}
+
+/// What [`App::enter`] gives.
+pub enum Entry {
+    /// The request may go on, with its lease.
+    Open(Lease),
+    /// The request waits, for at most this long.
+    Paused(std::time::Duration),
+    /// The request is answered with the maintenance page.
+    Stopped(Option<Arc<str>>),
+}
+
+impl App {
+    /// An application that serves `live` from the first request on.
+    #[must_use]
+    pub fn new(name: Arc<AppName>, live: Live, metrics: AppMetrics) -> Self {
+        let (changed, _) = watch::channel(());
+        Self { name, hold: HoldQueue::default(), metrics, live: ArcSwap::from_pointee(live), changed }
+    }
+
+    /// Takes a lease on the live epoch, or says why not. Choosing and counting are one act: a switch
+    /// either precedes the load, or finds the reference taken here and waits for it.
+    #[must_use]
+    pub fn enter(&self) -> Entry {
+        let live = self.live.load();
+        match &live.gate {
+            Gate::Open => Entry::Open(Lease::new(Arc::clone(&live.epoch))),
+            Gate::Paused(max) => Entry::Paused(*max),
+            Gate::Stopped(message) => Entry::Stopped(message.clone()),
+        }
+    }
+
+    /// A lease whatever the gate says: for the operator's bypass.
+    #[must_use]
+    pub fn enter_regardless(&self) -> Lease {
+        Lease::new(Arc::clone(&self.live.load().epoch))
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn settings(&self) -> Arc<AppSettings> {
+        Arc::clone(&self.live.load().settings)
+    }
+
+    /// Notified at every change of what is live.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Replaces what is live. For `control` alone, after the new state is on disk. Returns the old:
+    /// while it is held its epoch can not end.
+    #[must_use]
+    pub(crate) fn replace(&self, live: Live) -> Arc<Live> {
+        let old = self.live.swap(Arc::new(live));
+        self.changed.send_replace(());
+        old
+    }
+
+    /// What is live, to change and [`App::replace`]. For `control` alone; drop it soon.
+    pub(crate) fn live(&self) -> Arc<Live> {
+        self.live.load_full()
+    }
+}

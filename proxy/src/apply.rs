@@ -1,0 +1,230 @@
+//! Applying settings: at start, and at every reload, by the same path.
+//!
+//! Applications that stay keep their epoch and so every connection; one whose live addresses changed
+//! gets a new epoch and drains the old; one that is gone is drained too, and what was remembered of
+//! it is kept in case it comes back.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use jiff::Timestamp;
+use pingora::utils::tls::{WrappedX509, parse_x509};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject as _;
+use switcher_config::AppName;
+use switcher_config::settings::{AppSettings, ProxySettings, Settings};
+use switcher_config::wire::{Event, RefusalReason, Reloaded};
+
+use crate::adopt::adopt;
+use crate::app::{App, Live};
+use crate::control::{Control, begin_epoch, live_gate, run, watch_slots};
+use crate::decide::Denied;
+use crate::drain::{Drain, Policy};
+use crate::epoch::Trust;
+use crate::route::Router;
+use crate::routing::{AppRouting, Routing};
+use crate::view::{AppView, View};
+
+impl Control {
+    /// Makes `settings` the ones in force, atomically: after saving, every request sees all of them.
+    ///
+    /// # Errors
+    /// When the routing that follows from them cannot be saved; nothing was changed then.
+    pub async fn apply(self: &Arc<Self>, settings: Arc<Settings>) -> Result<Reloaded, Denied> {
+        let control = Arc::clone(self);
+        run(async move {
+            let _writer = control.writer.lock().await;
+            control.refuse_frozen()?;
+            let before = control.view();
+            let trusts = trusts(&settings)?;
+            let routing = adopt_all(&before, &settings);
+            if routing != before.routing() || !control.file.path().exists() {
+                control.save_all(routing.clone()).await?;
+            }
+            let reloaded = differences(&before, &settings);
+            control.install(&before, settings, routing, trusts);
+            if !before.apps.is_empty() {
+                control.announce(Event::Reloaded { at: Timestamp::now(), reloaded: reloaded.clone() });
+            }
+            Ok(reloaded)
+        })
+        .await
+    }
+
+    fn install(
+        self: &Arc<Self>,
+        before: &View,
+        settings: Arc<Settings>,
+        mut routing: Routing,
+        mut trusts: BTreeMap<AppName, Trust>,
+    ) {
+        let mut apps = BTreeMap::new();
+        let mut router = Router::default();
+        for (name, app_settings) in &settings.apps {
+            let Some(app_routing) = routing.apps.remove(name) else { continue };
+            let app_settings = Arc::new(app_settings.clone());
+            let trust = trusts.remove(name);
+            let view = match before.apps.get(name) {
+                Some(now) => self.renew(now, app_routing, app_settings, trust),
+                None => self.first(name, app_routing, app_settings, trust),
+            };
+            let installed = view.app.settings();
+            router.add(&installed.hosts, &installed.path, &view.app);
+            apps.insert(name.clone(), Arc::new(view));
+        }
+        self.router.store(Arc::new(router));
+        let mut orphans: Vec<Arc<Drain>> = before.drains_without(&settings);
+        for (_, gone) in before.apps.iter().filter(|(name, _)| !settings.apps.contains_key(*name)) {
+            orphans.extend(self.retire(gone));
+        }
+        self.view.store(Arc::new(View { apps, asleep: routing.apps, settings, orphans }));
+    }
+
+    /// An application that is new in this process.
+    fn first(
+        &self,
+        name: &AppName,
+        routing: AppRouting,
+        settings: Arc<AppSettings>,
+        trust: Option<Trust>,
+    ) -> AppView {
+        let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
+        let name = Arc::new(name.clone());
+        let metrics = self.metrics.app(&name);
+        let (epoch, live) = begin_epoch(&name, &metrics, &routing, &slots, trust.clone());
+        let now = Live { gate: live_gate(&routing.gate), settings, epoch };
+        let app = Arc::new(App::new(name, now, metrics));
+        AppView { app, routing, slots, live, trust, drains: Vec::new() }
+    }
+
+    /// An application that was served before: its connections go on.
+    fn renew(
+        self: &Arc<Self>,
+        now: &AppView,
+        routing: AppRouting,
+        settings: Arc<AppSettings>,
+        trust: Option<Trust>,
+    ) -> AppView {
+        let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
+        let slot = routing.active;
+        let same_epoch = routing.slots.get(slot) == now.routing.slots.get(slot)
+            && settings.upstream_tls == now.app.settings().upstream_tls;
+        let gate = live_gate(&routing.gate);
+        if same_epoch {
+            let live = Live { gate, settings, epoch: Arc::clone(&now.app.live().epoch) };
+            drop(now.app.replace(live));
+            return AppView { routing, slots, trust, ..now.clone() };
+        }
+        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &routing, &slots, trust.clone());
+        let policy = Policy::new(&settings.drain, None);
+        let left = now.live.clone();
+        left.ledger.retire();
+        drop(now.app.replace(Live { gate, settings, epoch }));
+        let mut view = AppView { routing, slots, live: handle, trust, ..now.clone() };
+        self.drain(&mut view, left, policy);
+        view
+    }
+
+    /// Leaves an application that the configuration no longer names.
+    fn retire(self: &Arc<Self>, gone: &AppView) -> Option<Arc<Drain>> {
+        let mut view = gone.clone();
+        let policy = Policy::new(&gone.app.settings().drain, None);
+        gone.live.ledger.retire();
+        self.drain(&mut view, gone.live.clone(), policy);
+        view.drains.pop()
+    }
+}
+
+impl View {
+    fn drains_without(&self, settings: &Settings) -> Vec<Arc<Drain>> {
+        let gone = self.apps.iter().filter(|(name, _)| !settings.apps.contains_key(*name));
+        let of_gone = gone.flat_map(|(_, app)| app.drains.iter());
+        self.orphans.iter().chain(of_gone).filter(|d| !d.is_over()).cloned().collect()
+    }
+}
+
+/// The trusted roots of every application that names a file of them.
+fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
+    let named = settings.apps.iter().filter_map(|(name, app)| Some((name, app.upstream_tls.ca_file.as_ref()?)));
+    named
+        .map(|(name, file)| {
+            let unusable = |why: String| {
+                let message = format!(
+                    "apps.{name}.upstream_tls.ca_file: {} cannot be used: {why}; nothing was changed",
+                    file.display()
+                );
+                Denied { reason: RefusalReason::BadConfiguration, message }
+            };
+            let roots = CertificateDer::pem_file_iter(file)
+                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+                .map_err(|error| unusable(error.to_string()))?;
+            if roots.is_empty() {
+                return Err(unusable("it holds no certificate".to_owned()));
+            }
+            for root in &roots {
+                x509_parser::parse_x509_certificate(root).map_err(|error| unusable(error.to_string()))?;
+            }
+            let roots = roots.into_iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509));
+            Ok((name.clone(), roots.collect::<Vec<_>>().into()))
+        })
+        .collect()
+}
+
+/// The whole routing that follows from new settings.
+fn adopt_all(before: &View, settings: &Settings) -> Routing {
+    let mut routing = before.routing();
+    for (name, app) in &settings.apps {
+        let adopted = adopt(routing.apps.get(name), app);
+        routing.apps.insert(name.clone(), adopted);
+    }
+    routing
+}
+
+/// What a reload changes, and what it cannot change, in sentences.
+fn differences(before: &View, settings: &Settings) -> Reloaded {
+    let mut changes = Vec::new();
+    for (name, app) in &settings.apps {
+        match before.settings.apps.get(name) {
+            None => changes.push(format!("app {name} was added")),
+            Some(old) if old != app => changes.push(format!("app {name} was changed")),
+            Some(_) => {}
+        }
+    }
+    let removed = before.settings.apps.keys().filter(|name| !settings.apps.contains_key(*name));
+    changes.extend(removed.map(|name| format!("app {name} was removed; what was remembered of it is kept")));
+    let (old, new) = (&before.settings.proxy, &settings.proxy);
+    let fixed = fixed_part(old, new);
+    if old != new && fixed.len() < count_changed(old, new) {
+        changes.push("proxy settings were changed".to_owned());
+    }
+    let needs_restart =
+        fixed.into_iter().map(|key| format!("proxy.{key} takes effect at the next restart or upgrade")).collect();
+    Reloaded { changes, needs_restart }
+}
+
+/// The changed keys that a running process cannot follow.
+fn fixed_part(old: &ProxySettings, new: &ProxySettings) -> Vec<&'static str> {
+    [
+        ("http", old.http != new.http),
+        ("https", old.https != new.https),
+        ("admin", old.admin != new.admin),
+        ("status", old.status != new.status),
+        ("data_dir", old.data_dir != new.data_dir),
+        ("threads", old.threads != new.threads),
+        ("access_log", old.access_log != new.access_log),
+    ]
+    .into_iter()
+    .filter_map(|(key, changed)| changed.then_some(key))
+    .collect()
+}
+
+fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {
+    let followed = [
+        old.shutdown_timeout != new.shutdown_timeout,
+        old.trusted_proxies != new.trusted_proxies,
+        old.client_ip_header != new.client_ip_header,
+        old.slot_header != new.slot_header,
+        old.release_header != new.release_header,
+    ];
+    fixed_part(old, new).len() + followed.into_iter().filter(|changed| *changed).count()
+}

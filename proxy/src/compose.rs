@@ -1,0 +1,385 @@
+//! The composition root: builds every part, connects them, and runs the process to its end. No logic.
+
+use std::convert::Infallible;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use pingora::proxy::HttpProxy;
+use pingora::server::configuration::ServerConf;
+use sd_notify::NotifyState;
+use switcher_certs::{Resolver, Source, Store, Wanted, server_config};
+use switcher_config::settings::{self, Settings, Tls};
+use switcher_config::wire::{RefusalReason, Reloaded};
+use switcher_config::{Report, Sources, load};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+
+use crate::access_log::AccessLog;
+use crate::admin::{self, Admin};
+use crate::command::Command;
+use crate::control::Control;
+use crate::decide::Denied;
+use crate::gateway::{Gateway, Shared};
+use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, accept};
+use crate::metrics::Metrics;
+use crate::routing::{RefuseToStart, Routing, RoutingFile};
+use crate::rules::Rules;
+use crate::shutdown::Shutdown;
+use crate::upgrade::{self, Takeover};
+use crate::{sweep, view};
+
+/// How often certificate files are looked at.
+const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
+/// How long the access log may take to write what is queued when the process ends.
+const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// Connections kept idle for reuse, over all upstreams.
+const POOL_SIZE: usize = 1024;
+
+/// Why the proxy does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotRun {
+    /// The configuration has problems.
+    #[error("{0}")]
+    Configuration(Report),
+    /// The routing state cannot be used.
+    #[error("{0}")]
+    Routing(#[from] RefuseToStart),
+    /// `--recover-routing` could not recover.
+    #[error("cannot recover the routing state: {0}")]
+    Recovery(String),
+    /// The data folder cannot be used.
+    #[error("the data folder {} cannot be used: {source}. Create it for this user, or choose another with `proxy.data_dir`", path.display())]
+    DataFolder {
+        /// The folder.
+        path: PathBuf,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// A socket cannot be listened on.
+    #[error("{0}")]
+    Listen(#[from] CannotListen),
+    /// The first routing could not be written, or the settings not be applied.
+    #[error("{0}")]
+    Apply(#[from] Denied),
+    /// No hand-over from the running process.
+    #[error("cannot take over: {0}")]
+    Takeover(std::io::Error),
+    /// Something the operating system refused.
+    #[error("{what}: {source}")]
+    System {
+        /// What was being done.
+        what: &'static str,
+        /// What the system answered.
+        source: std::io::Error,
+    },
+    /// TLS could not be set up.
+    #[error("TLS cannot be set up: {0}")]
+    Tls(String),
+}
+
+impl CannotRun {
+    /// The process's exit code, as the contract lists them.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        match self {
+            Self::Configuration(_) => 10,
+            Self::Routing(_) | Self::Recovery(_) => 7,
+            Self::DataFolder { .. }
+            | Self::Listen(_)
+            | Self::Apply(_)
+            | Self::Takeover(_)
+            | Self::System { .. }
+            | Self::Tls(_) => 1,
+        }
+    }
+}
+
+/// Reads the configuration again and applies it.
+pub struct Reloader {
+    sources: Box<dyn Fn() -> Sources + Send + Sync>,
+    control: Arc<Control>,
+    shared: Arc<Shared>,
+    certificates: Arc<Store>,
+}
+
+impl Reloader {
+    /// Reads and applies. A bad file changes nothing.
+    ///
+    /// # Errors
+    /// The report of a bad file, or why the routing could not be saved.
+    pub async fn reload(&self) -> Result<Reloaded, Denied> {
+        let loaded = load(&(self.sources)())
+            .map_err(|report| Denied { reason: RefusalReason::BadConfiguration, message: report.to_string() })?;
+        let settings = Arc::new(loaded.settings);
+        let reloaded = self.control.apply(Arc::clone(&settings)).await?;
+        self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
+        if let Err(error) = self.certificates.replace_wanted(wanted(&settings)) {
+            tracing::error!(%error, "a certificate could not be prepared");
+        }
+        Ok(reloaded)
+    }
+}
+
+/// Runs the proxy to its end.
+///
+/// # Errors
+/// Why it cannot run.
+pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
+    let settings = Arc::new(settings);
+    let file = prepare_folder(&settings)?;
+    let mut takeover = take_over(&command, &settings)?;
+    let remembered = remembered(&command, &file)?;
+    let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
+    let listeners = Listeners::open(&settings.proxy, &mut inherited)?;
+    drop::<Inherited>(inherited);
+
+    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|e| CannotRun::System {
+        what: "the metrics cannot be set up",
+        source: std::io::Error::other(e),
+    })?);
+    let control = Arc::new(Control::new(file, remembered, Arc::clone(&settings), Arc::clone(&metrics)));
+    control.apply(Arc::clone(&settings)).await?;
+    let certificates =
+        Arc::new(Store::new(wanted(&settings)).map_err(|error| CannotRun::Tls(error.to_string()))?);
+    let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
+        .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
+    let shared = Arc::new(Shared {
+        router: control.router(),
+        rules: ArcSwap::from_pointee(Rules::new(&settings.proxy)),
+        certificates: certificates.resolver(),
+        access_log: access_log.clone(),
+        metrics: Arc::clone(&metrics),
+    });
+    let reloader = Arc::new(Reloader {
+        sources: Box::new(move || Sources::from_process(command.config.clone(), command.environment.clone())),
+        control: Arc::clone(&control),
+        shared: Arc::clone(&shared),
+        certificates: Arc::clone(&certificates),
+    });
+    let process = Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
+    process.serve(takeover).await
+}
+
+fn prepare_folder(settings: &Settings) -> Result<RoutingFile, CannotRun> {
+    let path = settings.proxy.data_dir.clone();
+    // That a file can be made is better known now than at the first promote.
+    let usable = std::fs::create_dir_all(&path).and_then(|()| tempfile::tempfile_in(&path).map(drop));
+    match usable {
+        Ok(()) => Ok(RoutingFile::in_folder(&path)),
+        Err(source) => Err(CannotRun::DataFolder { path, source }),
+    }
+}
+
+fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
+    if !command.upgrade {
+        return Ok(None);
+    }
+    tracing::info!("waiting for the running proxy to hand over; send it SIGQUIT");
+    Takeover::wait(&settings.proxy.data_dir).map(Some).map_err(CannotRun::Takeover)
+}
+
+fn remembered(command: &Command, file: &RoutingFile) -> Result<Routing, CannotRun> {
+    if command.recover_routing {
+        let recovered = file.recover().map_err(CannotRun::Recovery)?;
+        tracing::warn!("going on from the last good copy of the routing state");
+        return Ok(recovered);
+    }
+    Ok(file.load()?.unwrap_or_default())
+}
+
+/// The certificates that the applications want.
+fn wanted(settings: &Settings) -> Vec<Wanted> {
+    let of_app = |app: &settings::AppSettings| {
+        let source = match &app.tls {
+            Tls::Off => return None,
+            Tls::Auto | Tls::Internal => Source::Placeholder,
+            Tls::Files { certificate, key } => {
+                Source::Files { certificate: certificate.clone(), key: key.clone() }
+            }
+        };
+        Some(Wanted { names: app.hosts.iter().map(ToString::to_string).collect(), source })
+    };
+    settings.apps.values().filter_map(of_app).collect()
+}
+
+/// Everything that runs.
+struct Process {
+    settings: Arc<Settings>,
+    control: Arc<Control>,
+    certificates: Arc<Store>,
+    access_log: AccessLog,
+    shared: Arc<Shared>,
+    reloader: Arc<Reloader>,
+    metrics: Arc<Metrics>,
+    listeners: Listeners,
+}
+
+/// Why the process ends.
+enum End {
+    Terminated,
+    HandedOver,
+}
+
+impl Process {
+    async fn serve(self, takeover: Option<Takeover>) -> Result<(), CannotRun> {
+        let system = |what| move |source| CannotRun::System { what, source };
+        // Read before anything is accepted, so that no signal finds the default action.
+        let signals = Signals::new().map_err(system("signals cannot be handled"))?;
+        let (signal, watch) = watch::channel(false);
+        let (alive, connections) = mpsc::channel::<Infallible>(1);
+        let proxy = Arc::new(self.http_proxy());
+        let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: watch, alive };
+        self.start_accepting(&acceptance)?;
+        drop(acceptance);
+        self.start_admin().map_err(system("the admin API cannot be served"))?;
+        tokio::spawn(sweep::run(Arc::clone(&self.control)));
+        tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
+        if let Some(takeover) = takeover
+            && let Err(error) = takeover.serving()
+        {
+            tracing::warn!(%error, "the process before is gone already");
+        }
+        tell_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
+        self.announce();
+        let end = self.until_the_end(signals).await;
+        if matches!(end, End::Terminated) {
+            tell_systemd(&[NotifyState::Stopping]);
+            self.control.freeze(true).await;
+            // A new process may have bound the path already, so only a terminated one takes it away.
+            let _ = std::fs::remove_file(&self.settings.proxy.admin);
+        }
+        let shutdown = Shutdown { signal, connections, proxy, control: Arc::clone(&self.control) };
+        let limit = self.control.view().settings.proxy.shutdown_timeout.0;
+        let clean = shutdown.run(limit).await;
+        tracing::info!(clean, "ended");
+        self.access_log.close(LAST_LINES);
+        Ok(())
+    }
+
+    fn http_proxy(&self) -> HttpProxy<Gateway> {
+        let threads = usize::from(self.settings.proxy.threads);
+        let conf = ServerConf {
+            upstream_keepalive_pool_size: POOL_SIZE,
+            threads: if threads == 0 { std::thread::available_parallelism().map_or(1, Into::into) } else { threads },
+            max_retries: 64,
+            ..ServerConf::default()
+        };
+        pingora::proxy::http_proxy(&Arc::new(conf), Gateway(Arc::clone(&self.shared)))
+    }
+
+    fn start_accepting(&self, acceptance: &Acceptance) -> Result<(), CannotRun> {
+        let system = |source| CannotRun::System { what: "a listening socket cannot be used", source };
+        let resolver: Arc<Resolver> = self.certificates.resolver();
+        let tls = server_config(resolver).map_err(|error| CannotRun::Tls(error.to_string()))?;
+        let plain = self.listeners.http.iter().map(|listener| (listener, None));
+        let secure = self.listeners.https.iter().map(|listener| (listener, Some(Arc::clone(&tls))));
+        for (listener, tls) in plain.chain(secure) {
+            let listener = listener.try_clone().map_err(system)?;
+            tokio::spawn(accept(listener, tls, acceptance.clone()));
+        }
+        Ok(())
+    }
+
+    fn start_admin(&self) -> std::io::Result<()> {
+        let admin = Admin {
+            control: Arc::clone(&self.control),
+            certificates: Arc::clone(&self.certificates),
+            metrics: Arc::clone(&self.metrics),
+            access_log: self.access_log.clone(),
+            reloader: Arc::clone(&self.reloader),
+            started_at: jiff::Timestamp::now(),
+        };
+        let socket = tokio::net::UnixListener::from_std(self.listeners.admin.try_clone()?)?;
+        tokio::spawn(axum::serve(socket, admin::router(admin.clone())).into_future());
+        if let Some(status) = &self.listeners.status {
+            let listener = tokio::net::TcpListener::from_std(status.try_clone()?)?;
+            tokio::spawn(axum::serve(listener, admin::read_only_router(admin)).into_future());
+        }
+        Ok(())
+    }
+
+    fn announce(&self) {
+        let view: Arc<view::View> = self.control.view();
+        for (name, app) in &view.apps {
+            tracing::info!(app = %name, live = %app.routing.active, generation = %app.routing.generation, "serving");
+        }
+        tracing::info!(admin = %self.settings.proxy.admin.display(), "ready");
+    }
+
+    async fn until_the_end(&self, mut signals: Signals) -> End {
+        loop {
+            tokio::select! {
+                _ = signals.terminate.recv() => return End::Terminated,
+                _ = signals.interrupt.recv() => return End::Terminated,
+                _ = signals.hangup.recv() => self.reload().await,
+                _ = signals.quit.recv() => {
+                    if self.hand_over().await {
+                        return End::HandedOver;
+                    }
+                }
+            }
+        }
+    }
+
+    async fn reload(&self) {
+        match self.reloader.reload().await {
+            Ok(reloaded) => {
+                tracing::info!(changes = ?reloaded.changes, needs_restart = ?reloaded.needs_restart, "reloaded");
+            }
+            Err(denied) => tracing::error!("not reloaded, nothing was changed:\n{denied}"),
+        }
+    }
+
+    /// Hands the listening sockets to a new process. False when this one has to go on.
+    async fn hand_over(&self) -> bool {
+        // The new process reads the routing state, so nothing may change it from here on.
+        self.control.freeze(true).await;
+        let folder = self.settings.proxy.data_dir.clone();
+        let outcome = match self.listeners.to_hand_over(&self.settings.proxy) {
+            Ok(sockets) => tokio::task::spawn_blocking(move || upgrade::hand_over(&folder, &sockets))
+                .await
+                .unwrap_or_else(|panic| Err(std::io::Error::other(panic))),
+            Err(error) => Err(error),
+        };
+        match outcome {
+            Ok(()) => {
+                tracing::info!("handed over; finishing what is in flight");
+                true
+            }
+            Err(error) => {
+                self.control.freeze(false).await;
+                tracing::error!(%error, "not handed over, this process goes on");
+                false
+            }
+        }
+    }
+}
+
+struct Signals {
+    terminate: tokio::signal::unix::Signal,
+    interrupt: tokio::signal::unix::Signal,
+    hangup: tokio::signal::unix::Signal,
+    quit: tokio::signal::unix::Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+            quit: signal(SignalKind::quit())?,
+        })
+    }
+}
+
+fn tell_systemd(states: &[NotifyState<'_>]) {
+    // Without systemd there is nobody to tell.
+    if let Err(error) = sd_notify::notify(states) {
+        tracing::warn!(%error, "systemd could not be told");
+    }
+}

@@ -1,0 +1,362 @@
+//! The one writer of the routing: every switch, registration, pause and reload goes through here.
+//!
+//! Invariant, in this order: decide, save, swap in memory, answer. The disk is never behind the
+//! memory, and what cannot be saved does not happen. Mutations run in tasks of their own, so that a
+//! caller who hangs up in the middle interrupts nothing.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use arc_swap::ArcSwap;
+use jiff::Timestamp;
+use switcher_config::settings::Settings;
+use switcher_config::wire::{
+    Changed, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest, StopRequest, Switched,
+};
+use switcher_config::{AppName, PerSlot, Slot};
+use tokio::sync::{Mutex, broadcast};
+
+use crate::app::{App, Gate, Live};
+use crate::decide::{self, Denied};
+use crate::drain::{Drain, Policy};
+use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
+use crate::metrics::{AppMetrics, Metrics};
+use crate::route::Router;
+use crate::routing::{AppRouting, Routing, RoutingFile, SavedGate};
+use crate::view::{AppView, View};
+use crate::watched::{Watched, Watcher, slot_health};
+
+/// How many drains that ended are remembered for an application.
+const REMEMBERED_DRAINS: usize = 32;
+
+/// How many events a slow reader may lag behind.
+const EVENT_BUFFER: usize = 1024;
+
+/// The routing's owner.
+pub struct Control {
+    pub(crate) file: RoutingFile,
+    pub(crate) view: ArcSwap<View>,
+    pub(crate) writer: Mutex<()>,
+    pub(crate) router: Arc<ArcSwap<Router<Arc<App>>>>,
+    pub(crate) watcher: Watcher,
+    pub(crate) events: broadcast::Sender<Event>,
+    pub(crate) metrics: Arc<Metrics>,
+    frozen: AtomicBool,
+}
+
+impl Control {
+    /// An owner of nothing yet; [`Control::apply`] fills it.
+    #[must_use]
+    pub fn new(file: RoutingFile, remembered: Routing, settings: Arc<Settings>, metrics: Arc<Metrics>) -> Self {
+        let (events, _) = broadcast::channel(EVENT_BUFFER);
+        let view =
+            View { apps: BTreeMap::new(), asleep: remembered.apps, settings, orphans: Vec::new() };
+        Self {
+            file,
+            view: ArcSwap::from_pointee(view),
+            writer: Mutex::new(()),
+            router: Arc::default(),
+            watcher: Watcher::new(events.clone()),
+            events,
+            metrics,
+            frozen: AtomicBool::new(false),
+        }
+    }
+
+    /// The routing as it is now.
+    #[must_use]
+    pub fn view(&self) -> Arc<View> {
+        self.view.load_full()
+    }
+
+    /// The table that requests are looked up in.
+    #[must_use]
+    pub fn router(&self) -> Arc<ArcSwap<Router<Arc<App>>>> {
+        Arc::clone(&self.router)
+    }
+
+    /// Everything that happens from now on.
+    #[must_use]
+    pub fn events(&self) -> broadcast::Receiver<Event> {
+        self.events.subscribe()
+    }
+
+    /// Refuses every mutation from now on (or no longer): another process is about to own the routing.
+    /// Waits for the one that is under way.
+    pub async fn freeze(&self, frozen: bool) {
+        let _writer = self.writer.lock().await;
+        self.frozen.store(frozen, Ordering::Release);
+    }
+
+    /// Makes a slot live. Traffic has moved when this returns; the drain goes on by itself.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn promote(self: &Arc<Self>, app: AppName, request: PromoteRequest) -> Result<Switched, Denied> {
+        let control = Arc::clone(self);
+        run(async move {
+            let _writer = control.writer.lock().await;
+            let (view, now) = control.to_change(&app)?;
+            let upstreams = now.slots.get(request.slot);
+            let (health, reason) = slot_health(upstreams);
+            let next = decide::promote(&now.routing, &request, health, reason.as_deref())?;
+            control.save(&view, &app, &next).await?;
+            let policy = Policy::new(&now.app.settings().drain, request.drain.map(|d| d.0));
+            Ok(control.switch(&view, &now, next, policy))
+        })
+        .await
+    }
+
+    /// Registers the addresses of a standby slot.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn register(
+        self: &Arc<Self>,
+        app: AppName,
+        slot: Slot,
+        request: RegisterRequest,
+    ) -> Result<Changed, Denied> {
+        let control = Arc::clone(self);
+        run(async move {
+            let _writer = control.writer.lock().await;
+            let (view, now) = control.to_change(&app)?;
+            let next = decide::register(&now.routing, slot, &request)?;
+            control.save(&view, &app, &next).await?;
+            let mut changed = AppView { routing: next, ..(*now).clone() };
+            let addresses = &changed.routing.slots.get(slot).upstreams;
+            let watched = control.watcher.watch(&app, slot, addresses, &now.app.settings(), &[]);
+            *changed.slots.get_mut(slot) = watched;
+            Ok(control.publish_app(&view, changed))
+        })
+        .await
+    }
+
+    /// Holds new requests in the queue.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn pause(self: &Arc<Self>, app: AppName, request: PauseRequest) -> Result<Changed, Denied> {
+        self.set_gate(app, move |now| {
+            let max = request.max.unwrap_or_else(|| now.app.settings().pause.max);
+            SavedGate::Paused { max }
+        })
+        .await
+    }
+
+    /// Serves again.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn resume(self: &Arc<Self>, app: AppName) -> Result<Changed, Denied> {
+        self.set_gate(app, |_| SavedGate::Open).await
+    }
+
+    /// Serves the maintenance page.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn stop(self: &Arc<Self>, app: AppName, request: StopRequest) -> Result<Changed, Denied> {
+        self.set_gate(app, move |_| SavedGate::Stopped { message: request.message }).await
+    }
+
+    async fn set_gate(
+        self: &Arc<Self>,
+        app: AppName,
+        gate: impl FnOnce(&AppView) -> SavedGate + Send + 'static,
+    ) -> Result<Changed, Denied> {
+        let control = Arc::clone(self);
+        run(async move {
+            let _writer = control.writer.lock().await;
+            let (view, now) = control.to_change(&app)?;
+            let next = AppRouting { gate: gate(&now), ..now.routing.clone() };
+            control.save(&view, &app, &next).await?;
+            let live = Live { gate: live_gate(&next.gate), ..(*now.app.live()).clone() };
+            drop(now.app.replace(live));
+            let changed = AppView { routing: next, ..(*now).clone() };
+            let mode = changed.mode();
+            let answer = control.publish_app(&view, changed);
+            control.announce(Event::Mode { at: Timestamp::now(), app, mode });
+            Ok(answer)
+        })
+        .await
+    }
+
+    /// The application as it is now, unless nothing may be changed.
+    fn to_change(&self, app: &AppName) -> Result<(Arc<View>, Arc<AppView>), Denied> {
+        self.refuse_frozen()?;
+        let view = self.view.load_full();
+        let Some(now) = view.apps.get(app).cloned() else {
+            let known: Vec<&str> = view.apps.keys().map(AppName::as_str).collect();
+            let message = format!("there is no app {app:?}; there is {}", known.join(", "), app = app.as_str());
+            return Err(Denied { reason: RefusalReason::UnknownApp, message });
+        };
+        Ok((view, now))
+    }
+
+    pub(crate) fn refuse_frozen(&self) -> Result<(), Denied> {
+        if self.frozen.load(Ordering::Acquire) {
+            let message = "this process is handing over or shutting down; ask again in a moment".to_owned();
+            return Err(Denied { reason: RefusalReason::ShuttingDown, message });
+        }
+        Ok(())
+    }
+
+    async fn save(&self, view: &View, app: &AppName, next: &AppRouting) -> Result<(), Denied> {
+        let mut routing = view.routing();
+        routing.apps.insert(app.clone(), next.clone());
+        self.save_all(routing).await
+    }
+
+    /// Writes the state, away from the runtime's threads: a sync can take long.
+    pub(crate) async fn save_all(&self, routing: Routing) -> Result<(), Denied> {
+        let file = self.file.clone();
+        let outcome = tokio::task::spawn_blocking(move || file.save(&routing)).await;
+        let why = match outcome {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(error)) if error.is_full() => format!("the disk is full: {error}"),
+            Ok(Err(error)) => error.to_string(),
+            Err(panic) => panic.to_string(),
+        };
+        tracing::error!(%why, "the routing state could not be saved");
+        let message = format!("the change could not be saved, so it was not made: {why}");
+        Err(Denied { reason: RefusalReason::NotSaved, message })
+    }
+
+    /// The switch itself. What it does is on disk already.
+    fn switch(self: &Arc<Self>, view: &View, now: &AppView, next: AppRouting, policy: Policy) -> Switched {
+        let to = next.active;
+        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &next, &now.slots, now.trust.clone());
+        let live = Live { epoch, ..(*now.app.live()).clone() };
+        let left = now.live.clone();
+        let switched_at = Timestamp::now();
+        let began = Instant::now();
+        left.ledger.retire();
+        let old = now.app.replace(live);
+        let took = began.elapsed();
+        drop(old);
+        let switched = Switched {
+            generation: next.generation,
+            from: left.slot,
+            to,
+            drained_generation: left.generation,
+            switched_at,
+            switch_micros: took.as_secs_f64() * 1e6,
+        };
+        now.app.metrics.switched(to);
+        let mut changed = AppView { routing: next, live: handle, ..now.clone() };
+        self.drain(&mut changed, left, policy);
+        self.publish_app(view, changed);
+        tracing::info!(app = %now.app.name, from = %switched.from, to = %to, generation = %switched.generation, "traffic moved");
+        self.announce(Event::Switched { at: switched_at, app: AppName::clone(&now.app.name), switched: switched.clone() });
+        switched
+    }
+
+    /// Begins to drain an epoch that was left.
+    pub(crate) fn drain(self: &Arc<Self>, view: &mut AppView, left: EpochHandle, policy: Policy) {
+        let drain = Arc::new(Drain::new(left));
+        view.drains.push(Arc::clone(&drain));
+        let over = view.drains.iter().filter(|d| d.is_over()).count();
+        let mut surplus = over.saturating_sub(REMEMBERED_DRAINS);
+        view.drains.retain(|d| {
+            let forget = surplus > 0 && d.is_over();
+            surplus -= usize::from(forget);
+            !forget
+        });
+        // The task must not hold the application: it would keep alive the epoch it waits for.
+        let (control, app, metrics) =
+            (Arc::clone(self), AppName::clone(&view.app.name), view.app.metrics.clone());
+        tokio::spawn(async move {
+            drain.run(policy).await;
+            let receipt = drain.receipt();
+            count(&metrics, &receipt);
+            tracing::info!(%app, slot = %receipt.slot, generation = %receipt.generation, seconds = receipt.seconds, "drained");
+            control.announce(Event::Drained { at: Timestamp::now(), app, receipt });
+        });
+    }
+
+    /// A new epoch over the given upstreams.
+    fn publish_app(&self, view: &View, changed: AppView) -> Changed {
+        let answer = Changed { generation: changed.routing.generation, mode: changed.mode() };
+        let mut apps = view.apps.clone();
+        apps.insert(AppName::clone(&changed.app.name), Arc::new(changed));
+        self.view.store(Arc::new(View {
+            apps,
+            asleep: view.asleep.clone(),
+            settings: Arc::clone(&view.settings),
+            orphans: view.orphans.clone(),
+        }));
+        answer
+    }
+
+    pub(crate) fn announce(&self, event: Event) {
+        // An error only means that nobody listens.
+        let _ = self.events.send(event);
+    }
+}
+
+/// Adds a finished drain to the counters.
+fn count(metrics: &AppMetrics, receipt: &DrainReceipt) {
+    let slot = metrics.slots.get(receipt.slot);
+    for kind in Kind::ALL {
+        slot.drained(kind, *receipt.finished.get(kind), receipt.cut.get(kind).len() as u64);
+    }
+}
+
+/// A new epoch of the live slot over its upstreams.
+pub(crate) fn begin_epoch(
+    app: &Arc<AppName>,
+    metrics: &AppMetrics,
+    routing: &AppRouting,
+    slots: &PerSlot<Vec<Arc<Watched>>>,
+    trust: Option<Trust>,
+) -> (Arc<Epoch>, EpochHandle) {
+    let slot = routing.active;
+    Epoch::begin(NewEpoch {
+        app: Arc::clone(app),
+        generation: routing.generation,
+        slot,
+        release: routing.slots.get(slot).release.clone(),
+        upstreams: slots.get(slot).iter().map(|w| Arc::clone(w.upstream())).collect(),
+        metrics: metrics.slots.get(slot).clone(),
+        trust,
+    })
+}
+
+/// The gate as requests meet it.
+pub(crate) fn live_gate(saved: &SavedGate) -> Gate {
+    match saved {
+        SavedGate::Open => Gate::Open,
+        SavedGate::Paused { max } => Gate::Paused(max.0),
+        SavedGate::Stopped { message } => Gate::Stopped(message.as_deref().map(Arc::from)),
+    }
+}
+
+/// Runs a mutation to its end even when the caller goes away.
+pub(crate) async fn run<T: Send + 'static>(
+    mutation: impl Future<Output = Result<T, Denied>> + Send + 'static,
+) -> Result<T, Denied> {
+    match tokio::spawn(mutation).await {
+        Ok(result) => result,
+        Err(panic) => {
+            let message = format!("the change failed in an unexpected way: {panic}");
+            Err(Denied { reason: RefusalReason::NotSaved, message })
+        }
+    }
+}
+
+/// Both slots' upstreams, probed from now on; those that were probed before keep their history.
+pub(crate) fn watch_slots(
+    watcher: &Watcher,
+    app: &AppName,
+    routing: &AppRouting,
+    settings: &switcher_config::settings::AppSettings,
+    before: Option<&PerSlot<Vec<Arc<Watched>>>>,
+) -> PerSlot<Vec<Arc<Watched>>> {
+    routing.slots.map(|slot, target| {
+        let known = before.map_or(&[][..], |b| b.get(slot).as_slice());
+        watcher.watch(app, slot, &target.upstreams, settings, known)
+    })
+}

@@ -1,0 +1,149 @@
+//! May this change happen? Pure decisions over the routing state: no clock, no socket, no file.
+
+use switcher_config::wire::{Health, PromoteRequest, RefusalReason, RegisterRequest};
+use switcher_config::{Generation, Slot};
+
+use crate::routing::{AppRouting, SlotSource};
+
+/// A refusal: the case, and a sentence that says what is live now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct Denied {
+    /// The case.
+    pub reason: RefusalReason,
+    /// A sentence for people.
+    pub message: String,
+}
+
+impl Denied {
+    fn new(reason: RefusalReason, now: &AppRouting, what: &str) -> Self {
+        let message =
+            format!("{what}; {} is live, generation {}, nothing was changed", now.active, now.generation);
+        Self { reason, message }
+    }
+}
+
+fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(), Denied> {
+    match expected {
+        Some(expected) if expected != now.generation => {
+            let what = format!(
+                "generation {expected} was expected, but it is {}: somebody else is acting",
+                now.generation
+            );
+            Err(Denied::new(RefusalReason::GenerationMoved, now, &what))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// The routing after a promote, or why there is none.
+///
+/// # Errors
+/// When the generation moved, the slot is live already, has no upstreams, or is not healthy and not forced.
+pub fn promote(
+    now: &AppRouting,
+    request: &PromoteRequest,
+    health: Health,
+    reason: Option<&str>,
+) -> Result<AppRouting, Denied> {
+    same_generation(now, request.expected_generation)?;
+    let slot = request.slot;
+    if slot == now.active {
+        return Err(Denied::new(RefusalReason::AlreadyActive, now, &format!("{slot} is live already")));
+    }
+    if now.slots.get(slot).upstreams.is_empty() {
+        let what = format!("{slot} has no upstreams");
+        return Err(Denied::new(RefusalReason::NoUpstreams, now, &what));
+    }
+    if health != Health::Healthy && !request.force {
+        let state = if health == Health::Unknown { "not known to be healthy" } else { "not healthy" };
+        let why = reason.map(|r| format!(" ({r})")).unwrap_or_default();
+        return Err(Denied::new(RefusalReason::Unhealthy, now, &format!("{slot} is {state}{why}")));
+    }
+    Ok(AppRouting { active: slot, generation: now.generation.next(), ..now.clone() })
+}
+
+/// The routing after a registration, or why there is none.
+///
+/// # Errors
+/// When the generation moved, or the slot is live.
+pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Result<AppRouting, Denied> {
+    same_generation(now, request.expected_generation)?;
+    if slot == now.active {
+        let what = format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
+        return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
+    }
+    let mut next = AppRouting { generation: now.generation.next(), ..now.clone() };
+    let target = next.slots.get_mut(slot);
+    target.upstreams.clone_from(&request.upstreams);
+    target.release.clone_from(&request.release);
+    target.source = SlotSource::Registered;
+    Ok(next)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::routing::SlotRouting;
+    use switcher_config::PerSlot;
+
+    fn now() -> AppRouting {
+        let slot = |port: u16| SlotRouting {
+            upstreams: vec![format!("127.0.0.1:{port}").parse().expect("an address")],
+            release: None,
+            source: SlotSource::Configured,
+        };
+        AppRouting::new(Slot::Blue, PerSlot { blue: slot(8001), green: slot(8002) })
+    }
+
+    fn ask(slot: Slot) -> PromoteRequest {
+        PromoteRequest { slot, expected_generation: None, force: false, drain: None }
+    }
+
+    #[test]
+    fn a_healthy_standby_becomes_live_one_generation_later() {
+        let next = promote(&now(), &ask(Slot::Green), Health::Healthy, None).expect("allowed");
+        assert_eq!((next.active, next.generation), (Slot::Green, Generation::FIRST.next()));
+        assert_eq!(next.slots, now().slots);
+    }
+
+    #[test]
+    fn every_refusal_says_what_is_live() {
+        let mut empty = now();
+        empty.slots.green.upstreams.clear();
+        let stale = PromoteRequest { expected_generation: Some(Generation::FIRST.next()), ..ask(Slot::Green) };
+        for (routing, request, health, reason, words) in [
+            (now(), ask(Slot::Green), Health::Unknown, RefusalReason::Unhealthy, "green is not known to be healthy (503)"),
+            (now(), ask(Slot::Green), Health::Unhealthy, RefusalReason::Unhealthy, "green is not healthy (503)"),
+            (now(), ask(Slot::Blue), Health::Healthy, RefusalReason::AlreadyActive, "blue is live already"),
+            (empty, ask(Slot::Green), Health::Healthy, RefusalReason::NoUpstreams, "green has no upstreams"),
+            (now(), stale, Health::Healthy, RefusalReason::GenerationMoved, "generation 2 was expected, but it is 1: somebody else is acting"),
+        ] {
+            let denied = promote(&routing, &request, health, Some("503")).expect_err("refused");
+            assert_eq!(denied.reason, reason);
+            assert_eq!(denied.message, format!("{words}; blue is live, generation 1, nothing was changed"));
+        }
+    }
+
+    #[test]
+    fn force_overrides_health_and_nothing_else() {
+        let forced = |slot| PromoteRequest { force: true, ..ask(slot) };
+        assert!(promote(&now(), &forced(Slot::Green), Health::Unhealthy, None).is_ok());
+        assert!(promote(&now(), &forced(Slot::Blue), Health::Healthy, None).is_err());
+    }
+
+    #[test]
+    fn only_a_standby_is_registered_over() {
+        let request = RegisterRequest {
+            upstreams: vec!["127.0.0.1:9000".parse().expect("an address")],
+            release: Some("v3".to_owned()),
+            expected_generation: None,
+        };
+        let next = register(&now(), Slot::Green, &request).expect("allowed");
+        assert_eq!(next.slots.green.upstreams, request.upstreams);
+        assert_eq!(next.slots.green.source, SlotSource::Registered);
+        assert_eq!(next.slots.blue, now().slots.blue);
+        let denied = register(&now(), Slot::Blue, &request).expect_err("blue is live");
+        assert_eq!(denied.reason, RefusalReason::SlotIsLive);
+    }
+}

@@ -1,0 +1,193 @@
+//! The epoch and the lease: who is served by which side of a switch, and when a side is empty.
+//!
+//! An epoch is one stretch of one slot being live. A request takes its [`Lease`] before it touches an
+//! upstream and keeps it to its very end; the lease is the `Arc` of the epoch, so choosing the slot and
+//! being counted are one atomic act. When the last lease of an epoch is dropped, on success, error,
+//! client abort or panic alike, the epoch is dropped, and with it the sender that [`Gone`] waits for.
+//!
+//! Only [`App::enter`](crate::app::App::enter) makes leases. Status and drains hold the ledger and
+//! [`Gone`], never the epoch itself, or it would not end.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use switcher_config::{AppName, Generation, Slot};
+use tokio::sync::watch;
+
+use crate::ledger::{Exchange, Ledger, NewExchange};
+use crate::metrics::SlotMetrics;
+use crate::upstream::Upstream;
+
+/// Trusted roots for `https://` upstreams, as Pingora takes them.
+pub type Trust = Arc<pingora::protocols::tls::CaType>;
+
+/// One upstream as one epoch sees it.
+#[derive(Debug)]
+pub struct EpochUpstream {
+    /// The upstream itself, with its health; it outlives epochs.
+    pub upstream: Arc<Upstream>,
+    /// Requests of this epoch that are with it now.
+    pub in_flight: AtomicUsize,
+}
+
+/// One stretch of one slot being live.
+pub struct Epoch {
+    /// The application.
+    pub app: Arc<AppName>,
+    /// The generation of the switch that began it.
+    pub generation: Generation,
+    /// The slot.
+    pub slot: Slot,
+    /// The release registered with the slot, as a header value.
+    pub release: Option<http::HeaderValue>,
+    /// Where its requests go.
+    pub upstreams: Box<[EpochUpstream]>,
+    /// Unique in this process: upstream connections are pooled by it, so none crosses a switch.
+    pub pool: u64,
+    /// Everything inside.
+    pub ledger: Arc<Ledger>,
+    /// The slot's counters.
+    pub metrics: SlotMetrics,
+    /// Trusted roots of its `https://` upstreams, instead of the system's.
+    pub trust: Option<Trust>,
+    /// Where round robin stands.
+    pub(crate) turn: AtomicUsize,
+    _alive: watch::Sender<Never>,
+}
+
+/// A value that is never sent: the channel only ends.
+type Never = Option<Infallible>;
+
+/// What an epoch is made of.
+pub struct NewEpoch {
+    /// The application.
+    pub app: Arc<AppName>,
+    /// The generation of the switch that begins it.
+    pub generation: Generation,
+    /// The slot.
+    pub slot: Slot,
+    /// The release registered with the slot.
+    pub release: Option<String>,
+    /// Where its requests go.
+    pub upstreams: Vec<Arc<Upstream>>,
+    /// The slot's counters.
+    pub metrics: SlotMetrics,
+    /// Trusted roots of its `https://` upstreams, instead of the system's.
+    pub trust: Option<Trust>,
+}
+
+impl Epoch {
+    /// Begins an epoch, with the handles that others may hold on it.
+    #[must_use]
+    pub fn begin(new: NewEpoch) -> (Arc<Self>, EpochHandle) {
+        static POOLS: AtomicU64 = AtomicU64::new(1);
+        let (alive, gone) = watch::channel(None);
+        let ledger = Arc::new(Ledger::default());
+        let handle = EpochHandle {
+            slot: new.slot,
+            generation: new.generation,
+            ledger: Arc::clone(&ledger),
+            gone: Gone(gone),
+        };
+        let upstreams = new.upstreams.into_iter().map(|upstream| EpochUpstream {
+            upstream,
+            in_flight: AtomicUsize::new(0),
+        });
+        let epoch = Self {
+            app: new.app,
+            generation: new.generation,
+            slot: new.slot,
+            release: new.release.and_then(|r| http::HeaderValue::try_from(r).ok()),
+            upstreams: upstreams.collect(),
+            pool: POOLS.fetch_add(1, Ordering::Relaxed),
+            ledger,
+            metrics: new.metrics,
+            trust: new.trust,
+            turn: AtomicUsize::new(0),
+            _alive: alive,
+        };
+        (Arc::new(epoch), handle)
+    }
+}
+
+/// What may be held of an epoch without keeping it alive.
+#[derive(Debug, Clone)]
+pub struct EpochHandle {
+    /// The slot.
+    pub slot: Slot,
+    /// The generation that began it.
+    pub generation: Generation,
+    /// Everything inside.
+    pub ledger: Arc<Ledger>,
+    /// Its end.
+    pub gone: Gone,
+}
+
+/// Resolves when an epoch has ended: it was left and every lease has been dropped.
+#[derive(Debug, Clone)]
+pub struct Gone(watch::Receiver<Never>);
+
+impl Gone {
+    /// Waits for the end.
+    pub async fn wait(&mut self) {
+        // Nothing is ever sent, so the only thing to happen is the end of the channel.
+        while self.0.changed().await.is_ok() {}
+    }
+
+    /// Whether it has ended.
+    #[must_use]
+    pub fn is_gone(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+}
+
+/// A request's share in an epoch. While it is held the epoch is not drained.
+pub struct Lease(Arc<Epoch>);
+
+impl Lease {
+    /// For [`App::enter`](crate::app::App::enter) alone.
+    pub(crate) const fn new(epoch: Arc<Epoch>) -> Self {
+        Self(epoch)
+    }
+
+    /// Enters the request into the epoch's ledger; the pass takes it out again when dropped.
+    #[must_use]
+    pub fn admit(self, new: NewExchange) -> Pass {
+        let exchange = self.0.ledger.enter(new);
+        Pass { exchange, lease: self }
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> &Epoch {
+        &self.0
+    }
+}
+
+/// A lease together with its line in the ledger. Fields drop in order: the line goes first, so a
+/// drained epoch has an empty ledger.
+pub struct Pass {
+    exchange: Arc<Exchange>,
+    lease: Lease,
+}
+
+impl Pass {
+    /// The line in the ledger.
+    #[must_use]
+    pub const fn exchange(&self) -> &Arc<Exchange> {
+        &self.exchange
+    }
+
+    /// The epoch.
+    #[must_use]
+    pub fn epoch(&self) -> &Epoch {
+        self.lease.epoch()
+    }
+}
+
+impl Drop for Pass {
+    fn drop(&mut self) {
+        self.lease.epoch().ledger.leave(&self.exchange);
+    }
+}

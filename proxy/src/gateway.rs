@@ -1,0 +1,164 @@
+//! The request path: Pingora's hooks, each handing over to the part that knows.
+//!
+//! `admission` finds the application and takes the lease; `forward` chooses upstreams, dresses the
+//! request and the answer; `reply` sends the proxy's own answers and says goodbye to what is closed;
+//! `context` is the request's memory, whose drop releases everything. No hook takes a lock that
+//! another request could hold.
+
+mod admission;
+mod context;
+mod forward;
+mod reply;
+
+use std::os::fd::RawFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::Digest;
+use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, Result};
+use switcher_certs::Resolver;
+
+use crate::access_log::AccessLog;
+use crate::app::App;
+use crate::connection::current_request;
+use crate::metrics::Metrics;
+use crate::route::Router;
+use crate::rules::Rules;
+
+pub use context::Context;
+
+/// Everything a request may look at. All of it is read without waiting.
+pub struct Shared {
+    /// Hosts and paths to applications.
+    pub router: Arc<ArcSwap<Router<Arc<App>>>>,
+    /// Rules of the whole proxy.
+    pub rules: ArcSwap<Rules>,
+    /// Which certificate covers which name, for 421.
+    pub certificates: Arc<Resolver>,
+    /// Where requests are logged.
+    pub access_log: AccessLog,
+    /// Counters of the whole proxy.
+    pub metrics: Arc<Metrics>,
+}
+
+/// The proxy as Pingora drives it.
+pub struct Gateway(pub Arc<Shared>);
+
+#[async_trait]
+impl ProxyHttp for Gateway {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new(Arc::clone(&self.0), current_request())
+    }
+
+    async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
+        admission::admit(session, ctx).await
+    }
+
+    async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+        forward::next_peer(session, ctx)
+    }
+
+    async fn connected_to_upstream(
+        &self,
+        session: &mut Session,
+        _reused: bool,
+        _peer: &HttpPeer,
+        fd: RawFd,
+        _digest: Option<&Digest>,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        forward::connected(session, ctx, fd)
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        session: &mut Session,
+        request: &mut RequestHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        forward::dress_request(session, request, ctx)
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        ctx.request_body(body.as_ref().map_or(0, Bytes::len), end);
+        Ok(())
+    }
+
+    async fn response_filter(
+        &self,
+        _session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        forward::dress_response(response, ctx)
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end: bool,
+        ctx: &mut Context,
+    ) -> Result<Option<Duration>> {
+        forward::answer_body(body, end, ctx);
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        ctx: &mut Context,
+        error: Box<Error>,
+    ) -> Box<Error> {
+        forward::connect_failed(ctx, error)
+    }
+
+    fn error_while_proxy(
+        &self,
+        _peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        ctx: &mut Context,
+        reused: bool,
+    ) -> Box<Error> {
+        forward::broken(session, ctx, error, reused)
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+        reply::fail(session, error, ctx).await
+    }
+
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, ctx: &mut Context) {
+        ctx.finish(Some(session), error);
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _ctx: &Context, _error: &Error) -> bool {
+        // The access log tells every request's error, once and with its request id.
+        true
+    }
+
+    fn suppress_proxy_warn_log(
+        &self,
+        _session: &Session,
+        _ctx: &Context,
+        _error: &Error,
+        _context: ProxyWarnLogContext,
+    ) -> bool {
+        true
+    }
+}

@@ -1,0 +1,173 @@
+//! Admission: from a request's head to its lease, or to an answer of the proxy's own.
+//!
+//! The order is: who asks (trusted proxies, request id), what for (host, certificate, path), may it
+//! pass (redirect, stopped, paused), and then the lease. Nothing of the body has been read.
+
+use std::borrow::Cow;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, Uri, header};
+use pingora::Result;
+use pingora::http::RequestHeader;
+use pingora::proxy::Session;
+use subtle::ConstantTimeEq as _;
+use switcher_config::settings::{AppSettings, Tls};
+
+use crate::answer::Reason;
+use crate::app::{App, Entry};
+use crate::epoch::Lease;
+use crate::kind;
+use crate::ledger::NewExchange;
+use crate::request_id::RequestId;
+use crate::route::{NoRoute, normalize_host};
+
+use super::context::Context;
+use super::reply;
+
+/// Admits the request, or answers it. True when it was answered.
+pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
+    identify(session, ctx);
+    let app = match find_app(session, ctx) {
+        Ok(app) => app,
+        Err(reason) => return reply::send(session, ctx, &reason).await,
+    };
+    let settings = app.settings();
+    ctx.app = Some(Arc::clone(&app));
+    ctx.settings = Some(Arc::clone(&settings));
+    if let Some(location) = redirection(session, ctx, &settings) {
+        return reply::redirect(session, ctx, location).await;
+    }
+    match take_lease(session, &app, &settings).await {
+        Ok(lease) => {
+            enter(session, ctx, lease);
+            Ok(false)
+        }
+        Err(reason) => reply::send(session, ctx, &reason).await,
+    }
+}
+
+fn identify(session: &Session, ctx: &mut Context) {
+    let rules = ctx.shared.rules.load();
+    let headers = &session.req_header().headers;
+    let client = rules.trust.client(ctx.facts().peer.ip(), headers);
+    drop(rules);
+    if client.trusted {
+        ctx.id = RequestId::of(headers, true);
+    }
+    ctx.client = client;
+}
+
+/// The authority a request asks for: HTTP/2's `:authority`, an absolute target's, or `Host` (RFC 9110 section 7.2).
+pub(super) fn authority(request: &RequestHeader) -> Option<&str> {
+    let of_uri = request.uri.authority().map(http::uri::Authority::as_str);
+    of_uri.or_else(|| request.headers.get(header::HOST)?.to_str().ok())
+}
+
+fn find_app(session: &Session, ctx: &Context) -> Result<Arc<App>, Reason> {
+    let request = session.req_header();
+    let Some(authority) = authority(request).filter(|a| !a.is_empty()) else {
+        return Err(Reason::BadRequest { why: "it names no host" });
+    };
+    let host = normalize_host(authority);
+    covered(ctx, &host)?;
+    let router = ctx.shared.router.load();
+    router.route(&host, request.uri.path()).map(Arc::clone).map_err(|missing| match missing {
+        NoRoute::Host => Reason::UnknownHost { host: host.into_owned() },
+        NoRoute::Path => Reason::NoPath,
+    })
+}
+
+/// A request for a name that the connection's certificate does not cover belongs on another connection
+/// (RFC 9110 section 15.5.20): browsers that reuse HTTP/2 connections then open one.
+fn covered(ctx: &Context, host: &Cow<'_, str>) -> Result<(), Reason> {
+    let Some(tls) = &ctx.facts().tls else { return Ok(()) };
+    let Some(sni) = tls.sni.as_deref() else { return Ok(()) };
+    if sni == host || ctx.shared.certificates.covers(Some(sni), host) {
+        return Ok(());
+    }
+    Err(Reason::Misdirected { host: host.to_string(), sni: sni.to_owned() })
+}
+
+/// Where a plain request is sent on to, if it is.
+fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Option<HeaderValue> {
+    if ctx.facts().tls.is_some() || !settings.redirect || settings.tls == Tls::Off {
+        return None;
+    }
+    let rules = ctx.shared.rules.load();
+    let port = rules.https_port?;
+    let request = session.req_header();
+    // A trusted proxy in front of us may have ended the TLS already.
+    if ctx.client.trusted && rules.trust.says_https(&request.headers) {
+        return None;
+    }
+    let host = normalize_host(authority(request)?);
+    let host = if host.contains(':') { Cow::Owned(format!("[{host}]")) } else { host };
+    let path = request.uri.path_and_query().map_or("/", |p| p.as_str());
+    let location =
+        if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") };
+    location.parse::<Uri>().ok()?;
+    HeaderValue::try_from(location).ok()
+}
+
+/// Takes the lease; a request of a paused application waits for it in the queue.
+async fn take_lease(session: &Session, app: &App, settings: &AppSettings) -> Result<Lease, Reason> {
+    let mut changes = app.changes();
+    let mut place = None;
+    let arrived = Instant::now();
+    loop {
+        match app.enter() {
+            Entry::Open(lease) => return Ok(lease),
+            Entry::Stopped(message) => {
+                if may_bypass(session, settings) {
+                    return Ok(app.enter_regardless());
+                }
+                return Err(Reason::Stopped { message: message.map(|m| m.to_string()) });
+            }
+            Entry::Paused(max) => {
+                let retry_after = Duration::from_secs(1);
+                if place.is_none() {
+                    place = app.hold.take(head_size(session), &settings.pause);
+                }
+                if place.is_none() {
+                    return Err(Reason::QueueFull { retry_after });
+                }
+                let left = max.saturating_sub(arrived.elapsed());
+                // An error is the end of the wait; that the application goes away ends it too.
+                if !matches!(tokio::time::timeout(left, changes.changed()).await, Ok(Ok(()))) {
+                    return Err(Reason::Paused { retry_after });
+                }
+            }
+        }
+    }
+}
+
+/// Whether the operator's bypass header opens a stopped application.
+fn may_bypass(session: &Session, settings: &AppSettings) -> bool {
+    let Some(token) = settings.maintenance.bypass_token.as_deref() else { return false };
+    let sent = session.req_header().headers.get(settings.maintenance.bypass_header.as_str());
+    sent.is_some_and(|value| value.as_bytes().ct_eq(token.as_bytes()).into())
+}
+
+/// About how much memory the head of a request takes.
+fn head_size(session: &Session) -> u64 {
+    let request = session.req_header();
+    let headers: usize = request.headers.iter().map(|(n, v)| n.as_str().len() + v.len() + 4).sum();
+    let target = request.uri.path_and_query().map_or(0, |p| p.as_str().len());
+    (headers + target) as u64
+}
+
+fn enter(session: &mut Session, ctx: &mut Context, lease: Lease) {
+    let body_follows = !session.is_body_empty();
+    let request = session.req_header();
+    let kind = kind::at_request(&request.headers, body_follows);
+    let pass = lease.admit(NewExchange {
+        method: request.method.clone(),
+        uri: request.uri.clone(),
+        request_id: ctx.id.clone(),
+        started: ctx.started,
+        kind,
+        abort: ctx.request.abort.clone(),
+    });
+    ctx.pass = Some(pass);
+}

@@ -1,0 +1,242 @@
+//! A request's memory, from its head to its end.
+//!
+//! Whatever happens to the request, this is dropped: then the upstream's count goes down, the record is
+//! written if nobody wrote it (a request that was aborted), and at last the lease is given back.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use http::{HeaderValue, header};
+use jiff::Timestamp;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource};
+use switcher_config::settings::AppSettings;
+use switcher_config::wire::Kind;
+
+use crate::access_log::Record;
+use crate::app::App;
+use crate::balance::Tried;
+use crate::connection::{Facts, Request};
+use crate::epoch::{EpochUpstream, Pass};
+use crate::forwarded::Client;
+use crate::ledger::{Cause, Exchange, Stage};
+use crate::request_id::RequestId;
+use crate::websocket::FrameTracker;
+
+use super::Shared;
+
+/// nginx's status for a client that went away before it was answered. Never sent.
+const CLIENT_CLOSED_REQUEST: u16 = 499;
+
+/// A request's memory.
+pub struct Context {
+    pub(super) shared: Arc<Shared>,
+    pub(super) request: Request,
+    pub(super) started: Instant,
+    time: Timestamp,
+    pub(super) id: RequestId,
+    pub(super) client: Client,
+    pub(super) app: Option<Arc<App>>,
+    pub(super) settings: Option<Arc<AppSettings>>,
+    pub(super) pass: Option<Pass>,
+    pub(super) tried: Tried,
+    pub(super) tries: u32,
+    /// The index of the upstream in use.
+    upstream: Option<usize>,
+    /// Whether the upstream connection carries this request alone.
+    pub(super) exclusive: bool,
+    pub(super) connected: Option<Duration>,
+    pub(super) first_byte: Option<Duration>,
+    bytes_in: u64,
+    bytes_out: u64,
+    /// The status that was sent, or is to be logged.
+    pub(super) status: Option<u16>,
+    /// The media type of the answer is one that can be ended at any event.
+    pub(super) event_stream: bool,
+    pub(super) grpc: bool,
+    pub(super) websocket: Option<FrameTracker>,
+    /// What the proxy's own answer was about.
+    pub(super) own_answer: Option<&'static str>,
+    finished: bool,
+}
+
+impl Context {
+    /// The memory of a request that has just arrived.
+    pub(super) fn new(shared: Arc<Shared>, request: Request) -> Self {
+        let client = Client { ip: request.facts.peer.ip().to_canonical(), trusted: false };
+        Self {
+            shared,
+            request,
+            started: Instant::now(),
+            time: Timestamp::now(),
+            id: RequestId::generate(),
+            client,
+            app: None,
+            settings: None,
+            pass: None,
+            tried: Tried::default(),
+            tries: 0,
+            upstream: None,
+            exclusive: false,
+            connected: None,
+            first_byte: None,
+            bytes_in: 0,
+            bytes_out: 0,
+            status: None,
+            event_stream: false,
+            grpc: false,
+            websocket: None,
+            own_answer: None,
+            finished: false,
+        }
+    }
+
+    pub(super) fn facts(&self) -> &Facts {
+        &self.request.facts
+    }
+
+    /// The line in the ledger, once the request has its lease.
+    pub(super) fn exchange(&self) -> Option<&Arc<Exchange>> {
+        self.pass.as_ref().map(Pass::exchange)
+    }
+
+    /// Why the proxy closed this request, if it did.
+    pub(super) fn cause(&self) -> Option<Cause> {
+        self.exchange().and_then(|e| e.cause())
+    }
+
+    /// The upstream in use.
+    pub(super) fn upstream(&self) -> Option<&EpochUpstream> {
+        let index = self.upstream?;
+        self.pass.as_ref()?.epoch().upstreams.get(index)
+    }
+
+    /// Moves the request to an upstream, and its weight with it.
+    pub(super) fn use_upstream(&mut self, index: usize) {
+        self.leave_upstream();
+        self.upstream = Some(index);
+        self.tried.insert(index);
+        self.tries += 1;
+        if let Some(upstream) = self.upstream() {
+            upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    fn leave_upstream(&self) {
+        if let Some(upstream) = self.upstream() {
+            upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn request_body(&mut self, bytes: usize, end: bool) {
+        self.bytes_in += bytes as u64;
+        if let Some(exchange) = self.exchange() {
+            if end && self.first_byte.is_none() {
+                exchange.set_stage(Stage::Waiting);
+            } else {
+                exchange.touch();
+            }
+        }
+    }
+
+    pub(super) fn response_body(&mut self, bytes: usize) {
+        self.bytes_out += bytes as u64;
+        if let Some(exchange) = self.exchange() {
+            exchange.touch();
+        }
+    }
+
+    pub(super) fn set_kind(&self, kind: Kind) {
+        if let Some(exchange) = self.exchange() {
+            exchange.set_kind(kind);
+        }
+    }
+
+    /// Counts and logs the request, once.
+    pub(super) fn finish(&mut self, session: Option<&Session>, error: Option<&Error>) {
+        if std::mem::replace(&mut self.finished, true) {
+            return;
+        }
+        let gone = error.is_some_and(|e| *e.esource() == ErrorSource::Downstream);
+        let status = self.status.unwrap_or(if gone { CLIENT_CLOSED_REQUEST } else { 500 });
+        let duration = self.started.elapsed();
+        match &self.pass {
+            Some(pass) => pass.epoch().metrics.observe(status, duration.as_secs_f64()),
+            None => self.shared.metrics.unrouted(status),
+        }
+        if self.shared.access_log.enabled() {
+            let record = self.record(session, status, duration, self.why(error, gone));
+            self.shared.access_log.log(Box::new(record));
+        }
+    }
+
+    /// The error text of the record.
+    fn why(&self, error: Option<&Error>, gone: bool) -> Option<String> {
+        let closed = self.cause().map(|cause| match cause {
+            Cause::Drain => "closed at the drain deadline",
+            Cause::Shutdown => "closed because the proxy ends",
+            Cause::ResponseTimeout => "the upstream did not answer in time",
+            Cause::IdleTimeout => "nothing moved for too long",
+        });
+        let client = gone.then_some("the client went away");
+        let known = closed.or(client).or(self.own_answer).map(str::to_owned);
+        known.or_else(|| error.map(|e| e.etype().as_str().to_owned()))
+    }
+
+    fn record(
+        &self,
+        session: Option<&Session>,
+        status: u16,
+        duration: Duration,
+        error: Option<String>,
+    ) -> Record {
+        let head = session.map(|s| s.req_header());
+        let text = |name: header::HeaderName| {
+            let value: Option<&HeaderValue> = head.and_then(|h| h.headers.get(name));
+            value.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+        };
+        let uri = head.map(|h| &h.uri).or_else(|| self.exchange().map(|e| e.uri()));
+        let host = uri.and_then(|u| u.authority()).map(|a| a.as_str().to_owned());
+        let epoch = self.pass.as_ref().map(Pass::epoch);
+        Record {
+            time: self.time,
+            request_id: self.id.clone(),
+            app: self.app.as_ref().map(|app| Arc::clone(&app.name)),
+            slot: epoch.map(|e| e.slot),
+            generation: epoch.map(|e| e.generation),
+            client: self.client.ip,
+            protocol: match session {
+                Some(s) if s.is_http2() => "HTTP/2",
+                Some(_) => "HTTP/1.1",
+                None => "-",
+            },
+            tls: self.facts().tls.is_some(),
+            method: head.map(|h| h.method.clone()).or_else(|| self.exchange().map(|e| e.method().clone())).unwrap_or_default(),
+            host: host.or_else(|| text(header::HOST)).unwrap_or_default(),
+            path: uri.and_then(|u| u.path_and_query()).map(|p| p.as_str().to_owned()).unwrap_or_default(),
+            status,
+            kind: self.exchange().map_or(Kind::Requests, |e| e.kind()),
+            upstream: self.upstream().map(|u| Arc::clone(u.upstream.address())),
+            tries: self.tries,
+            bytes_in: self.bytes_in,
+            bytes_out: self.bytes_out,
+            duration,
+            connect: self.connected,
+            first_byte: self.first_byte,
+            user_agent: text(header::USER_AGENT),
+            referer: text(header::REFERER),
+            error,
+        }
+    }
+}
+
+impl Drop for Context {
+    fn drop(&mut self) {
+        // The task was aborted, or Pingora gave up before a request was read to its end.
+        if self.pass.is_some() {
+            self.finish(None, None);
+        }
+        self.leave_upstream();
+    }
+}

@@ -1,0 +1,267 @@
+//! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
+
+use std::os::fd::{BorrowedFd, RawFd};
+
+use bytes::Bytes;
+use http::header::{self, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::protocols::ALPN;
+use pingora::proxy::Session;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorType, Result};
+use switcher_config::UpstreamProtocol;
+use switcher_config::settings::AppSettings;
+use switcher_config::wire::Kind;
+
+use crate::balance;
+use crate::epoch::{EpochUpstream, Pass};
+use crate::hop::{HopByHop, is_websocket};
+use crate::kind;
+use crate::ledger::{Cause, Stage};
+use crate::request_id::X_REQUEST_ID;
+use crate::websocket::{DRAIN_CLOSE, FrameTracker};
+
+use super::admission::authority;
+use super::context::Context;
+
+/// How many requests share an HTTP/2 connection to an upstream.
+const H2_STREAMS: usize = 100;
+
+/// Chooses the next upstream and says how to reach it.
+pub(super) fn next_peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    let settings = ctx.settings.clone().ok_or_else(not_admitted)?;
+    let pass = ctx.pass.as_ref().ok_or_else(not_admitted)?;
+    if ctx.cause().is_some() {
+        return Error::e_explain(ErrorType::ConnectionClosed, "closed by the proxy");
+    }
+    let epoch = pass.epoch();
+    let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
+        return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
+    };
+    let peer = peer(chosen, epoch.pool, session, &settings, epoch.trust.clone());
+    let protocol = chosen.upstream.address().protocol();
+    ctx.use_upstream(index);
+    let peer = peer?;
+    // A connection of HTTP/2 is shared: closing it for one request would close it for others.
+    ctx.exclusive = match protocol {
+        UpstreamProtocol::Http1 => true,
+        UpstreamProtocol::H2c => false,
+        UpstreamProtocol::Https => peer.options.alpn == ALPN::H1,
+    };
+    Ok(Box::new(peer))
+}
+
+fn not_admitted() -> Box<Error> {
+    Error::explain(ErrorType::InternalError, "the request was not admitted")
+}
+
+fn peer(
+    upstream: &EpochUpstream,
+    pool: u64,
+    session: &Session,
+    settings: &AppSettings,
+    trust: Option<crate::epoch::Trust>,
+) -> Result<HttpPeer> {
+    let address = upstream.upstream.address();
+    let Some(socket) = upstream.upstream.socket() else {
+        return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream's name does not resolve");
+    };
+    let tls = &settings.upstream_tls;
+    let name = match address.protocol() {
+        UpstreamProtocol::Https => tls.server_name.clone().unwrap_or_else(|| address.host().to_owned()),
+        UpstreamProtocol::Http1 | UpstreamProtocol::H2c => String::new(),
+    };
+    let mut peer = HttpPeer::new(socket, address.protocol() == UpstreamProtocol::Https, name);
+    peer.group_key = pool;
+    let options = &mut peer.options;
+    options.connection_timeout = Some(settings.timeouts.connect.0);
+    options.total_connection_timeout = Some(settings.timeouts.connect.0);
+    options.idle_timeout = Some(settings.timeouts.pool.0);
+    options.verify_cert = tls.verify;
+    options.verify_hostname = tls.verify;
+    options.ca = trust;
+    options.max_h2_streams = H2_STREAMS;
+    let request = session.req_header();
+    options.alpn = match address.protocol() {
+        UpstreamProtocol::Http1 => ALPN::H1,
+        UpstreamProtocol::H2c => ALPN::H2,
+        UpstreamProtocol::Https if is_websocket(&request.headers) => ALPN::H1,
+        UpstreamProtocol::Https => ALPN::H2H1,
+    };
+    // On a connection of its own a request is timed by the sweep, which knows streams from answers.
+    // On a shared one only Pingora can end it without ending its neighbours.
+    if options.alpn != ALPN::H1 && !expects_stream(request) {
+        options.read_timeout = Some(settings.timeouts.response.0);
+    }
+    Ok(peer)
+}
+
+/// Whether the answer may be endless, as far as the request tells.
+fn expects_stream(request: &RequestHeader) -> bool {
+    let accept = request.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
+    kind::at_request(&request.headers, false) == Kind::Streams
+        || accept.is_some_and(|a| a.contains("text/event-stream"))
+}
+
+/// The connection to the upstream is there.
+pub(super) fn connected(session: &mut Session, ctx: &mut Context, fd: RawFd) -> Result<()> {
+    ctx.connected = Some(ctx.started.elapsed());
+    let bodyless = session.is_body_empty();
+    let exclusive = ctx.exclusive;
+    let Some(exchange) = ctx.exchange() else { return Ok(()) };
+    exchange.set_stage(if bodyless { Stage::Waiting } else { Stage::Sending });
+    if exclusive {
+        // SAFETY: Pingora holds the connection of this descriptor while it calls this hook.
+        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
+        // Without a duplicate (no descriptors left) the exchange is ended by aborting it.
+        exchange.lend_socket(borrowed.try_clone_to_owned().ok());
+    }
+    Ok(())
+}
+
+/// What the upstream is told beside the client's own words.
+pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    let head = session.req_header();
+    let host = authority(head).unwrap_or_default();
+    let facts = ctx.facts();
+    let rules = ctx.shared.rules.load();
+    let forwarded =
+        rules.trust.outgoing(&ctx.client, facts.peer.ip(), facts.tls.is_some(), host, &head.headers);
+    for name in &forwarded.remove {
+        request.remove_header(name);
+    }
+    for (name, value) in forwarded.set() {
+        request.insert_header(name, value)?;
+    }
+    request.insert_header(X_REQUEST_ID, ctx.id.header())
+}
+
+/// What the client is told beside the upstream's own words.
+pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
+    let interim = response.status.is_informational() && response.status != StatusCode::SWITCHING_PROTOCOLS;
+    if interim {
+        return Ok(());
+    }
+    settle(response, ctx);
+    let hop = HopByHop::of_response(response.status, &response.headers);
+    for name in hop.removals() {
+        response.remove_header(name);
+    }
+    if hop.websocket {
+        response.insert_header(header::CONNECTION, "Upgrade")?;
+        response.insert_header(header::UPGRADE, "websocket")?;
+    }
+    let rules = ctx.shared.rules.load();
+    response.insert_header(X_REQUEST_ID, ctx.id.header())?;
+    let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
+    if let Some(name) = &rules.slot_header {
+        response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;
+    }
+    match (&rules.release_header, &epoch.release) {
+        (Some(name), Some(release)) => response.insert_header(name, release.clone())?,
+        // An upstream behind this one must not speak for it.
+        (Some(name), None) => drop(response.remove_header::<HeaderName>(name)),
+        (None, _) => {}
+    }
+    Ok(())
+}
+
+/// Notes what the head of the answer says about the exchange.
+fn settle(response: &ResponseHeader, ctx: &mut Context) {
+    ctx.status = Some(response.status.as_u16());
+    ctx.first_byte = Some(ctx.started.elapsed());
+    let Some(exchange) = ctx.exchange() else { return };
+    let kind = kind::at_response(exchange.kind(), response.status, &response.headers);
+    exchange.set_kind(kind);
+    exchange.set_stage(Stage::Answering);
+    let media = response.headers.get(header::CONTENT_TYPE).map_or(&b""[..], HeaderValue::as_bytes);
+    let (event_stream, grpc) =
+        (media.starts_with(b"text/event-stream"), media.starts_with(b"application/grpc"));
+    ctx.event_stream = event_stream;
+    ctx.grpc = grpc;
+    if kind == Kind::Websockets {
+        ctx.websocket = Some(FrameTracker::default());
+    }
+}
+
+/// A piece of the answer's body, or its end.
+pub(super) fn answer_body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
+    if let (Some(tracker), Some(chunk)) = (&mut ctx.websocket, body.as_deref()) {
+        tracker.feed(chunk);
+    }
+    // The upstream's end is ours: say goodbye where a frame may stand.
+    if end
+        && body.as_ref().is_none_or(Bytes::is_empty)
+        && let Some(goodbye) = websocket_goodbye(ctx)
+    {
+        *body = Some(goodbye);
+    }
+    ctx.response_body(body.as_ref().map_or(0, Bytes::len));
+}
+
+/// The close frame that a WebSocket closed by the proxy is owed (RFC 6455 section 7.4.1, code 1012).
+pub(super) fn websocket_goodbye(ctx: &mut Context) -> Option<Bytes> {
+    let closed = matches!(ctx.cause(), Some(Cause::Drain | Cause::Shutdown));
+    let tracker = ctx.websocket.as_ref().filter(|t| closed && t.at_boundary() && !t.close_sent())?;
+    debug_assert!(tracker.at_boundary());
+    ctx.websocket = None;
+    Some(Bytes::from_static(DRAIN_CLOSE))
+}
+
+/// No connection was made, so nothing was sent: any request may go to the next upstream.
+pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
+    if let Some(upstream) = ctx.upstream() {
+        upstream.upstream.suspect(connect_problem(error.etype()));
+    }
+    let all = ctx.pass.as_ref().map_or(0, |pass| pass.epoch().upstreams.len());
+    let left = (0..all).any(|index| !ctx.tried.contains(index));
+    let retry = left && ctx.cause().is_none();
+    if retry {
+        count_retry(ctx);
+    }
+    error.set_retry(retry);
+    error
+}
+
+fn connect_problem(error: &ErrorType) -> &'static str {
+    match error {
+        ErrorType::ConnectRefused => "refused a connection of real traffic",
+        ErrorType::ConnectTimedout => "did not take a connection of real traffic in time",
+        _ => "failed a connection of real traffic",
+    }
+}
+
+/// The exchange broke after the connection was there. The request may have been acted upon, so only an
+/// idempotent one (RFC 9110 section 9.2.2) is sent again, and only when a reused connection was stale.
+pub(super) fn broken(session: &Session, ctx: &mut Context, mut error: Box<Error>, reused: bool) -> Box<Error> {
+    if let Some(exchange) = ctx.exchange() {
+        exchange.lend_socket(None);
+    }
+    let repeatable = is_idempotent(&session.req_header().method)
+        && !session.as_ref().retry_buffer_truncated()
+        && session.response_written().is_none()
+        && ctx.cause().is_none();
+    if repeatable {
+        error.retry.decide_reuse(reused);
+    } else {
+        error.set_retry(false);
+    }
+    if error.retry() {
+        // The same upstream, by a fresh connection: it was the connection that failed.
+        ctx.tried = balance::Tried::default();
+        count_retry(ctx);
+    }
+    error
+}
+
+fn is_idempotent(method: &Method) -> bool {
+    method.is_idempotent()
+}
+
+fn count_retry(ctx: &Context) {
+    if let Some(pass) = &ctx.pass {
+        pass.epoch().metrics.retried();
+    }
+}
+

@@ -1,0 +1,127 @@
+//! The proxy's own words to a client: its answers, redirects, and goodbyes to what it closes.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::http::ResponseHeader;
+use pingora::proxy::{FailToProxy, Session};
+use pingora::{Error, ErrorSource, ErrorType, Result};
+use switcher_config::Slot;
+use switcher_config::wire::Kind;
+
+use crate::answer::Reason;
+use crate::epoch::Pass;
+use crate::ledger::Cause;
+use crate::request_id::X_REQUEST_ID;
+
+use super::context::Context;
+use super::forward;
+
+/// What Pingora calls the status of a connection that nothing can be sent on.
+const NOTHING_SENT: u16 = 0;
+
+/// Answers the request. Always true: it was answered.
+pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reason) -> Result<bool> {
+    ctx.own_answer = Some(reason.code());
+    ctx.status = Some(reason.status().as_u16());
+    let answer = reason.answer(&session.req_header().headers, &ctx.id);
+    let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 1))?;
+    for (name, value) in answer.headers {
+        head.insert_header(name, value)?;
+    }
+    write(session, ctx, head, answer.body).await?;
+    Ok(true)
+}
+
+/// Sends a plain request on to https (308 keeps the method, RFC 9110 section 15.4.9).
+pub(super) async fn redirect(session: &mut Session, ctx: &mut Context, location: HeaderValue) -> Result<bool> {
+    ctx.status = Some(StatusCode::PERMANENT_REDIRECT.as_u16());
+    let mut head = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(3))?;
+    head.insert_header(header::LOCATION, location)?;
+    head.insert_header(header::CONTENT_LENGTH, 0)?;
+    write(session, ctx, head, Bytes::new()).await?;
+    Ok(true)
+}
+
+async fn write(session: &mut Session, ctx: &mut Context, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+    head.insert_header(X_REQUEST_ID, ctx.id.header())?;
+    // A body that nobody will read must not be waited for, nor taken for the next request.
+    if !session.is_body_empty() {
+        session.set_keepalive(None);
+    }
+    let bodyless = session.req_header().method == Method::HEAD || body.is_empty();
+    session.write_response_header(Box::new(head), bodyless).await?;
+    if !bodyless {
+        ctx.response_body(body.len());
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// The request failed for good: tell the client, as far as it can still be told.
+pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    let error_code = match session.response_written().map(|head| head.status) {
+        // After an interim answer (1xx) the real one is still owed.
+        Some(status) if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS => {
+            say_goodbye(session, ctx).await;
+            NOTHING_SENT
+        }
+        Some(_) | None => match reason(error, ctx) {
+            Some(reason) => {
+                let status = reason.status().as_u16();
+                // The client may be gone by now, which is what the log will say.
+                let _ = send(session, ctx, &reason).await;
+                status
+            }
+            None => NOTHING_SENT,
+        },
+    };
+    FailToProxy { error_code, can_reuse_downstream: false }
+}
+
+/// What to answer; `None` when the client is not there to hear it.
+fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
+    match ctx.cause() {
+        Some(Cause::Drain | Cause::Shutdown) => return Some(Reason::ShuttingDown),
+        Some(Cause::ResponseTimeout | Cause::IdleTimeout) => return Some(Reason::UpstreamTimeout),
+        None => {}
+    }
+    match (error.esource(), error.etype()) {
+        (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::HTTPStatus(_)) => {
+            Some(Reason::BadRequest { why: "it is malformed" })
+        }
+        (ErrorSource::Downstream, _) => None,
+        (_, ErrorType::HTTPStatus(503)) => Some(no_upstream(ctx)),
+        (_, ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout) => Some(Reason::UpstreamTimeout),
+        (_, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Reason::UpstreamTimeout),
+        _ if ctx.connected.is_none() => Some(Reason::ConnectFailed),
+        _ => Some(Reason::UpstreamBroken),
+    }
+}
+
+fn no_upstream(ctx: &Context) -> Reason {
+    if ctx.tries > 0 {
+        return Reason::ConnectFailed;
+    }
+    Reason::NoUpstream { slot: ctx.pass.as_ref().map_or(Slot::Blue, |pass: &Pass| pass.epoch().slot) }
+}
+
+/// Ends an answer that has begun, as cleanly as its protocol allows. What cannot be ended cleanly (a
+/// download would look complete) is left to break: HTTP/2 resets the stream, HTTP/1.1 closes.
+async fn say_goodbye(session: &mut Session, ctx: &mut Context) {
+    if !matches!(ctx.cause(), Some(Cause::Drain | Cause::Shutdown)) {
+        return;
+    }
+    // A client that is gone does not mind; one that does not read is aborted soon after.
+    if let Some(frame) = forward::websocket_goodbye(ctx) {
+        ctx.set_kind(Kind::Websockets);
+        let _ = session.as_downstream_mut().write_response_body(frame, true).await;
+    } else if ctx.event_stream {
+        let _ = session.as_downstream_mut().finish_body().await;
+    } else if ctx.grpc && session.is_http2() {
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("14"));
+        trailers.insert("grpc-message", HeaderValue::from_static("deploy drain."));
+        let _ = session.as_downstream_mut().write_response_trailers(trailers).await;
+    }
+}

@@ -1,0 +1,199 @@
+//! Opens connections for probes: resolves the name again, connects, and speaks TLS where the address says so.
+//!
+//! Invariant: every failure is a sentence for people. Called by [`super::probe`]; the gateway has its own connector.
+
+use std::io::ErrorKind;
+use std::net::SocketAddr;
+use std::sync::{Arc, OnceLock};
+
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
+use switcher_config::UpstreamProtocol;
+use switcher_config::settings::UpstreamTls;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::upstream::Upstream;
+
+/// Opens connections to the upstreams of one application.
+#[derive(Debug)]
+pub struct Dialer {
+    tls: UpstreamTls,
+    /// Made when the first `https://` upstream is probed: reading the roots is not for nothing.
+    client: OnceLock<Result<Arc<ClientConfig>, String>>,
+}
+
+/// A connection, ready to speak HTTP.
+pub struct Connection {
+    /// The bytes, decrypted.
+    pub io: Box<dyn Io>,
+    /// What to speak; `None` when TLS left it open.
+    pub version: Option<Version>,
+}
+
+/// A version of HTTP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Version {
+    /// HTTP/1.1.
+    Http1,
+    /// HTTP/2.
+    Http2,
+}
+
+/// A stream of bytes in both directions.
+pub trait Io: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Io for T {}
+
+impl Dialer {
+    /// A dialer that verifies `https://` upstreams as the settings say.
+    #[must_use]
+    pub const fn new(tls: UpstreamTls) -> Self {
+        Self { tls, client: OnceLock::new() }
+    }
+
+    /// Resolves the upstream's name and opens a TCP connection.
+    ///
+    /// # Errors
+    /// A sentence about what failed.
+    pub async fn tcp(&self, upstream: &Upstream) -> Result<TcpStream, String> {
+        let socket = resolve(upstream).await?;
+        let tcp = TcpStream::connect(socket).await.map_err(|error| connect_sentence(&error))?;
+        // A probe is one small exchange; should this fail, it is a little later.
+        let _ = tcp.set_nodelay(true);
+        Ok(tcp)
+    }
+
+    /// Opens a connection that can speak HTTP, over TLS where the address says so.
+    ///
+    /// # Errors
+    /// A sentence about what failed.
+    pub async fn open(&self, upstream: &Upstream) -> Result<Connection, String> {
+        let tcp = self.tcp(upstream).await?;
+        match upstream.address().protocol() {
+            UpstreamProtocol::Http1 => Ok(Connection { io: Box::new(tcp), version: Some(Version::Http1) }),
+            UpstreamProtocol::H2c => Ok(Connection { io: Box::new(tcp), version: Some(Version::Http2) }),
+            UpstreamProtocol::Https => self.handshake(upstream, tcp).await,
+        }
+    }
+
+    async fn handshake(&self, upstream: &Upstream, tcp: TcpStream) -> Result<Connection, String> {
+        let client = self.client.get_or_init(|| client(&self.tls)).clone()?;
+        let name = self.tls.server_name.as_deref().unwrap_or_else(|| upstream.address().host());
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{name:?} is no name a certificate can have"))?;
+        let stream = TlsConnector::from(client)
+            .connect(name, tcp)
+            .await
+            .map_err(|error| format!("the TLS handshake failed: {error}"))?;
+        let version = match stream.get_ref().1.alpn_protocol() {
+            Some(b"h2") => Some(Version::Http2),
+            Some(_) => Some(Version::Http1),
+            None => None,
+        };
+        Ok(Connection { io: Box::new(stream), version })
+    }
+}
+
+/// Where the upstream is now; its name is asked for again each time.
+///
+/// # Errors
+/// A sentence when the name does not resolve.
+pub async fn resolve(upstream: &Upstream) -> Result<SocketAddr, String> {
+    let address = upstream.address();
+    if let Some(socket) = address.socket_address() {
+        return Ok(socket);
+    }
+    let name = address.host();
+    let found = tokio::net::lookup_host((name, address.port()))
+        .await
+        .map_err(|error| format!("the name {name} does not resolve: {error}"))?;
+    let found: Vec<_> = found.collect();
+    upstream.resolved(&found).ok_or_else(|| format!("the name {name} does not resolve: it has no address"))
+}
+
+fn connect_sentence(error: &std::io::Error) -> String {
+    if error.kind() == ErrorKind::ConnectionRefused {
+        "connection refused".into()
+    } else {
+        format!("cannot connect: {error}")
+    }
+}
+
+/// The TLS client for probes of one application.
+fn client(tls: &UpstreamTls) -> Result<Arc<ClientConfig>, String> {
+    let provider = Arc::new(aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| format!("TLS cannot be set up: {error}"))?;
+    let mut client = if tls.verify {
+        builder.with_root_certificates(roots(tls)?).with_no_client_auth()
+    } else {
+        builder
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(Unverified(provider)))
+            .with_no_client_auth()
+    };
+    client.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+    Ok(Arc::new(client))
+}
+
+fn roots(tls: &UpstreamTls) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    let Some(file) = &tls.ca_file else {
+        roots.add_parsable_certificates(rustls_native_certs::load_native_certs().certs);
+        return Ok(roots);
+    };
+    let unreadable =
+        |error: &dyn std::fmt::Display| format!("ca_file {} cannot be read: {error}", file.display());
+    for certificate in CertificateDer::pem_file_iter(file).map_err(|error| unreadable(&error))? {
+        let certificate = certificate.map_err(|error| unreadable(&error))?;
+        roots.add(certificate).map_err(|error| unreadable(&error))?;
+    }
+    if roots.is_empty() { Err(unreadable(&"it holds no certificate")) } else { Ok(roots) }
+}
+
+/// For `verify: false`: believes every certificate, but still checks that the server has its key.
+#[derive(Debug)]
+struct Unverified(Arc<CryptoProvider>);
+
+impl ServerCertVerifier for Unverified {
+    fn verify_server_cert(
+        &self,
+        _end_entity: &CertificateDer<'_>,
+        _intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        _now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls12_signature(message, certificate, signed, algorithms)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        let algorithms = &self.0.signature_verification_algorithms;
+        rustls::crypto::verify_tls13_signature(message, certificate, signed, algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.0.signature_verification_algorithms.supported_schemes()
+    }
+}

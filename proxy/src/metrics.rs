@@ -1,0 +1,365 @@
+//! What the proxy counts, for Prometheus.
+//!
+//! Invariant: labels come from the configuration only, never from clients, so their number is bounded; and the
+//! gateway holds handles that were looked up once, so a request costs a few atomic additions. Each [`Metrics`] has a registry
+//! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
+
+use prometheus::{
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+};
+use switcher_config::wire::{ByKind, Health, Kind};
+use switcher_config::{AppName, Generation, PerSlot, Slot};
+
+/// The media type of [`Metrics::encode`].
+pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
+
+const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
+const HEALTHS: [(Health, &str); 3] =
+    [(Health::Unknown, "unknown"), (Health::Healthy, "healthy"), (Health::Unhealthy, "unhealthy")];
+/// Upper bounds of the duration histogram, in seconds.
+const BUCKETS: [f64; 15] =
+    [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
+/// Every family.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    durations: HistogramVec,
+    retries: IntCounterVec,
+    drain_finished: IntCounterVec,
+    drain_cut: IntCounterVec,
+    switches: IntCounterVec,
+    in_flight: IntGaugeVec,
+    health: IntGaugeVec,
+    active: IntGaugeVec,
+    generation: IntGaugeVec,
+    held: IntGaugeVec,
+    unrouted: Classes,
+    access_log_dropped: IntCounter,
+}
+
+/// One application's handles.
+#[derive(Debug, Clone)]
+pub struct AppMetrics {
+    /// What is counted for each slot.
+    pub slots: PerSlot<SlotMetrics>,
+    switches: PerSlot<IntCounter>,
+}
+
+/// One slot's handles.
+#[derive(Debug, Clone)]
+pub struct SlotMetrics {
+    requests: Classes,
+    duration: prometheus::Histogram,
+    retries: IntCounter,
+    finished: ByKind<IntCounter>,
+    cut: ByKind<IntCounter>,
+}
+
+/// A counter for each class of status.
+#[derive(Debug, Clone)]
+struct Classes([IntCounter; 5]);
+
+impl Classes {
+    fn count(&self, status: u16) {
+        // A status outside the five classes is nobody's success.
+        let class = usize::from(status / 100).checked_sub(1).unwrap_or(4).min(4);
+        self.0[class].inc();
+    }
+}
+
+impl Metrics {
+    /// All families, in a registry of their own.
+    ///
+    /// # Errors
+    /// Never with the names below; the library asks for it.
+    pub fn new(version: &str) -> prometheus::Result<Self> {
+        let registry = Registry::new();
+        let counter = |name, help, labels: &[&str]| {
+            let family = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone())).map(|()| family)
+        };
+        let gauge = |name, help, labels: &[&str]| {
+            let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(family.clone())).map(|()| family)
+        };
+        let slot = ["app", "slot"];
+        let kind = ["app", "slot", "kind"];
+        let unrouted = counter(
+            "switcher_unrouted_requests_total",
+            "Requests for no application, by status class.",
+            &["class"],
+        )?;
+        gauge("switcher_build_info", "Always 1; the version is a label.", &["version"])?
+            .with_label_values(&[version])
+            .set(1);
+        Ok(Self {
+            requests: counter(
+                "switcher_requests_total",
+                "Answered requests, by status class.",
+                &["app", "slot", "class"],
+            )?,
+            durations: histogram(&registry)?,
+            retries: counter("switcher_retries_total", "Requests tried on one more upstream.", &slot)?,
+            drain_finished: counter(
+                "switcher_drain_finished_total",
+                "Exchanges that finished by themselves in a drain.",
+                &kind,
+            )?,
+            drain_cut: counter(
+                "switcher_drain_cut_total",
+                "Exchanges that were closed at the deadline of a drain.",
+                &kind,
+            )?,
+            switches: counter(
+                "switcher_switches_total",
+                "Switches, by the slot that became live.",
+                &["app", "to"],
+            )?,
+            in_flight: gauge("switcher_in_flight", "Exchanges inside, drains included.", &kind)?,
+            health: gauge("switcher_health", "1 for the state a slot is in.", &["app", "slot", "state"])?,
+            active: gauge("switcher_active", "1 for the live slot.", &slot)?,
+            generation: gauge("switcher_generation", "The generation of the last mutation.", &["app"])?,
+            held: gauge("switcher_held", "Requests held while the application is paused.", &["app"])?,
+            unrouted: Classes(CLASSES.map(|class| unrouted.with_label_values(&[class]))),
+            access_log_dropped: dropped(&registry)?,
+            registry,
+        })
+    }
+
+    /// The handles of an application, every series at zero. The same series again when it is known already.
+    #[must_use]
+    pub fn app(&self, app: &AppName) -> AppMetrics {
+        let app = app.as_str();
+        AppMetrics {
+            slots: PerSlot::from_fn(|slot| self.slot(app, slot)),
+            switches: PerSlot::from_fn(|slot| self.switches.with_label_values(&[app, slot.as_str()])),
+        }
+    }
+
+    fn slot(&self, app: &str, slot: Slot) -> SlotMetrics {
+        let slot = slot.as_str();
+        let by_kind = |family: &IntCounterVec| {
+            ByKind::from_fn(|kind| family.with_label_values(&[app, slot, kind.as_str()]))
+        };
+        SlotMetrics {
+            requests: Classes(CLASSES.map(|class| self.requests.with_label_values(&[app, slot, class]))),
+            duration: self.durations.with_label_values(&[app, slot]),
+            retries: self.retries.with_label_values(&[app, slot]),
+            finished: by_kind(&self.drain_finished),
+            cut: by_kind(&self.drain_cut),
+        }
+    }
+
+    /// Takes an application out that is no longer configured.
+    pub fn forget(&self, app: &AppName) {
+        let app = app.as_str();
+        // A series that was never made is not there to remove.
+        let _ = (self.generation.remove_label_values(&[app]), self.held.remove_label_values(&[app]));
+        for slot in Slot::ALL.map(Slot::as_str) {
+            let pair = [app, slot];
+            let _ = self.durations.remove_label_values(&pair);
+            let _ = (self.retries.remove_label_values(&pair), self.switches.remove_label_values(&pair));
+            let _ = self.active.remove_label_values(&pair);
+            for class in CLASSES {
+                let _ = self.requests.remove_label_values(&[app, slot, class]);
+            }
+            for (_, state) in HEALTHS {
+                let _ = self.health.remove_label_values(&[app, slot, state]);
+            }
+            for kind in Kind::ALL.map(Kind::as_str) {
+                let series = [app, slot, kind];
+                let _ = self.drain_finished.remove_label_values(&series);
+                let _ = (
+                    self.drain_cut.remove_label_values(&series),
+                    self.in_flight.remove_label_values(&series),
+                );
+            }
+        }
+    }
+
+    /// A request for no application was answered.
+    pub fn unrouted(&self, status: u16) {
+        self.unrouted.count(status);
+    }
+
+    /// For a scrape: which slot is live, at which generation, and how many requests are held.
+    pub fn set_app(&self, app: &AppName, active: Slot, generation: Generation, held: u32) {
+        let app = app.as_str();
+        for slot in Slot::ALL {
+            self.active.with_label_values(&[app, slot.as_str()]).set(i64::from(slot == active));
+        }
+        let generation = i64::try_from(generation.get()).unwrap_or(i64::MAX);
+        self.generation.with_label_values(&[app]).set(generation);
+        self.held.with_label_values(&[app]).set(held.into());
+    }
+
+    /// For a scrape: a slot's health, and what is inside it.
+    pub fn set_slot(&self, app: &AppName, slot: Slot, health: Health, in_flight: &ByKind<u64>) {
+        let (app, slot) = (app.as_str(), slot.as_str());
+        for (state, name) in HEALTHS {
+            self.health.with_label_values(&[app, slot, name]).set(i64::from(state == health));
+        }
+        for kind in Kind::ALL {
+            let inside = i64::try_from(*in_flight.get(kind)).unwrap_or(i64::MAX);
+            self.in_flight.with_label_values(&[app, slot, kind.as_str()]).set(inside);
+        }
+    }
+
+    /// For a scrape: how many lines the access log lost so far.
+    pub fn set_access_log_dropped(&self, dropped: u64) {
+        self.access_log_dropped.inc_by(dropped.saturating_sub(self.access_log_dropped.get()));
+    }
+
+    /// Everything in Prometheus's text format.
+    ///
+    /// # Errors
+    /// When a family is inconsistent, which the typed handles rule out; the library asks for it.
+    pub fn encode(&self) -> prometheus::Result<String> {
+        TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+impl AppMetrics {
+    /// A switch made `to` live.
+    pub fn switched(&self, to: Slot) {
+        self.switches.get(to).inc();
+    }
+}
+
+impl SlotMetrics {
+    /// A request was answered with `status` after `seconds`.
+    pub fn observe(&self, status: u16, seconds: f64) {
+        self.requests.count(status);
+        self.duration.observe(seconds);
+    }
+
+    /// A request is tried on one more upstream.
+    pub fn retried(&self) {
+        self.retries.inc();
+    }
+
+    /// A drain is over: so many exchanges of a kind finished by themselves, so many were closed at their deadline.
+    pub fn drained(&self, kind: Kind, finished: u64, cut: u64) {
+        self.finished.get(kind).inc_by(finished);
+        self.cut.get(kind).inc_by(cut);
+    }
+}
+
+fn histogram(registry: &Registry) -> prometheus::Result<HistogramVec> {
+    let options =
+        HistogramOpts::new("switcher_request_duration_seconds", "From the arrival of a request to its end.")
+            .buckets(BUCKETS.to_vec());
+    let family = HistogramVec::new(options, &["app", "slot"])?;
+    registry.register(Box::new(family.clone())).map(|()| family)
+}
+
+fn dropped(registry: &Registry) -> prometheus::Result<IntCounter> {
+    let counter = IntCounter::new("switcher_access_log_dropped_total", "Lines that the access log lost.")?;
+    registry.register(Box::new(counter.clone())).map(|()| counter)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shop() -> AppName {
+        "shop".parse().unwrap()
+    }
+
+    /// Whether the text has exactly this line.
+    fn has(metrics: &Metrics, line: &str) -> bool {
+        metrics.encode().unwrap().lines().any(|found| found == line)
+    }
+
+    #[test]
+    fn every_family_is_there_before_anything_happens() {
+        let metrics = Metrics::new("0.1.0").unwrap();
+        let _handles = metrics.app(&shop());
+        metrics.set_app(&shop(), Slot::Blue, Generation::FIRST, 0);
+        for slot in Slot::ALL {
+            metrics.set_slot(&shop(), slot, Health::Unknown, &ByKind::default());
+        }
+        let text = metrics.encode().unwrap();
+        insta::assert_snapshot!(
+            text.lines().filter(|line| !line.contains("_bucket{")).collect::<Vec<_>>().join("\n")
+        );
+    }
+
+    #[test]
+    fn what_happens_is_counted_where_it_happened() {
+        let metrics = Metrics::new("0.1.0").unwrap();
+        let shop_metrics = metrics.app(&shop());
+        for status in [101, 200, 204, 308, 404, 499, 502, 999, 0] {
+            shop_metrics.slots.green.observe(status, 0.002);
+        }
+        shop_metrics.slots.green.retried();
+        shop_metrics.slots.blue.cut(Kind::Websockets);
+        shop_metrics.slots.blue.finished(Kind::Uploads);
+        shop_metrics.switched(Slot::Green);
+        metrics.unrouted(404);
+        for (class, count) in [("1xx", 1), ("2xx", 2), ("3xx", 1), ("4xx", 2), ("5xx", 3)] {
+            let line =
+                format!(r#"switcher_requests_total{{app="shop",class="{class}",slot="green"}} {count}"#);
+            assert!(has(&metrics, &line), "{line}\n{}", metrics.encode().unwrap());
+        }
+        for line in [
+            r#"switcher_requests_total{app="shop",class="2xx",slot="blue"} 0"#,
+            r#"switcher_request_duration_seconds_count{app="shop",slot="green"} 9"#,
+            r#"switcher_request_duration_seconds_bucket{app="shop",slot="green",le="0.001"} 0"#,
+            r#"switcher_request_duration_seconds_bucket{app="shop",slot="green",le="0.0025"} 9"#,
+            r#"switcher_retries_total{app="shop",slot="green"} 1"#,
+            r#"switcher_drain_cut_total{app="shop",kind="websockets",slot="blue"} 1"#,
+            r#"switcher_drain_finished_total{app="shop",kind="uploads",slot="blue"} 1"#,
+            r#"switcher_switches_total{app="shop",to="green"} 1"#,
+            r#"switcher_unrouted_requests_total{class="4xx"} 1"#,
+        ] {
+            assert!(has(&metrics, line), "{line}");
+        }
+    }
+
+    #[test]
+    fn gauges_are_what_the_last_scrape_set() {
+        let metrics = Metrics::new("0.1.0").unwrap();
+        let mut inside = ByKind::default();
+        inside.streams = 3;
+        metrics.set_slot(&shop(), Slot::Blue, Health::Healthy, &inside);
+        metrics.set_slot(&shop(), Slot::Blue, Health::Unhealthy, &inside);
+        metrics.set_app(&shop(), Slot::Green, Generation::FIRST.next(), 7);
+        metrics.set_access_log_dropped(5);
+        metrics.set_access_log_dropped(5);
+        for line in [
+            r#"switcher_health{app="shop",slot="blue",state="healthy"} 0"#,
+            r#"switcher_health{app="shop",slot="blue",state="unhealthy"} 1"#,
+            r#"switcher_in_flight{app="shop",kind="streams",slot="blue"} 3"#,
+            r#"switcher_active{app="shop",slot="blue"} 0"#,
+            r#"switcher_active{app="shop",slot="green"} 1"#,
+            r#"switcher_generation{app="shop"} 2"#,
+            r#"switcher_held{app="shop"} 7"#,
+            "switcher_access_log_dropped_total 5",
+        ] {
+            assert!(has(&metrics, line), "{line}");
+        }
+    }
+
+    #[test]
+    fn a_forgotten_application_leaves_nothing_behind() {
+        let metrics = Metrics::new("0.1.0").unwrap();
+        metrics.app(&shop()).slots.blue.observe(200, 0.1);
+        metrics.set_app(&shop(), Slot::Blue, Generation::FIRST, 0);
+        metrics.set_slot(&shop(), Slot::Green, Health::Healthy, &ByKind::default());
+        assert!(metrics.encode().unwrap().contains("\"shop\""));
+        metrics.forget(&shop());
+        assert!(!metrics.encode().unwrap().contains("\"shop\""));
+    }
+
+    #[test]
+    fn two_proxies_in_one_process_count_apart() {
+        let [one, two] = [Metrics::new("0.1.0").unwrap(), Metrics::new("0.1.0").unwrap()];
+        one.app(&shop()).switched(Slot::Blue);
+        let _handles = two.app(&shop());
+        assert!(has(&one, r#"switcher_switches_total{app="shop",to="blue"} 1"#));
+        assert!(has(&two, r#"switcher_switches_total{app="shop",to="blue"} 0"#));
+    }
+}

@@ -1,0 +1,51 @@
+//! The end of the process: stop accepting, let what is in flight finish, go as soon as nothing is left.
+
+use std::convert::Infallible;
+use std::sync::Arc;
+use std::time::Duration;
+
+use pingora::apps::HttpServerApp as _;
+use pingora::proxy::HttpProxy;
+use tokio::sync::{mpsc, watch};
+
+use crate::control::Control;
+use crate::gateway::Gateway;
+use crate::ledger::Cause;
+
+/// How long before the limit what is still open is closed gently, to be through when the limit strikes.
+const GOODBYE: Duration = Duration::from_millis(250);
+
+/// What has to end.
+pub struct Shutdown {
+    /// Tells accept loops and connections.
+    pub signal: watch::Sender<bool>,
+    /// Closed when every connection has ended.
+    pub connections: mpsc::Receiver<Infallible>,
+    /// Holds connections that wait for their next request.
+    pub proxy: Arc<HttpProxy<Gateway>>,
+    /// Knows what is in flight.
+    pub control: Arc<Control>,
+}
+
+impl Shutdown {
+    /// Ends within `limit`; at once when nothing is in flight. True when nothing was cut.
+    pub async fn run(mut self, limit: Duration) -> bool {
+        self.signal.send_replace(true);
+        // Connections that wait for their next request end now; those with a request end after it.
+        self.proxy.http_cleanup().await;
+        let all_ended = async { while self.connections.recv().await.is_some() {} };
+        tokio::pin!(all_ended);
+        if tokio::time::timeout(limit.saturating_sub(GOODBYE), &mut all_ended).await.is_ok() {
+            return true;
+        }
+        let view = self.control.view();
+        for ledger in view.ledgers() {
+            for exchange in ledger.exchanges() {
+                exchange.close(Cause::Shutdown);
+            }
+        }
+        // What has not ended by now is dropped with the runtime.
+        let _ = tokio::time::timeout(GOODBYE, &mut all_ended).await;
+        false
+    }
+}

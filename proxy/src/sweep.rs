@@ -1,0 +1,103 @@
+//! Time limits of requests that have an upstream connection to themselves.
+//!
+//! One task looks at every exchange a few times a second and closes those whose upstream is silent for
+//! too long. It knows what the exchange waits for and of what kind it is, so that a silent event stream
+//! or WebSocket is left alone; and it costs a request nothing but a clock reading for each chunk.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use switcher_config::settings::Timeouts;
+use switcher_config::wire::Kind;
+
+use crate::control::Control;
+use crate::ledger::{Cause, Exchange, Ledger, Stage};
+
+/// How often the exchanges are looked at; how late a limit may strike.
+const TICK: Duration = Duration::from_millis(100);
+
+/// How long a closed exchange gets to answer its client before it is aborted.
+const LINGER: Duration = Duration::from_secs(1);
+
+/// The limit that an exchange has overstepped, if any.
+#[must_use]
+pub fn overstepped(stage: Stage, kind: Kind, stalled: Duration, limits: &Timeouts) -> Option<Cause> {
+    let (limit, cause) = match (stage, kind) {
+        // Pingora itself limits how long a connection may take.
+        (Stage::Opening, _) | (Stage::Answering, Kind::Streams | Kind::Websockets) => return None,
+        (Stage::Waiting, _) => (limits.response.0, Cause::ResponseTimeout),
+        (Stage::Sending, _) | (Stage::Answering, Kind::Requests | Kind::Uploads) => {
+            (limits.idle.0, Cause::IdleTimeout)
+        }
+    };
+    (stalled >= limit).then_some(cause)
+}
+
+/// Sweeps for ever.
+pub async fn run(control: Arc<Control>) {
+    let mut lingering: Vec<(Instant, Arc<Exchange>)> = Vec::new();
+    loop {
+        tokio::time::sleep(TICK).await;
+        let view = control.view();
+        for app in view.apps.values() {
+            let draining = app.drains.iter().filter(|d| !d.is_over()).map(|d| &d.epoch().ledger);
+            for ledger in std::iter::once(&app.live.ledger).chain(draining).filter(|l| !l.is_empty()) {
+                sweep(ledger, &app.app.settings().timeouts, &mut lingering);
+            }
+        }
+        let now = Instant::now();
+        lingering.retain(|(until, exchange)| {
+            let wait = *until > now;
+            if !wait {
+                exchange.abort();
+            }
+            wait
+        });
+    }
+}
+
+fn sweep(ledger: &Ledger, limits: &Timeouts, lingering: &mut Vec<(Instant, Arc<Exchange>)>) {
+    let now = Instant::now();
+    for exchange in ledger.exchanges() {
+        let (stage, stalled) = exchange.stalled(now);
+        // On a shared connection Pingora waits for the head of the answer, and can still tell the client.
+        let pingoras = stage == Stage::Waiting && !exchange.has_socket();
+        if exchange.cause().is_some() || pingoras {
+            continue;
+        }
+        if let Some(cause) = overstepped(stage, exchange.kind(), stalled, limits) {
+            exchange.close(cause);
+            lingering.push((now + LINGER, exchange));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use switcher_config::Span;
+
+    #[test]
+    fn each_stage_has_its_own_limit_and_endless_answers_have_none() {
+        let limits = Timeouts {
+            connect: Span::seconds(5),
+            response: Span::seconds(60),
+            idle: Span::seconds(20),
+            pool: Span::seconds(1),
+        };
+        let seconds = Duration::from_secs;
+        for (stage, kind, stalled, expected) in [
+            (Stage::Opening, Kind::Requests, 999, None),
+            (Stage::Sending, Kind::Uploads, 19, None),
+            (Stage::Sending, Kind::Uploads, 20, Some(Cause::IdleTimeout)),
+            (Stage::Waiting, Kind::Requests, 59, None),
+            (Stage::Waiting, Kind::Streams, 60, Some(Cause::ResponseTimeout)),
+            (Stage::Answering, Kind::Requests, 20, Some(Cause::IdleTimeout)),
+            (Stage::Answering, Kind::Streams, 999, None),
+            (Stage::Answering, Kind::Websockets, 999, None),
+        ] {
+            let found = overstepped(stage, kind, seconds(stalled), &limits);
+            assert_eq!(found, expected, "{stage:?} {kind:?} {stalled}");
+        }
+    }
+}

@@ -1,0 +1,72 @@
+//! Small values that the unit tests of several files need.
+
+use std::sync::Arc;
+
+use switcher_config::settings::{
+    AppSettings, Balance, Check, Drain, Health, Maintenance, Pause, Timeouts, Tls, UpstreamTls,
+};
+use switcher_config::{AppName, Bytes, Generation, PathPrefix, PerSlot, Slot, Span};
+use tokio::sync::broadcast;
+
+use crate::epoch::{Epoch, NewEpoch};
+use crate::metrics::Metrics;
+use crate::upstream::Upstream;
+
+/// The settings of an application with one fixed upstream in each slot.
+pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
+    let slot = |address: &str| Some(vec![address.parse().expect("an address")]);
+    AppSettings {
+        hosts: Vec::new(),
+        path: PathPrefix::default(),
+        tls: Tls::Off,
+        redirect: true,
+        slots: PerSlot { blue: slot(blue), green: slot(green) },
+        initial: Slot::Blue,
+        balance: Balance::RoundRobin,
+        health: Health {
+            ready: Check::Tcp,
+            live: None,
+            interval: Span::seconds(1),
+            timeout: Span::seconds(2),
+            rise: 2,
+            fall: 3,
+        },
+        drain: Drain {
+            requests: Span::seconds(30),
+            uploads: Span::seconds(600),
+            streams: Span::seconds(30),
+            websockets: Span::seconds(30),
+            spread: Span::seconds(5),
+        },
+        timeouts: Timeouts {
+            connect: Span::seconds(5),
+            response: Span::seconds(60),
+            idle: Span::seconds(60),
+            pool: Span::millis(1500),
+        },
+        pause: Pause { max: Span::seconds(30), requests: 1000, memory: Bytes(16 << 20) },
+        maintenance: Maintenance { bypass_header: "X-Switcher-Bypass".to_owned(), bypass_token: None },
+        upstream_tls: UpstreamTls { verify: true, server_name: None, ca_file: None },
+    }
+}
+
+/// An epoch over `count` upstreams that nobody probes.
+pub(crate) fn epoch(count: u16) -> Arc<Epoch> {
+    let app: AppName = "shop".parse().expect("a name");
+    let (events, _) = broadcast::channel(1);
+    let upstream = |n: u16| {
+        let address = format!("127.0.0.1:{}", 8000 + n).parse().expect("an address");
+        Arc::new(Upstream::new(app.clone(), Slot::Blue, address, events.clone()))
+    };
+    let metrics = Metrics::new("test").expect("metrics").app(&app).slots.blue;
+    let new = NewEpoch {
+        app: Arc::new(app.clone()),
+        generation: Generation::FIRST,
+        slot: Slot::Blue,
+        release: None,
+        upstreams: (0..count).map(upstream).collect(),
+        metrics,
+        trust: None,
+    };
+    Epoch::begin(new).0
+}

@@ -1,0 +1,140 @@
+//! What everybody but `control` may see of the routing: one immutable value, replaced whole.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use switcher_config::settings::Settings;
+use switcher_config::wire::{self, ByKind, Mode};
+use switcher_config::{AppName, Generation, PerSlot, Slot};
+
+use crate::app::App;
+use crate::drain::Drain;
+use crate::epoch::{EpochHandle, Trust};
+use crate::watched::{Watched, slot_health};
+use crate::ledger::{Exchange, Ledger};
+use crate::routing::{AppRouting, Routing, SavedGate};
+
+/// Every application at one moment.
+pub struct View {
+    /// The applications that are served.
+    pub apps: BTreeMap<AppName, Arc<AppView>>,
+    /// What is remembered of applications that the configuration no longer names.
+    pub asleep: BTreeMap<AppName, AppRouting>,
+    /// The settings in force.
+    pub settings: Arc<Settings>,
+    /// Drains of applications that are gone from the configuration.
+    pub orphans: Vec<Arc<Drain>>,
+}
+
+/// One application at one moment.
+#[derive(Clone)]
+pub struct AppView {
+    /// The application as requests see it.
+    pub app: Arc<App>,
+    /// What is on disk.
+    pub routing: AppRouting,
+    /// The probed upstreams of both slots.
+    pub slots: PerSlot<Vec<Arc<Watched>>>,
+    /// The live epoch.
+    pub live: EpochHandle,
+    /// Trusted roots of `https://` upstreams, instead of the system's.
+    pub trust: Option<Trust>,
+    /// Drains under way and the last ones that ended, oldest first.
+    pub drains: Vec<Arc<Drain>>,
+}
+
+impl View {
+    /// The routing as the file holds it.
+    #[must_use]
+    pub fn routing(&self) -> Routing {
+        let served = self.apps.iter().map(|(name, app)| (name.clone(), app.routing.clone()));
+        Routing { apps: self.asleep.clone().into_iter().chain(served).collect() }
+    }
+
+    /// Every ledger in which something may be in flight.
+    pub fn ledgers(&self) -> impl Iterator<Item = &Arc<Ledger>> {
+        let live = self.apps.values().map(|app| &app.live.ledger);
+        let draining = self.drains().map(|drain| &drain.epoch().ledger);
+        live.chain(draining)
+    }
+
+    /// Every drain under way.
+    pub fn drains(&self) -> impl Iterator<Item = &Arc<Drain>> {
+        let of_apps = self.apps.values().flat_map(|app| app.drains.iter());
+        of_apps.chain(&self.orphans).filter(|drain| !drain.is_over())
+    }
+}
+
+impl AppView {
+    /// Whether requests are let through.
+    #[must_use]
+    pub const fn mode(&self) -> Mode {
+        match self.routing.gate {
+            SavedGate::Open => Mode::Open,
+            SavedGate::Paused { .. } => Mode::Paused,
+            SavedGate::Stopped { .. } => Mode::Stopped,
+        }
+    }
+
+    /// The drain of a generation, if it is remembered.
+    #[must_use]
+    pub fn drain(&self, generation: Generation) -> Option<&Arc<Drain>> {
+        self.drains.iter().find(|drain| drain.epoch().generation == generation)
+    }
+
+    /// The ledgers of one slot: the live epoch's if it is live, and those of its drains.
+    fn ledgers_of(&self, slot: Slot) -> impl Iterator<Item = &Arc<Ledger>> {
+        let live = (self.live.slot == slot).then_some(&self.live.ledger);
+        let draining = self.drains.iter().filter(move |d| d.epoch().slot == slot && !d.is_over());
+        live.into_iter().chain(draining.map(|d| &d.epoch().ledger))
+    }
+
+    /// Everything inside a slot, oldest first.
+    #[must_use]
+    pub fn in_flight(&self, slot: Slot) -> wire::InFlight {
+        let mut exchanges: Vec<wire::Exchange> = self
+            .ledgers_of(slot)
+            .flat_map(|ledger| ledger.exchanges())
+            .map(|exchange: Arc<Exchange>| exchange.to_wire())
+            .collect();
+        exchanges.sort_by(|a, b| b.age_seconds.total_cmp(&a.age_seconds));
+        wire::InFlight { slot, live: slot == self.routing.active, exchanges }
+    }
+
+    /// How many are inside a slot, by kind.
+    #[must_use]
+    pub fn in_flight_by_kind(&self, slot: Slot) -> ByKind<u64> {
+        let mut sum = ByKind::default();
+        for counts in self.ledgers_of(slot).map(|ledger| ledger.in_flight()) {
+            for kind in wire::Kind::ALL {
+                *sum.get_mut(kind) += counts.get(kind);
+            }
+        }
+        sum
+    }
+
+    /// The application as the admin API shows it.
+    #[must_use]
+    pub fn status(&self) -> wire::AppStatus {
+        wire::AppStatus {
+            active: self.routing.active,
+            generation: self.routing.generation,
+            mode: self.mode(),
+            held: self.app.hold.len(),
+            slots: PerSlot::from_fn(|slot| self.slot_status(slot)),
+            draining: self.drains.iter().filter(|d| !d.is_over()).map(|d| d.status()).collect(),
+        }
+    }
+
+    fn slot_status(&self, slot: Slot) -> wire::SlotStatus {
+        let watched = self.slots.get(slot);
+        let (health, reason) = slot_health(watched);
+        wire::SlotStatus {
+            health,
+            reason,
+            release: self.routing.slots.get(slot).release.clone(),
+            upstreams: watched.iter().map(|w| w.upstream().status()).collect(),
+            in_flight: self.in_flight_by_kind(slot),
+        }
+    }
+}

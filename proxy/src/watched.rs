@@ -1,0 +1,77 @@
+//! Upstreams together with the tasks that probe them.
+
+use std::sync::Arc;
+
+use switcher_config::settings::{AppSettings, Health, UpstreamTls};
+use switcher_config::wire::{self, Event};
+use switcher_config::{AppName, Slot, UpstreamAddress};
+use tokio::sync::broadcast;
+
+use crate::health::{self, Dialer, Prober};
+use crate::upstream::Upstream;
+
+/// An upstream that is probed as long as this is held.
+#[derive(Debug)]
+pub struct Watched {
+    upstream: Arc<Upstream>,
+    settings: (Health, UpstreamTls),
+    _prober: Prober,
+}
+
+impl Watched {
+    /// The upstream.
+    #[must_use]
+    pub const fn upstream(&self) -> &Arc<Upstream> {
+        &self.upstream
+    }
+}
+
+/// Begins to watch upstreams.
+#[derive(Debug)]
+pub struct Watcher {
+    events: broadcast::Sender<Event>,
+}
+
+impl Watcher {
+    /// A watcher that publishes changes of health on `events`.
+    #[must_use]
+    pub const fn new(events: broadcast::Sender<Event>) -> Self {
+        Self { events }
+    }
+
+    /// The upstreams of a slot, probed from now on. Those among `known` keep their history, and their
+    /// very probes when nothing about them changed.
+    #[must_use]
+    pub fn watch(
+        &self,
+        app: &AppName,
+        slot: Slot,
+        addresses: &[UpstreamAddress],
+        settings: &AppSettings,
+        known: &[Arc<Watched>],
+    ) -> Vec<Arc<Watched>> {
+        let wanted = (settings.health.clone(), settings.upstream_tls.clone());
+        let dialer = Arc::new(Dialer::new(settings.upstream_tls.clone()));
+        let checks = Arc::new(settings.health.clone());
+        let watch = |address: &UpstreamAddress| {
+            let before = known.iter().find(|w| **w.upstream.address() == *address);
+            if let Some(same) = before.filter(|w| w.settings == wanted) {
+                return Arc::clone(same);
+            }
+            let upstream = match before {
+                Some(watched) => Arc::clone(&watched.upstream),
+                None => Arc::new(Upstream::new(app.clone(), slot, address.clone(), self.events.clone())),
+            };
+            let prober = Prober::start(Arc::clone(&upstream), Arc::clone(&checks), Arc::clone(&dialer));
+            Arc::new(Watched { upstream, settings: wanted.clone(), _prober: prober })
+        };
+        addresses.iter().map(watch).collect()
+    }
+}
+
+/// The health of a slot as a whole, and why it is not healthy.
+#[must_use]
+pub fn slot_health(watched: &[Arc<Watched>]) -> (wire::Health, Option<String>) {
+    let upstreams: Vec<_> = watched.iter().map(|w| Arc::clone(&w.upstream)).collect();
+    health::slot_health(&upstreams)
+}
