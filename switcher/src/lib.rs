@@ -1,4 +1,39 @@
-//! The Switcher command line.
+//! The `switcher` command line: asks the proxy over its admin socket, decides, reports.
+//!
+//! `cli` says what can be typed, `commands` holds one file a verb, `admin` speaks to the proxy, `failure`
+//! and `code` hold everything that can go wrong. Decisions (`decide`, `aftermath`) are pure.
+//! Only [`run`] turns an outcome into an exit code.
 
+pub mod admin;
+pub mod aftermath;
+pub mod cli;
+pub mod code;
+mod commands;
+mod configuration;
+pub mod console;
+pub mod context;
+pub mod decide;
 pub mod demo;
+mod diagnosis;
+pub mod failure;
+mod interrupt;
+pub mod layout;
+mod mutation;
+pub mod phrase;
 pub mod progress;
+mod switch;
+
+use std::ffi::OsString;
+
+use clap::Parser as _;
+
+pub use context::Surroundings;
+
+/// Runs one command line and answers the exit code.
+pub fn run(args: impl IntoIterator<Item = OsString>, surroundings: Surroundings) -> u8 {
+    let args: Vec<OsString> = args.into_iter().collect();
+    match cli::Cli::try_parse_from(&args) {
+        Ok(cli) => commands::dispatch(cli, &args, surroundings),
+        Err(error) => cli::report_usage(&error, &args, &surroundings),
+    }
+}

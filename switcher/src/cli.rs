@@ -1,0 +1,305 @@
+//! What can be typed. Options stand before or after the verb; wrong usage is a [`Failure`] like any other.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use clap::error::{ContextKind, ContextValue, ErrorKind};
+use clap::{Args, CommandFactory as _, Parser, Subcommand, ValueEnum};
+use switcher_config::slot::UnknownSlot;
+use switcher_config::{AppName, Slot, Span, UpstreamAddress};
+
+use crate::code::Code;
+use crate::console::Console;
+use crate::context::Surroundings;
+use crate::demo;
+use crate::failure::{Failure, Live};
+use crate::progress::Progress;
+
+/// Moves traffic between two running versions of an application, and loses nothing.
+#[derive(Debug, Parser)]
+#[command(name = "switcher", version, arg_required_else_help = true, disable_help_subcommand = true)]
+#[command(after_help = "Every error has a code: `switcher explain CODE` says what it means and what to do.")]
+pub struct Cli {
+    /// Options of every verb.
+    #[command(flatten)]
+    pub global: Global,
+    /// The verb.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Options of every verb, before or after it.
+#[derive(Debug, Clone, Default, Args)]
+#[command(next_help_heading = "Global options")]
+pub struct Global {
+    /// The configuration file [default: $SWITCHER_CONFIG, ./switcher.yaml, /etc/switcher/switcher.yaml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The environment, whose file is laid over the configuration [default: $SWITCHER_ENVIRONMENT]
+    #[arg(long, global = true, value_name = "NAME")]
+    pub environment: Option<String>,
+    /// The application; may be left out when there is one
+    #[arg(long, global = true, value_name = "NAME")]
+    pub app: Option<AppName>,
+    /// The proxy's admin socket [default: $SWITCHER_ADMIN, then the configuration's]
+    #[arg(long, global = true, value_name = "SOCKET")]
+    pub admin: Option<PathBuf>,
+    /// Print the result, and any error, as JSON
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// How progress is shown on standard error
+    #[arg(long, global = true, value_name = "HOW", value_enum, default_value_t)]
+    pub progress: Progress,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show what is live: slots, health, requests in flight, drains, certificates
+    Status {
+        /// Show it again and again, until Ctrl-C
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Make a slot live; returns when the other one has drained, with a receipt
+    Promote(PromoteArgs),
+    /// Move traffic back to the other slot, which is still warm
+    Rollback {
+        /// Go back even to a slot that is not healthy
+        #[arg(long)]
+        force: bool,
+        /// Return as soon as traffic has moved
+        #[arg(long)]
+        detach: bool,
+        /// One drain time for every kind of request, such as 30s, instead of the configured ones
+        #[arg(long, value_name = "TIME")]
+        drain_timeout: Option<Span>,
+    },
+    /// Hold new requests in a bounded queue
+    Pause {
+        /// The longest pause; after it requests are answered 503 [default: the configured one]
+        #[arg(long, value_name = "TIME")]
+        max: Option<Span>,
+    },
+    /// Serve again after `pause` or `stop`
+    Resume,
+    /// Answer every request with a maintenance page (503)
+    Stop {
+        /// A sentence for the page
+        #[arg(long, short, value_name = "TEXT")]
+        message: Option<String>,
+    },
+    /// Show what is still inside a slot, oldest first
+    Drain {
+        /// The slot
+        #[arg(value_parser = slot())]
+        slot: Slot,
+        /// Show it again and again, until the slot is empty
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Make the proxy read its configuration again; a bad file changes nothing
+    Reload,
+    /// Give the standby slot its addresses
+    Register {
+        /// The slot
+        #[arg(value_parser = slot())]
+        slot: Slot,
+        /// Its upstreams, such as 127.0.0.1:8002; they replace the ones before
+        #[arg(required = true, value_name = "HOST:PORT")]
+        upstreams: Vec<UpstreamAddress>,
+        /// The release that runs there, shown in the status and in answers
+        #[arg(long, value_name = "NAME")]
+        release: Option<String>,
+    },
+    /// Print what happens in the proxy, as it happens
+    Events,
+    /// Check or show the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print the completions of a shell
+    #[command(
+        after_help = "For example: switcher completions bash > ~/.local/share/bash-completion/completions/switcher"
+    )]
+    Completions {
+        /// The shell
+        shell: CompletionShell,
+    },
+    /// Explain an error code, or list them all
+    Explain {
+        /// The code, such as E-HEALTH-01
+        code: Option<String>,
+    },
+    /// Show real traffic moved between running versions with nothing lost; needs no root, no network
+    Demo(demo::DemoArgs),
+    /// The application of the demonstration
+    #[command(hide = true)]
+    DemoApp(demo::app::AppArgs),
+}
+
+/// What `promote` takes.
+#[derive(Debug, Args)]
+pub struct PromoteArgs {
+    /// The slot to make live
+    #[arg(value_parser = slot())]
+    pub slot: Slot,
+    /// Wait this long, such as 30s, for the slot to become healthy
+    #[arg(long, value_name = "TIME", conflicts_with = "force")]
+    pub wait_healthy: Option<Span>,
+    /// Switch even to a slot that is not healthy
+    #[arg(long)]
+    pub force: bool,
+    /// Return as soon as traffic has moved
+    #[arg(long)]
+    pub detach: bool,
+    /// One drain time for every kind of request, such as 30s, instead of the configured ones
+    #[arg(long, value_name = "TIME")]
+    pub drain_timeout: Option<Span>,
+}
+
+/// What can be done with the configuration.
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Report every problem of the configuration
+    Check,
+    /// Print the configuration with everything filled in and every secret hidden
+    Show {
+        /// Say where each value came from
+        #[arg(long)]
+        origin: bool,
+    },
+    /// Print the JSON Schema of the configuration file
+    Schema,
+}
+
+/// The shells with completions.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum CompletionShell {
+    /// GNU Bash
+    Bash,
+    /// Z shell
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// Reads a slot, and offers both to completions.
+fn slot() -> impl TypedValueParser<Value = Slot> {
+    PossibleValuesParser::new(Slot::ALL.map(Slot::as_str)).try_map(|text| text.parse::<Slot>())
+}
+
+/// Prints what clap found: help and version are results, the rest is wrong usage.
+#[must_use]
+pub fn report_usage(error: &clap::Error, args: &[OsString], surroundings: &Surroundings) -> u8 {
+    let help = matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp
+            | ErrorKind::DisplayVersion
+            | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand
+    );
+    if help {
+        // A reader of the help that went away has read enough.
+        let _ = error.print();
+        return u8::try_from(error.exit_code()).unwrap_or(Code::Usage.exit() as u8);
+    }
+    let failure = misuse(error, args);
+    let json = args.iter().any(|arg| arg == "--json");
+    Console::new(json, surroundings).failure(&failure);
+    failure.code.exit() as u8
+}
+
+/// Wrong usage as a failure. Pure.
+fn misuse(error: &clap::Error, args: &[OsString]) -> Failure {
+    let text = |kind| match error.get(kind) {
+        Some(ContextValue::String(text)) => Some(text.clone()),
+        Some(_) | None => None,
+    };
+    let message = match (text(ContextKind::InvalidArg).as_deref(), text(ContextKind::InvalidValue)) {
+        (Some("<SLOT>"), Some(value)) if !value.is_empty() => UnknownSlot(value).to_string(),
+        (_, _) => sentence(&error.render().to_string()),
+    };
+    Failure::new(Code::Usage, message, Live::Unchanged, format!("{} --help", verb(args)))
+}
+
+/// The first paragraphs of clap's text, on one line: what comes before the usage.
+fn sentence(rendered: &str) -> String {
+    let text = rendered.strip_prefix("error: ").unwrap_or(rendered);
+    let end = ["\n\nUsage:", "\n\nFor more information"].iter().filter_map(|mark| text.find(mark)).min();
+    let lines = text[..end.unwrap_or(text.len())].lines().map(str::trim).filter(|line| !line.is_empty());
+    lines.fold(String::new(), |mut sentence, line| {
+        match sentence.chars().last() {
+            None => {}
+            Some(':') => sentence.push(' '),
+            Some(_) => sentence.push_str("; "),
+        }
+        sentence.push_str(line);
+        sentence
+    })
+}
+
+/// `switcher`, or `switcher promote`, or `switcher config show`: as far as the verbs were typed well.
+fn verb(args: &[OsString]) -> String {
+    let mut command = Cli::command();
+    let mut path = "switcher".to_owned();
+    for arg in args.iter().skip(1) {
+        let Some(found) = arg.to_str().and_then(|name| command.find_subcommand(name)).cloned() else {
+            continue;
+        };
+        path = format!("{path} {}", found.get_name());
+        command = found;
+    }
+    path
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, Failure> {
+        let args: Vec<OsString> = line.split(' ').map(OsString::from).collect();
+        Cli::try_parse_from(&args).map_err(|error| misuse(&error, &args))
+    }
+
+    #[test]
+    fn the_definition_holds_together() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn options_stand_before_or_after_the_verb() {
+        for line in [
+            "switcher --json --app shop promote green",
+            "switcher promote green --json --app shop",
+            "switcher promote --app=shop green --json",
+        ] {
+            let cli = parse(line).expect(line);
+            assert!(cli.global.json, "{line}");
+            assert_eq!(cli.global.app.expect("an app").as_str(), "shop");
+        }
+    }
+
+    #[test]
+    fn wrong_usage_is_one_sentence_and_one_command() {
+        let shown: Vec<String> = [
+            "switcher promote gren",
+            "switcher promote",
+            "switcher promot green",
+            "switcher promote green --forse",
+            "switcher promote green --drain-timeout soon",
+            "switcher promote green --force --wait-healthy 3s",
+            "switcher --app Shop status",
+            "switcher register green 8002",
+            "switcher config shaw",
+            "switcher --progress loud status",
+        ]
+        .iter()
+        .map(|line| {
+            let failure = parse(line).expect_err(line);
+            assert_eq!(failure.code.exit() as u8, 2);
+            format!("{line}\n  {}\n  {}", failure.message, failure.next)
+        })
+        .collect();
+        insta::assert_snapshot!(shown.join("\n"));
+    }
+}

@@ -1,0 +1,283 @@
+//! Every error code: its title, its exit code and its long explanation, in one place.
+//!
+//! A code, once released, keeps its meaning. `failure` carries them, `switcher explain` prints them.
+
+use std::fmt;
+
+use serde::{Serialize, Serializer};
+
+/// The exit code of the process, as the contract lists them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum Exit {
+    /// Failed; the old version still serves.
+    Failed = 1,
+    /// Wrong usage.
+    Usage = 2,
+    /// The generation moved: somebody else is acting.
+    Moved = 3,
+    /// Unhealthy: not switched.
+    Unhealthy = 4,
+    /// The proxy cannot be reached.
+    Unreachable = 6,
+    /// Unsafe or unknown state: a person is needed.
+    Unsafe = 7,
+    /// Configuration error.
+    Configuration = 10,
+    /// Interrupted at a safe point.
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// What the number means, for `explain`.
+    #[must_use]
+    pub const fn meaning(self) -> &'static str {
+        match self {
+            Self::Failed => "failed; the old version still serves",
+            Self::Usage => "wrong usage",
+            Self::Moved => "the generation moved: somebody else is acting",
+            Self::Unhealthy => "unhealthy: not switched",
+            Self::Unreachable => "the proxy cannot be reached",
+            Self::Unsafe => "unsafe or unknown state: a person is needed",
+            Self::Configuration => "configuration error",
+            Self::Interrupted => "interrupted at a safe point",
+        }
+    }
+}
+
+/// Makes the enum and its table from one list, so that no code can miss its text.
+macro_rules! codes {
+    ($($variant:ident $text:literal $exit:ident $title:literal $explanation:literal)*) => {
+        /// A stable error code.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum Code {
+            $(#[doc = $title] $variant,)*
+        }
+
+        impl Code {
+            /// Every code, in the order of the list.
+            pub const ALL: &'static [Self] = &[$(Self::$variant,)*];
+
+            /// The code as people see it: `E-PROXY-01`.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+
+            /// What it is, in a few words.
+            #[must_use]
+            pub const fn title(self) -> &'static str {
+                match self { $(Self::$variant => $title,)* }
+            }
+
+            /// The exit code it ends the process with.
+            #[must_use]
+            pub const fn exit(self) -> Exit {
+                match self { $(Self::$variant => Exit::$exit,)* }
+            }
+
+            /// What it means, why it happens and what to do.
+            #[must_use]
+            pub const fn explanation(self) -> &'static str {
+                match self { $(Self::$variant => $explanation,)* }
+            }
+        }
+    };
+}
+
+codes! {
+    Usage "E-USAGE-01" Usage "the command line is not understood"
+"A verb, an option or a value is misspelt or missing. Nothing was asked of the proxy, so nothing changed.
+`switcher VERB --help` lists what a verb takes; options may stand before or after the verb."
+
+    UnknownCode "E-USAGE-02" Usage "there is no such error code"
+"`switcher explain` takes a code such as E-HEALTH-01, in upper or lower case. Without a code it lists them all."
+
+    AppAmbiguous "E-APP-01" Usage "several applications are served, and none was named"
+"`--app` may be left out only when the proxy serves one application. Name the one you mean: the error lists them.
+Nothing was changed."
+
+    AppUnknown "E-APP-02" Usage "there is no application of that name"
+"The proxy serves no application of the name given with `--app`. The error lists the names it knows. If the
+application was just added to the configuration file, `switcher reload` makes the proxy read it."
+
+    AppNone "E-APP-03" Configuration "the proxy serves no application"
+"The proxy runs, but the `apps` section of its configuration is empty. Add an application and run `switcher reload`."
+
+    ConfigBad "E-CONFIG-01" Configuration "the configuration cannot be used"
+"The configuration file is missing or has problems; every one of them is listed with file, line, key and a hint.
+It is looked for at `--config FILE`, then $SWITCHER_CONFIG, ./switcher.yaml and /etc/switcher/switcher.yaml. The command
+line reads it only to find the admin socket: with `--admin SOCKET` or $SWITCHER_ADMIN no file is needed. A proxy that
+runs already goes on with the configuration it has."
+
+    ConfigRefused "E-CONFIG-02" Configuration "the proxy refused its new configuration"
+"The proxy read its configuration file again, found it bad and changed nothing: it serves on with the old one.
+The proxy reads the file it was started with, which may be another one than `--config` names here."
+
+    ProxyAbsent "E-PROXY-01" Unreachable "there is no admin socket"
+"The proxy makes its admin socket when it starts and removes it when it ends. When the file is missing, either no
+proxy runs on this machine, or it runs with another configuration: compare `proxy.admin` in its configuration file with
+the path in the error, and name the right one with `--admin SOCKET`."
+
+    ProxyDead "E-PROXY-02" Unreachable "the admin socket is there, but no proxy listens on it"
+"The socket's file outlived its proxy, which was killed or crashed. Start the proxy: it takes the file over, and
+comes back on the slot that was live, since the routing is saved before every switch."
+
+    ProxyPermission "E-PROXY-03" Unreachable "the admin socket may not be opened"
+"The admin socket has mode 0600: whoever may open the file may switch traffic, and nobody else. Run the command as
+the user who runs the proxy, or as root."
+
+    ProxyNotSocket "E-PROXY-04" Unreachable "the admin path cannot be used as a unix socket"
+"`--admin`, $SWITCHER_ADMIN or `proxy.admin` names something that is no unix socket, or a path longer than the 107 bytes
+that the system allows for one."
+
+    ProxyTimeout "E-PROXY-05" Unreachable "the proxy did not answer in time"
+"The proxy took the connection and then said nothing. It may be overloaded, stopped in a debugger, or waiting for a
+disk. When the question was a change, the error says whether it happened."
+
+    ProxyLost "E-PROXY-06" Unreachable "the connection to the proxy broke"
+"The proxy closed the connection before it had answered: it was restarted, killed or upgraded just then. A change is
+asked for once more when the status shows that it did not happen; this error says that the second try broke too."
+
+    ProxyGibberish "E-PROXY-07" Unsafe "the proxy's answer is not understood"
+"The answer is not what this version of `switcher` expects. Usually the proxy is of another version, or the socket
+belongs to another program. Compare `switcher --version` and `switcher-proxy --version`."
+
+    ProxyShuttingDown "E-PROXY-08" Unreachable "the proxy is handing over or shutting down"
+"A proxy that is ending, or giving its listeners to a new process, takes no changes. Nothing was changed.
+Ask again when the new process answers."
+
+    ProxyReadOnly "E-PROXY-09" Failed "changes are not accepted here"
+"This door of the proxy answers questions only. Changes are made over the unix socket that `proxy.admin` names."
+
+    ProxyRefused "E-PROXY-10" Failed "the proxy did not understand the request"
+"The proxy refused the request as malformed and changed nothing. Usually the proxy is of another version than
+`switcher`: compare `switcher --version` and `switcher-proxy --version`."
+
+    SlotLive "E-SLOT-01" Failed "the slot is live"
+"Addresses are registered in the standby slot only, so that traffic never moves without a switch. Register the new
+addresses in the other slot, then promote it."
+
+    SlotEmpty "E-SLOT-02" Unhealthy "the slot has no upstreams"
+"There is nothing in the slot that could answer, so it cannot be made live, not even by force. Register its addresses
+with `switcher register SLOT HOST:PORT`, or write them under `slots` in the configuration and run `switcher reload`."
+
+    HealthBad "E-HEALTH-01" Unhealthy "the slot is not healthy"
+"At least one upstream of the slot fails its health check; the error carries the reason of the newest failure.
+Traffic was not moved. `--wait-healthy 30s` waits for it, `--force` moves traffic all the same."
+
+    HealthUnknown "E-HEALTH-02" Unhealthy "the health of the slot is not known yet"
+"The slot has not passed its health check often enough (`health.rise` times in a row) to be called healthy: it was
+just started or registered. Unknown is not healthy, so traffic was not moved. `--wait-healthy 30s` waits for it."
+
+    HealthTimeout "E-HEALTH-03" Unhealthy "the slot did not become healthy in time"
+"`--wait-healthy` waited as long as it was told to, and the slot still failed its health check; the error carries the
+reason of the newest failure. Traffic was not moved."
+
+    HealthLive "E-HEALTH-04" Unhealthy "the slot is live already, but not healthy"
+"There was nothing to switch: the slot gets the traffic already. It fails its health check, though, so this is no
+success. `switcher rollback` moves traffic to the other slot when that one is healthy."
+
+    GenerationMoved "E-GEN-01" Moved "somebody else changed the routing"
+"Every change names the generation it expects, so that of two people who act at once one wins and the other is told.
+Here the generation had moved between reading the status and asking for the change. Look at the status,
+then decide again."
+
+    GenerationLost "E-GEN-02" Moved "the reply was lost, and somebody else changed the routing"
+"The proxy's reply to a change did not arrive. The status shows neither the state before the change nor the state
+that the change would have made, so somebody else acted meanwhile. The change was not asked for again."
+
+    StateNotSaved "E-STATE-01" Failed "the proxy could not save its state"
+"A switch is saved on disk before traffic moves. The disk of `proxy.data_dir` is full, read-only or failing, so the
+proxy refused the change and traffic stays where it was. Make room or mend the disk, then ask again."
+
+    StateUnknown "E-STATE-02" Unsafe "it is not known whether the change happened"
+"The proxy's reply to a change was lost and it could not be asked afterwards. The change either happened entirely
+or not at all. When the proxy answers again, `switcher status` shows which."
+
+    DrainLost "E-DRAIN-01" Unsafe "traffic has moved, but how the drain went is not known"
+"The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot
+ended with the old process), or more than 32 switches were made since."
+
+    InterruptedBefore "E-INTERRUPT-01" Interrupted "interrupted before anything was changed"
+"Ctrl-C or SIGTERM arrived before the change was asked for. Traffic stays where it was."
+
+    InterruptedDrain "E-INTERRUPT-02" Interrupted "interrupted after traffic had moved"
+"Ctrl-C or SIGTERM arrived while the old slot was draining. Traffic HAS moved, and the drain goes on in the proxy
+without this command. `switcher status` shows when it is over."
+
+    Output "E-OUTPUT-01" Failed "the result could not be written"
+"Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
+only its report is missing."
+
+    Internal "E-INTERNAL-01" Failed "the system refused what this command needs"
+"The process could not start its event loop or take its signals, usually because a limit on open files or threads was
+reached (`ulimit -a`). Nothing was asked of the proxy."
+}
+
+impl Code {
+    /// The code of that name, in upper or lower case.
+    #[must_use]
+    pub fn find(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|code| code.as_str().eq_ignore_ascii_case(text))
+    }
+
+    /// The code whose name is most like `text`.
+    #[must_use]
+    pub fn nearest(text: &str) -> Self {
+        let upper = text.to_ascii_uppercase();
+        Self::ALL
+            .iter()
+            .copied()
+            .min_by_key(|code| strsim::damerau_levenshtein(&upper, code.as_str()))
+            .unwrap_or(Self::Usage)
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl Serialize for Code {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.as_str())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashSet;
+
+    use super::*;
+
+    #[test]
+    fn no_two_codes_share_a_name_and_every_name_finds_its_code() {
+        let names: HashSet<_> = Code::ALL.iter().map(|code| code.as_str()).collect();
+        assert_eq!(names.len(), Code::ALL.len());
+        for code in Code::ALL {
+            assert_eq!(Code::find(&code.as_str().to_lowercase()), Some(*code));
+        }
+    }
+
+    #[test]
+    fn a_misspelt_code_finds_its_neighbour() {
+        for (text, code) in [
+            ("E-HEALTH-1", Code::HealthBad),
+            ("e-prox-05", Code::ProxyTimeout),
+            ("GEN-02", Code::GenerationLost),
+        ] {
+            assert_eq!(Code::nearest(text), code, "{text}");
+        }
+    }
+
+    #[test]
+    fn every_explanation_is_made_of_whole_sentences() {
+        for code in Code::ALL {
+            assert!(code.explanation().ends_with('.'), "{code}");
+            assert!(!code.title().ends_with('.'), "{code}");
+            assert!(code.explanation().lines().all(|line| line.chars().count() <= 120), "{code}");
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! The verbs, a file each; [`dispatch`] runs one and turns its outcome into an exit code.
+
+mod completions;
+mod config;
+mod drain;
+mod events;
+mod explain;
+mod mode;
+mod promote;
+mod register;
+mod reload;
+mod status;
+
+use std::ffi::OsString;
+use std::future::Future;
+
+use crate::cli::{Cli, Command};
+use crate::code::Code;
+use crate::context::{Context, Surroundings};
+use crate::demo;
+use crate::failure::{Failure, Live};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::switch::Options;
+
+/// What a verb answers: that all is well, or why not.
+type Outcome = Result<(), Failure>;
+
+/// Runs the verb; answers the exit code.
+pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) -> u8 {
+    let Cli { global, command } = cli;
+    let ctx = Context::new(global, args, surroundings);
+    let outcome = match command {
+        Command::Demo(args) => return demo::run(args, ctx.global.json, ctx.global.progress),
+        Command::DemoApp(args) => return demo::app::run(args),
+        Command::Config(what) => config::run(&ctx, &what),
+        Command::Completions { shell } => completions::run(&ctx, shell),
+        Command::Explain { code } => explain::run(&ctx, code.as_deref()),
+        Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),
+        Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
+        Command::Rollback { force, detach, drain_timeout } => {
+            let options = Options { wait_healthy: None, force, detach, drain_timeout };
+            block_on(&ctx, promote::rollback(&ctx, options))
+        }
+        Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
+        Command::Resume => block_on(&ctx, mode::resume(&ctx)),
+        Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),
+        Command::Drain { slot, watch } => block_on(&ctx, drain::run(&ctx, slot, watch)),
+        Command::Reload => block_on(&ctx, reload::run(&ctx)),
+        Command::Register { slot, upstreams, release } => {
+            block_on(&ctx, register::run(&ctx, slot, upstreams, release))
+        }
+        Command::Events => block_on(&ctx, events::run(&ctx)),
+    };
+    ctx.reporter.done();
+    match outcome {
+        Ok(()) => 0,
+        Err(failure) => {
+            ctx.console.failure(&failure);
+            failure.code.exit() as u8
+        }
+    }
+}
+
+/// One thread is enough for one question at a time.
+fn block_on(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| internal(ctx, &error))?;
+    runtime.block_on(Box::pin(work))
+}
+
+/// Hears of Ctrl-C from now on.
+fn interrupt(ctx: &Context) -> Result<Interrupt, Failure> {
+    Interrupt::listen().map_err(|error| internal(ctx, &error))
+}
+
+/// The end of a watch: nothing was changed, and nobody needs to be told twice.
+fn watched(ctx: &Context, Interrupted: Interrupted) -> Failure {
+    Failure::new(Code::InterruptedBefore, "the watch was ended", Live::Unchanged, ctx.command("status"))
+}
+
+/// The end of a command that had not even seen the status.
+fn interrupted_early(ctx: &Context, Interrupted: Interrupted) -> Failure {
+    let message = "interrupted before the proxy had answered and before anything was changed";
+    Failure::new(Code::InterruptedBefore, message, Live::Unchanged, ctx.again())
+}
+
+fn internal(ctx: &Context, error: &std::io::Error) -> Failure {
+    let message = format!("the system refused what this command needs: {error}");
+    Failure::new(Code::Internal, message, Live::Unchanged, ctx.again())
+}

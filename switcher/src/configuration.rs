@@ -1,0 +1,43 @@
+//! The call sites of the configuration reader: from the global options to settings, or to a failure.
+
+use serde_json::Value;
+use switcher_config::{Loaded, Report, Sources};
+
+use crate::code::Code;
+use crate::context::Context;
+use crate::failure::{Failure, Live};
+
+/// Reads the configuration that the options and the environment name; `next` leads on when it is bad.
+pub(crate) fn load(ctx: &Context, next: &str) -> Result<Loaded, Failure> {
+    let sources = Sources::from_process(ctx.global.config.clone(), ctx.global.environment.clone());
+    switcher_config::load(&sources).map_err(|report| bad(&report, next))
+}
+
+/// The JSON Schema of the configuration file.
+pub(crate) fn schema() -> Value {
+    switcher_config::schema()
+}
+
+fn bad(report: &Report, next: &str) -> Failure {
+    let json = serde_json::to_value(report).unwrap_or_else(|_| Value::String(report.to_string()));
+    Failure {
+        report: Some(Box::new((report.to_string(), json))),
+        ..Failure::new(Code::ConfigBad, summary(report), Live::Unchanged, next)
+    }
+}
+
+/// One sentence: how many problems, and in which files.
+fn summary(report: &Report) -> String {
+    let mut files: Vec<&str> =
+        report.problems.iter().map(|problem| problem.file.as_str()).filter(|file| !file.is_empty()).collect();
+    files.dedup();
+    let problems = match report.problems.len() {
+        1 => "1 problem".to_owned(),
+        n => format!("{n} problems"),
+    };
+    if files.is_empty() {
+        "no configuration file was found".to_owned()
+    } else {
+        format!("the configuration cannot be used: {problems} in {}", files.join(" and "))
+    }
+}

@@ -1,0 +1,151 @@
+//! Facts as words: counts by kind, ages, latencies, health. Pure; used wherever people read.
+
+use jiff::Timestamp;
+use switcher_config::wire::{AppStatus, ByKind, Exchange, Health, Kind, Mode, ProbeRecord, SlotStatus};
+
+use crate::layout::Tone;
+
+/// `3 requests, 1 websocket`, or `nothing`.
+#[must_use]
+pub fn counts(by_kind: &ByKind<u64>) -> String {
+    let parts: Vec<String> = Kind::ALL
+        .into_iter()
+        .filter_map(|kind| match *by_kind.get(kind) {
+            0 => None,
+            1 => Some(format!("1 {}", singular(kind))),
+            n => Some(format!("{n} {}", kind.as_str())),
+        })
+        .collect();
+    if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") }
+}
+
+/// One of a kind.
+#[must_use]
+pub const fn singular(kind: Kind) -> &'static str {
+    match kind {
+        Kind::Requests => "request",
+        Kind::Uploads => "upload",
+        Kind::Streams => "stream",
+        Kind::Websockets => "websocket",
+    }
+}
+
+/// How many of each kind a list holds.
+#[must_use]
+pub fn lengths(lists: &ByKind<Vec<Exchange>>) -> ByKind<u64> {
+    ByKind::from_fn(|kind| lists.get(kind).len() as u64)
+}
+
+/// A length of time with the precision that matters: `14 µs`, `3.2 ms`, `1.4 s`, `12 s`, `3 min`, `2 h`, `5 days`.
+#[must_use]
+pub fn duration(seconds: f64) -> String {
+    let fine = |value: f64, unit: &str| {
+        let digits = if value < 10.0 { format!("{value:.1}") } else { format!("{value:.0}") };
+        format!("{} {unit}", digits.strip_suffix(".0").unwrap_or(&digits))
+    };
+    match seconds {
+        s if !s.is_finite() => "an unknown time".to_owned(),
+        s if s < 0.000_000_5 => "0 s".to_owned(),
+        s if s < 0.000_999_5 => fine(s * 1e6, "µs"),
+        s if s < 0.999_5 => fine(s * 1e3, "ms"),
+        s if s < 119.5 => fine(s, "s"),
+        s if s < 7_170.0 => format!("{:.0} min", s / 60.0),
+        s if s < 172_000.0 => format!("{:.0} h", s / 3_600.0),
+        s => format!("{:.0} days", s / 86_400.0),
+    }
+}
+
+/// How long ago something was.
+#[must_use]
+pub fn since(then: Timestamp, now: Timestamp) -> String {
+    duration(now.duration_since(then).as_secs_f64().max(0.0))
+}
+
+/// A moment in UTC, to the second: `2026-11-21 14:03:07Z`.
+#[must_use]
+pub fn moment(at: Timestamp) -> String {
+    at.strftime("%Y-%m-%d %H:%M:%SZ").to_string()
+}
+
+/// The word for a health.
+#[must_use]
+pub const fn health(health: Health) -> (&'static str, Tone) {
+    match health {
+        Health::Unknown => ("unknown", Tone::Warn),
+        Health::Healthy => ("healthy", Tone::Good),
+        Health::Unhealthy => ("unhealthy", Tone::Bad),
+    }
+}
+
+/// The word for a mode, and how many requests it holds back.
+#[must_use]
+pub fn mode(app: &AppStatus) -> (String, Tone) {
+    match app.mode {
+        Mode::Open => ("open".to_owned(), Tone::Plain),
+        Mode::Paused if app.held == 1 => ("paused, 1 request held".to_owned(), Tone::Warn),
+        Mode::Paused => (format!("paused, {} requests held", app.held), Tone::Warn),
+        Mode::Stopped => ("stopped".to_owned(), Tone::Bad),
+    }
+}
+
+/// What a probe found: `200 in 1.2 ms`, or its error.
+#[must_use]
+pub fn probe(record: &ProbeRecord) -> String {
+    let took = duration(record.latency_ms / 1e3);
+    match (&record.error, record.status) {
+        (Some(error), _) => error.clone(),
+        (None, Some(status)) => format!("{status} in {took}"),
+        (None, None) => format!("answered in {took}"),
+    }
+}
+
+/// Why a slot is not healthy: the proxy's reason, else the newest failed check, else that there is none.
+#[must_use]
+pub fn reason(slot: &SlotStatus) -> String {
+    let failed = || {
+        slot.upstreams.iter().filter(|upstream| upstream.health != Health::Healthy).find_map(|upstream| {
+            let check = upstream.checks.iter().chain(&upstream.last_check).find(|check| !check.ok)?;
+            Some(format!("{}: {}", upstream.address, probe(check)))
+        })
+    };
+    match slot.reason.clone().or_else(failed) {
+        Some(reason) => reason,
+        None if slot.upstreams.is_empty() => "it has no upstreams".to_owned(),
+        None => "no check of it has failed, but too few have succeeded".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_name_only_what_is_there() {
+        let mut inside = ByKind::default();
+        assert_eq!(counts(&inside), "nothing");
+        inside.requests = 3;
+        inside.websockets = 1;
+        assert_eq!(counts(&inside), "3 requests, 1 websocket");
+    }
+
+    #[test]
+    fn durations_keep_the_digits_that_matter() {
+        for (seconds, shown) in [
+            (0.0, "0 s"),
+            (0.000_014, "14 µs"),
+            (0.000_001_4, "1.4 µs"),
+            (0.003_2, "3.2 ms"),
+            (0.25, "250 ms"),
+            (0.999_7, "1 s"),
+            (1.4, "1.4 s"),
+            (30.0, "30 s"),
+            (119.0, "119 s"),
+            (180.0, "3 min"),
+            (7_200.0, "2 h"),
+            (432_000.0, "5 days"),
+            (f64::NAN, "an unknown time"),
+        ] {
+            assert_eq!(duration(seconds), shown, "{seconds}");
+        }
+    }
+}

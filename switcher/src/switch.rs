@@ -1,0 +1,268 @@
+//! Making a slot live, from the first look to the receipt: the one path of `promote` and `rollback`.
+//!
+//! Invariant: an interrupt leaves only the waits before and after the change, so the command always knows,
+//! and says, whether traffic has moved.
+
+use std::future::ready;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use switcher_config::wire::{
+    AppStatus, DrainReceipt, Health, PromoteRequest, Receipt, RefusalReason, Switched,
+};
+use switcher_config::{AppName, Generation, Slot, Span};
+use tokio::time::{Instant, sleep};
+
+use crate::admin::{Admin, AdminError};
+use crate::aftermath;
+use crate::code::Code;
+use crate::context::Context;
+use crate::decide::{Decision, decide};
+use crate::failure::{Failure, Live};
+use crate::interrupt::{Interrupt, Interrupted};
+use crate::mutation::{Mutation, Settled, patiently};
+use crate::phrase;
+
+/// How a switch is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Options {
+    pub(crate) wait_healthy: Option<Span>,
+    pub(crate) force: bool,
+    pub(crate) detach: bool,
+    pub(crate) drain_timeout: Option<Span>,
+}
+
+/// How a switch ended well.
+#[derive(Debug)]
+pub(crate) enum Outcome {
+    /// Traffic moved.
+    Moved(Box<Receipt>),
+    /// The slot was live and healthy before.
+    NothingToDo(Box<AppStatus>),
+}
+
+/// One switch.
+pub(crate) struct Switch<'a> {
+    pub(crate) ctx: &'a Context,
+    pub(crate) admin: &'a Admin,
+    pub(crate) app: &'a AppName,
+    pub(crate) slot: Slot,
+    pub(crate) options: Options,
+    pub(crate) interrupt: Interrupt,
+}
+
+/// How often a slot that is waited for is looked at.
+const LOOK: Duration = Duration::from_millis(200);
+
+impl Switch<'_> {
+    /// Performs it, beginning with what was seen.
+    pub(crate) async fn perform(mut self, status: AppStatus) -> Result<Outcome, Failure> {
+        let status = self.wait_until_healthy(status).await?;
+        let expected = match decide(&status, self.slot, self.options.force) {
+            Decision::Go { expected } => expected,
+            Decision::Done => return Ok(Outcome::NothingToDo(Box::new(status))),
+            objection @ (Decision::LiveButNotHealthy { .. }
+            | Decision::Empty
+            | Decision::NotHealthy { .. }) => return Err(self.objection(&objection, &status)),
+        };
+        self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
+        let switched = self.ask(&status, expected).await?;
+        self.ctx.reporter.step(&format!(
+            "traffic has moved: {} is live in {} (generation {})",
+            switched.to, self.app, switched.generation
+        ));
+        let drain = if self.options.detach { None } else { Some(self.wait_for_drain(&switched).await?) };
+        Ok(Outcome::Moved(Box::new(Receipt {
+            app: self.app.clone(),
+            from: switched.from,
+            to: switched.to,
+            generation: switched.generation,
+            switched_at: switched.switched_at,
+            switch_micros: switched.switch_micros,
+            drain,
+        })))
+    }
+
+    /// With `--wait-healthy`: looks until the slot may be switched to, or the time is over.
+    async fn wait_until_healthy(&mut self, first: AppStatus) -> Result<AppStatus, Failure> {
+        let Some(patience) = self.options.wait_healthy else { return Ok(first) };
+        let deadline = Instant::now() + patience.0;
+        let mut seen = first.clone();
+        loop {
+            let Decision::NotHealthy { reason, .. } = decide(&seen, self.slot, false) else {
+                self.ctx.reporter.done();
+                return Ok(seen);
+            };
+            if seen.generation != first.generation {
+                self.ctx.reporter.done();
+                return Err(self.moved_meanwhile(&first, &seen));
+            }
+            if Instant::now() >= deadline {
+                self.ctx.reporter.done();
+                let message = format!(
+                    "{} of {} did not become healthy within {patience}: {reason}",
+                    self.slot, self.app
+                );
+                return Err(self.failure(Code::HealthTimeout, message, &seen, self.ctx.command("status")));
+            }
+            self.ctx.reporter.waiting(&format!("waiting for {} to become healthy: {reason}", self.slot));
+            let (ctx, admin) = (self.ctx, self.admin);
+            let look = async move {
+                sleep(LOOK.min(deadline.saturating_duration_since(Instant::now()))).await;
+                ctx.app(admin).await
+            };
+            let looked = self.interrupt.unless(look).await;
+            seen = looked.map_err(|Interrupted| self.interrupted_before(&first))??.1;
+        }
+    }
+
+    /// Asks the proxy to switch; a lost reply is made good by the status.
+    async fn ask(&self, status: &AppStatus, expected: Generation) -> Result<Switched, Failure> {
+        let request = PromoteRequest {
+            slot: self.slot,
+            expected_generation: Some(expected),
+            force: self.options.force,
+            drain: self.options.drain_timeout,
+        };
+        let asked_at = Timestamp::now();
+        let live = Live::of(self.app, status);
+        let mutation = Mutation { ctx: self.ctx, admin: self.admin, app: self.app, live };
+        let settled = mutation
+            .settle(
+                async || self.admin.promote(self.app, &request).await,
+                |seen| aftermath::of_switch(seen, expected, self.slot),
+            )
+            .await?;
+        Ok(match settled {
+            Settled::Replied(switched) => switched,
+            Settled::Seen(seen) => reconstructed(&seen, self.slot, expected, asked_at),
+        })
+    }
+
+    /// Waits until the old slot is empty, saying what is still inside.
+    async fn wait_for_drain(&mut self, switched: &Switched) -> Result<DrainReceipt, Failure> {
+        let (admin, app, generation) = (self.admin, self.app, switched.drained_generation);
+        let wait = Span(self.ctx.reporter.interval());
+        loop {
+            let look = patiently(async || admin.drain(app, generation, wait).await);
+            let looked = self.interrupt.unless(look).await;
+            let receipt = match looked {
+                Ok(Ok(receipt)) => receipt,
+                Ok(Err(error)) => {
+                    self.ctx.reporter.done();
+                    return Err(self.drain_lost(error, switched));
+                }
+                Err(Interrupted) => {
+                    self.ctx.reporter.done();
+                    return Err(self.interrupted_drain(switched));
+                }
+            };
+            if receipt.drained {
+                self.ctx.reporter.done();
+                return Ok(receipt);
+            }
+            self.ctx.reporter.waiting(&format!(
+                "draining {}: {} inside after {}",
+                receipt.slot,
+                phrase::counts(&receipt.in_flight),
+                phrase::duration(receipt.seconds.round())
+            ));
+        }
+    }
+
+    /// Why the switch is not even asked for.
+    fn objection(&self, decision: &Decision, status: &AppStatus) -> Failure {
+        let (slot, app, ctx) = (self.slot, self.app, self.ctx);
+        let (code, message, next) = match decision {
+            Decision::LiveButNotHealthy { reason } => (
+                Code::HealthLive,
+                format!("{slot} of {app} is live already, but it is not healthy: {reason}"),
+                ctx.command("rollback"),
+            ),
+            Decision::Empty => (
+                Code::SlotEmpty,
+                format!("{slot} of {app} has no upstreams, so nothing in it could answer"),
+                ctx.command(&format!("register {slot} HOST:PORT")),
+            ),
+            Decision::NotHealthy { health: Health::Unknown, reason } => (
+                Code::HealthUnknown,
+                format!("whether {slot} of {app} is healthy is not known yet: {reason}"),
+                ctx.command(&format!("promote {slot} --wait-healthy 30s")),
+            ),
+            Decision::NotHealthy { health: Health::Unhealthy | Health::Healthy, reason } => (
+                Code::HealthBad,
+                format!("{slot} of {app} is not healthy: {reason}"),
+                ctx.command(&format!("promote {slot} --wait-healthy 30s")),
+            ),
+            Decision::Go { .. } | Decision::Done => {
+                (Code::GenerationMoved, format!("{app} changed"), ctx.command("status"))
+            }
+        };
+        self.failure(code, message, status, next)
+    }
+
+    fn failure(&self, code: Code, message: String, status: &AppStatus, next: String) -> Failure {
+        Failure::new(code, message, Live::of(self.app, status), next)
+    }
+
+    fn moved_meanwhile(&self, first: &AppStatus, seen: &AppStatus) -> Failure {
+        let message = format!(
+            "somebody else changed {} while this command waited: its generation went from {} to {}",
+            self.app, first.generation, seen.generation
+        );
+        self.failure(Code::GenerationMoved, message, seen, self.ctx.command("status"))
+    }
+
+    fn interrupted_before(&self, status: &AppStatus) -> Failure {
+        self.ctx.reporter.done();
+        let message = "interrupted before anything was changed".to_owned();
+        self.failure(Code::InterruptedBefore, message, status, self.ctx.again().to_owned())
+    }
+
+    fn interrupted_drain(&self, switched: &Switched) -> Failure {
+        Failure::new(
+            Code::InterruptedDrain,
+            format!(
+                "interrupted, but traffic HAS moved to {}; the drain of {} goes on in the proxy",
+                switched.to, switched.from
+            ),
+            self.live_after(switched),
+            self.ctx.command(&format!("drain {} --watch", switched.from)),
+        )
+    }
+
+    /// The switch is done; only its drain's end was not heard of.
+    fn drain_lost(&self, error: AdminError, switched: &Switched) -> Failure {
+        let forgotten =
+            matches!(&error, AdminError::Refused(refusal) if refusal.reason == RefusalReason::UnknownDrain);
+        let failure = self.ctx.diagnose(self.admin, error, Some(self.app), self.live_after(switched));
+        let moved = format!(
+            "traffic has moved to {}, but how the drain of {} went is not known",
+            switched.to, switched.from
+        );
+        let message = if forgotten {
+            format!("{moved}: the proxy no longer remembers it, so it was restarted meanwhile")
+        } else {
+            format!("{moved}: {}", failure.message)
+        };
+        Failure { message, ..failure }
+    }
+
+    fn live_after(&self, switched: &Switched) -> Live {
+        Live::Yes { app: self.app.clone(), slot: switched.to, generation: switched.generation }
+    }
+}
+
+/// A switch whose reply was lost, as far as the status tells it. How long the swap took is not in it.
+fn reconstructed(seen: &AppStatus, to: Slot, expected: Generation, asked_at: Timestamp) -> Switched {
+    let from = to.other();
+    let drain = seen.draining.iter().filter(|drain| drain.slot == from).max_by_key(|drain| drain.generation);
+    Switched {
+        generation: seen.generation,
+        from,
+        to,
+        drained_generation: drain.map_or(expected, |drain| drain.generation),
+        switched_at: drain.map_or(asked_at, |drain| drain.since),
+        switch_micros: f64::NAN,
+    }
+}

@@ -1,0 +1,10 @@
+//! The `switcher` program against a scripted proxy: a real process, a real unix socket, every word checked.
+
+mod configuration;
+mod errors;
+mod lost;
+mod offline;
+mod proxy;
+mod run;
+mod switching;
+mod views;
