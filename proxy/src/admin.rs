@@ -19,9 +19,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access_log::AccessLog;
+use crate::compose::Reloader;
 use crate::control::Control;
 use crate::metrics::Metrics;
-use crate::compose::Reloader;
 
 /// What the handlers work on.
 #[derive(Clone)]

@@ -145,7 +145,8 @@ impl View {
 
 /// The trusted roots of every application that names a file of them.
 fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
-    let named = settings.apps.iter().filter_map(|(name, app)| Some((name, app.upstream_tls.ca_file.as_ref()?)));
+    let named =
+        settings.apps.iter().filter_map(|(name, app)| Some((name, app.upstream_tls.ca_file.as_ref()?)));
     named
         .map(|(name, file)| {
             let unusable = |why: String| {
@@ -197,8 +198,10 @@ fn differences(before: &View, settings: &Settings) -> Reloaded {
     if old != new && fixed.len() < count_changed(old, new) {
         changes.push("proxy settings were changed".to_owned());
     }
-    let needs_restart =
-        fixed.into_iter().map(|key| format!("proxy.{key} takes effect at the next restart or upgrade")).collect();
+    let needs_restart = fixed
+        .into_iter()
+        .map(|key| format!("proxy.{key} takes effect at the next restart or upgrade"))
+        .collect();
     Reloaded { changes, needs_restart }
 }
 

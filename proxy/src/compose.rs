@@ -112,8 +112,10 @@ impl Reloader {
     /// # Errors
     /// The report of a bad file, or why the routing could not be saved.
     pub async fn reload(&self) -> Result<Reloaded, Denied> {
-        let loaded = load(&(self.sources)())
-            .map_err(|report| Denied { reason: RefusalReason::BadConfiguration, message: report.to_string() })?;
+        let loaded = load(&(self.sources)()).map_err(|report| Denied {
+            reason: RefusalReason::BadConfiguration,
+            message: report.to_string(),
+        })?;
         let settings = Arc::new(loaded.settings);
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
         self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
@@ -160,7 +162,8 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         shared: Arc::clone(&shared),
         certificates: Arc::clone(&certificates),
     });
-    let process = Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
+    let process =
+        Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
     process.serve(takeover).await
 }
 
@@ -264,7 +267,11 @@ impl Process {
         let threads = usize::from(self.settings.proxy.threads);
         let conf = ServerConf {
             upstream_keepalive_pool_size: POOL_SIZE,
-            threads: if threads == 0 { std::thread::available_parallelism().map_or(1, Into::into) } else { threads },
+            threads: if threads == 0 {
+                std::thread::available_parallelism().map_or(1, Into::into)
+            } else {
+                threads
+            },
             max_retries: 64,
             ..ServerConf::default()
         };

@@ -13,7 +13,8 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use switcher_config::settings::Settings;
 use switcher_config::wire::{
-    Changed, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest, StopRequest, Switched,
+    Changed, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
+    StopRequest, Switched,
 };
 use switcher_config::{AppName, PerSlot, Slot};
 use tokio::sync::{Mutex, broadcast};
@@ -49,10 +50,14 @@ pub struct Control {
 impl Control {
     /// An owner of nothing yet; [`Control::apply`] fills it.
     #[must_use]
-    pub fn new(file: RoutingFile, remembered: Routing, settings: Arc<Settings>, metrics: Arc<Metrics>) -> Self {
+    pub fn new(
+        file: RoutingFile,
+        remembered: Routing,
+        settings: Arc<Settings>,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let (events, _) = broadcast::channel(EVENT_BUFFER);
-        let view =
-            View { apps: BTreeMap::new(), asleep: remembered.apps, settings, orphans: Vec::new() };
+        let view = View { apps: BTreeMap::new(), asleep: remembered.apps, settings, orphans: Vec::new() };
         Self {
             file,
             view: ArcSwap::from_pointee(view),
@@ -94,7 +99,11 @@ impl Control {
     ///
     /// # Errors
     /// When it is refused, or could not be saved; nothing was changed then.
-    pub async fn promote(self: &Arc<Self>, app: AppName, request: PromoteRequest) -> Result<Switched, Denied> {
+    pub async fn promote(
+        self: &Arc<Self>,
+        app: AppName,
+        request: PromoteRequest,
+    ) -> Result<Switched, Denied> {
         let control = Arc::clone(self);
         run(async move {
             let _writer = control.writer.lock().await;
@@ -190,7 +199,8 @@ impl Control {
         let view = self.view.load_full();
         let Some(now) = view.apps.get(app).cloned() else {
             let known: Vec<&str> = view.apps.keys().map(AppName::as_str).collect();
-            let message = format!("there is no app {app:?}; there is {}", known.join(", "), app = app.as_str());
+            let message =
+                format!("there is no app {app:?}; there is {}", known.join(", "), app = app.as_str());
             return Err(Denied { reason: RefusalReason::UnknownApp, message });
         };
         Ok((view, now))
@@ -228,7 +238,8 @@ impl Control {
     /// The switch itself. What it does is on disk already.
     fn switch(self: &Arc<Self>, view: &View, now: &AppView, next: AppRouting, policy: Policy) -> Switched {
         let to = next.active;
-        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &next, &now.slots, now.trust.clone());
+        let (epoch, handle) =
+            begin_epoch(&now.app.name, &now.app.metrics, &next, &now.slots, now.trust.clone());
         let live = Live { epoch, ..(*now.app.live()).clone() };
         let left = now.live.clone();
         let switched_at = Timestamp::now();
@@ -250,7 +261,11 @@ impl Control {
         self.drain(&mut changed, left, policy);
         self.publish_app(view, changed);
         tracing::info!(app = %now.app.name, from = %switched.from, to = %to, generation = %switched.generation, "traffic moved");
-        self.announce(Event::Switched { at: switched_at, app: AppName::clone(&now.app.name), switched: switched.clone() });
+        self.announce(Event::Switched {
+            at: switched_at,
+            app: AppName::clone(&now.app.name),
+            switched: switched.clone(),
+        });
         switched
     }
 

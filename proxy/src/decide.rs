@@ -70,7 +70,8 @@ pub fn promote(
 pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Result<AppRouting, Denied> {
     same_generation(now, request.expected_generation)?;
     if slot == now.active {
-        let what = format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
+        let what =
+            format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
         return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
     }
     let mut next = AppRouting { generation: now.generation.next(), ..now.clone() };
@@ -111,13 +112,32 @@ mod tests {
     fn every_refusal_says_what_is_live() {
         let mut empty = now();
         empty.slots.green.upstreams.clear();
-        let stale = PromoteRequest { expected_generation: Some(Generation::FIRST.next()), ..ask(Slot::Green) };
+        let stale =
+            PromoteRequest { expected_generation: Some(Generation::FIRST.next()), ..ask(Slot::Green) };
         for (routing, request, health, reason, words) in [
-            (now(), ask(Slot::Green), Health::Unknown, RefusalReason::Unhealthy, "green is not known to be healthy (503)"),
-            (now(), ask(Slot::Green), Health::Unhealthy, RefusalReason::Unhealthy, "green is not healthy (503)"),
+            (
+                now(),
+                ask(Slot::Green),
+                Health::Unknown,
+                RefusalReason::Unhealthy,
+                "green is not known to be healthy (503)",
+            ),
+            (
+                now(),
+                ask(Slot::Green),
+                Health::Unhealthy,
+                RefusalReason::Unhealthy,
+                "green is not healthy (503)",
+            ),
             (now(), ask(Slot::Blue), Health::Healthy, RefusalReason::AlreadyActive, "blue is live already"),
             (empty, ask(Slot::Green), Health::Healthy, RefusalReason::NoUpstreams, "green has no upstreams"),
-            (now(), stale, Health::Healthy, RefusalReason::GenerationMoved, "generation 2 was expected, but it is 1: somebody else is acting"),
+            (
+                now(),
+                stale,
+                Health::Healthy,
+                RefusalReason::GenerationMoved,
+                "generation 2 was expected, but it is 1: somebody else is acting",
+            ),
         ] {
             let denied = promote(&routing, &request, health, Some("503")).expect_err("refused");
             assert_eq!(denied.reason, reason);

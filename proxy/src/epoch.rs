@@ -90,10 +90,10 @@ impl Epoch {
             ledger: Arc::clone(&ledger),
             gone: Gone(gone),
         };
-        let upstreams = new.upstreams.into_iter().map(|upstream| EpochUpstream {
-            upstream,
-            in_flight: AtomicUsize::new(0),
-        });
+        let upstreams = new
+            .upstreams
+            .into_iter()
+            .map(|upstream| EpochUpstream { upstream, in_flight: AtomicUsize::new(0) });
         let epoch = Self {
             app: new.app,
             generation: new.generation,

@@ -179,7 +179,10 @@ impl RoutingFile {
             Ok(Some(copy)) => copy,
             Ok(None) => return Err(format!("there is no last good copy {}", self.last_good.display())),
             Err(cause) => {
-                return Err(format!("the last good copy {} cannot be used: {cause}", self.last_good.display()));
+                return Err(format!(
+                    "the last good copy {} cannot be used: {cause}",
+                    self.last_good.display()
+                ));
             }
         };
         if self.path.exists() {
@@ -227,7 +230,8 @@ impl RoutingFile {
 
 fn encode(routing: &Routing) -> serde_json::Result<Vec<u8>> {
     let apps = serde_json::value::to_raw_value(&routing.apps)?;
-    let mut bytes = serde_json::to_vec(&Written { schema: SCHEMA, checksum: checksum(apps.get()), apps: &apps })?;
+    let mut bytes =
+        serde_json::to_vec(&Written { schema: SCHEMA, checksum: checksum(apps.get()), apps: &apps })?;
     bytes.push(b'\n');
     Ok(bytes)
 }
@@ -316,7 +320,11 @@ mod tests {
         file.save(&routing(Slot::Green)).expect("saved");
         damage(&file, b"{\"schema\":1,");
         let message = file.load().expect_err("damaged").to_string();
-        for part in ["routing.json cannot be used", "routing.json.last-good says: shop: blue live, generation 1", "--recover-routing"] {
+        for part in [
+            "routing.json cannot be used",
+            "routing.json.last-good says: shop: blue live, generation 1",
+            "--recover-routing",
+        ] {
             assert!(message.contains(part), "{part:?} is missing in {message:?}");
         }
         assert_eq!(file.recover().expect("recovered"), routing(Slot::Blue));

@@ -13,7 +13,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use rustix::net::{
-    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage,
+    SendFlags,
 };
 
 use crate::listen::Inherited;
@@ -116,7 +117,9 @@ pub fn hand_over(data_dir: &Path, sockets: &[(String, OwnedFd)]) -> io::Result<(
     match new.read_exact(&mut word) {
         Ok(()) if word[0] == SERVING => Ok(()),
         Ok(()) => Err(io::Error::other("the new process answered something else")),
-        Err(error) => Err(io::Error::new(error.kind(), format!("the new process did not come to serve: {error}"))),
+        Err(error) => {
+            Err(io::Error::new(error.kind(), format!("the new process did not come to serve: {error}")))
+        }
     }
 }
 

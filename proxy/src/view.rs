@@ -10,9 +10,9 @@ use switcher_config::{AppName, Generation, PerSlot, Slot};
 use crate::app::App;
 use crate::drain::Drain;
 use crate::epoch::{EpochHandle, Trust};
-use crate::watched::{Watched, slot_health};
 use crate::ledger::{Exchange, Ledger};
 use crate::routing::{AppRouting, Routing, SavedGate};
+use crate::watched::{Watched, slot_health};
 
 /// Every application at one moment.
 pub struct View {

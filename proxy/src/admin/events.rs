@@ -31,7 +31,9 @@ async fn next(events: &mut Receiver<Event>) -> Option<sse::Event> {
             let name = data.get("event").and_then(serde_json::Value::as_str).unwrap_or("event").to_owned();
             Some(sse::Event::default().event(name).data(data.to_string()))
         }
-        Err(RecvError::Lagged(missed)) => Some(sse::Event::default().comment(format!("{missed} events were missed"))),
+        Err(RecvError::Lagged(missed)) => {
+            Some(sse::Event::default().comment(format!("{missed} events were missed")))
+        }
         Err(RecvError::Closed) => None,
     }
 }

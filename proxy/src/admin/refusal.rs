@@ -34,7 +34,10 @@ impl Refused {
     /// No application has this name.
     pub(super) fn unknown_app(view: &View, app: &str) -> Self {
         let known: Vec<&str> = view.apps.keys().map(AppName::as_str).collect();
-        Self::new(RefusalReason::UnknownApp, format!("there is no app {app:?}; there is {}", known.join(", ")))
+        Self::new(
+            RefusalReason::UnknownApp,
+            format!("there is no app {app:?}; there is {}", known.join(", ")),
+        )
     }
 }
 
@@ -67,8 +70,7 @@ impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> 
 
     async fn from_request(request: axum::extract::Request, state: &S) -> Result<Self, Refused> {
         let bad = |why: String| Refused::new(RefusalReason::BadRequest, why);
-        let bytes =
-            axum::body::Bytes::from_request(request, state).await.map_err(|e| bad(e.to_string()))?;
+        let bytes = axum::body::Bytes::from_request(request, state).await.map_err(|e| bad(e.to_string()))?;
         let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
         axum::Json::<T>::from_bytes(text).map(|Json(value)| Self(value)).map_err(|error: JsonRejection| {
             bad(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))

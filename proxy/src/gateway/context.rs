@@ -212,7 +212,10 @@ impl Context {
                 None => "-",
             },
             tls: self.facts().tls.is_some(),
-            method: head.map(|h| h.method.clone()).or_else(|| self.exchange().map(|e| e.method().clone())).unwrap_or_default(),
+            method: head
+                .map(|h| h.method.clone())
+                .or_else(|| self.exchange().map(|e| e.method().clone()))
+                .unwrap_or_default(),
             host: host.or_else(|| text(header::HOST)).unwrap_or_default(),
             path: uri.and_then(|u| u.path_and_query()).map(|p| p.as_str().to_owned()).unwrap_or_default(),
             status,

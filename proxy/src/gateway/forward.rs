@@ -234,7 +234,12 @@ fn connect_problem(error: &ErrorType) -> &'static str {
 
 /// The exchange broke after the connection was there. The request may have been acted upon, so only an
 /// idempotent one (RFC 9110 section 9.2.2) is sent again, and only when a reused connection was stale.
-pub(super) fn broken(session: &Session, ctx: &mut Context, mut error: Box<Error>, reused: bool) -> Box<Error> {
+pub(super) fn broken(
+    session: &Session,
+    ctx: &mut Context,
+    mut error: Box<Error>,
+    reused: bool,
+) -> Box<Error> {
     if let Some(exchange) = ctx.exchange() {
         exchange.lend_socket(None);
     }
@@ -264,4 +269,3 @@ fn count_retry(ctx: &Context) {
         pass.epoch().metrics.retried();
     }
 }
-

@@ -34,7 +34,11 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reas
 }
 
 /// Sends a plain request on to https (308 keeps the method, RFC 9110 section 15.4.9).
-pub(super) async fn redirect(session: &mut Session, ctx: &mut Context, location: HeaderValue) -> Result<bool> {
+pub(super) async fn redirect(
+    session: &mut Session,
+    ctx: &mut Context,
+    location: HeaderValue,
+) -> Result<bool> {
     ctx.status = Some(StatusCode::PERMANENT_REDIRECT.as_u16());
     let mut head = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(3))?;
     head.insert_header(header::LOCATION, location)?;
@@ -43,7 +47,12 @@ pub(super) async fn redirect(session: &mut Session, ctx: &mut Context, location:
     Ok(true)
 }
 
-async fn write(session: &mut Session, ctx: &mut Context, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+async fn write(
+    session: &mut Session,
+    ctx: &mut Context,
+    mut head: ResponseHeader,
+    body: Bytes,
+) -> Result<()> {
     head.insert_header(X_REQUEST_ID, ctx.id.header())?;
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {

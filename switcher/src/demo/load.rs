@@ -11,7 +11,7 @@ use tokio::task::JoinSet;
 
 pub use self::expectation::Expectation;
 pub use self::link::Target;
-pub use self::tally::{Fault, Lane, Recorder, Tally};
+pub use self::tally::{Failure, Fault, Lane, LaneTally, Recorder, Tally};
 
 use self::client::Client;
 use self::link::Protocol;
