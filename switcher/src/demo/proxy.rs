@@ -85,6 +85,11 @@ impl Proxy {
         Ok(())
     }
 
+    /// Whether it has ended by itself.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|status| status.is_some())
+    }
+
     /// The end of its log, for error messages.
     #[must_use]
     pub fn last_words(&self) -> String {
@@ -141,7 +146,7 @@ apps:
       blue: [\"{blue}\"]
       green: [\"{green}\"]
     initial: blue
-    health: {{path: /health, interval: 200ms, timeout: 2s, rise: 2, fall: 2}}
+    health: {{path: /health, interval: 100ms, timeout: 2s, rise: 2, fall: 2}}
     drain: {{requests: 10s, uploads: 10s, streams: {drain}, websockets: {drain}, spread: 200ms}}
 "
     )

@@ -5,6 +5,7 @@
 
 use std::time::{Duration, Instant};
 
+use jiff::Timestamp;
 use switcher_config::wire::{AppStatus, Health, Receipt};
 use switcher_config::{PerSlot, Slot, Span};
 use tokio::time::sleep;
@@ -54,7 +55,7 @@ impl Stage {
         let backends = PerSlot { blue, green };
         let proxy = Proxy::start(&programs.proxy, &backends.map(|_, backend| backend.upstream()), drain)?;
         let product = Product { switcher: programs.switcher.clone(), socket: proxy.socket() };
-        let stage = Self { proxy, backends, product, drain };
+        let mut stage = Self { proxy, backends, product, drain };
         stage.healthy("the proxy with both slots healthy", &Slot::ALL).await?;
         Ok(stage)
     }
@@ -86,7 +87,7 @@ impl Stage {
     ///
     /// # Errors
     /// When that takes too long.
-    pub async fn drained(&self) -> Result<(), Trouble> {
+    pub async fn drained(&mut self) -> Result<(), Trouble> {
         self.until("the end of the drain", |status| status.draining.is_empty()).await.map(drop)
     }
 
@@ -94,20 +95,50 @@ impl Stage {
     ///
     /// # Errors
     /// When that takes too long.
-    pub async fn healthy(&self, what: &str, slots: &[Slot]) -> Result<AppStatus, Trouble> {
+    pub async fn healthy(&mut self, what: &str, slots: &[Slot]) -> Result<AppStatus, Trouble> {
         let healthy = |status: &AppStatus, slot: &Slot| status.slots.get(*slot).health == Health::Healthy;
         self.until(what, |status| slots.iter().all(|slot| healthy(status, slot))).await
+    }
+
+    /// Kills what runs in a slot and starts it again at the same address; returns when the proxy has found
+    /// the new process healthy.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn replace(&mut self, slot: Slot) -> Result<(), Trouble> {
+        let backend = self.backends.get_mut(slot);
+        backend.kill().await?;
+        backend.restart().await?;
+        let restarted = Timestamp::now();
+        // Until the newest probe is younger than the process, its health is that of the dead one.
+        let renewed = |status: &AppStatus| {
+            let slot = status.slots.get(slot);
+            let probed = |at: Timestamp| at >= restarted;
+            slot.health == Health::Healthy
+                && slot.upstreams.iter().all(|u| u.last_check.as_ref().is_some_and(|check| probed(check.at)))
+        };
+        self.until("the restarted version healthy", renewed).await.map(drop)
     }
 
     /// Waits until the application's status is as wished, and returns it.
     ///
     /// # Errors
     /// When that takes too long.
-    pub async fn until(&self, what: &str, wish: impl Fn(&AppStatus) -> bool) -> Result<AppStatus, Trouble> {
+    pub async fn until(
+        &mut self,
+        what: &str,
+        wish: impl Fn(&AppStatus) -> bool,
+    ) -> Result<AppStatus, Trouble> {
         let begun = Instant::now();
         while begun.elapsed() < PATIENCE {
             if let Some(status) = self.status().await.filter(&wish) {
                 return Ok(status);
+            }
+            if self.proxy.has_ended() {
+                return Err(Trouble::Died {
+                    waiting_for: what.to_owned(),
+                    last_words: self.proxy.last_words(),
+                });
             }
             sleep(LOOK_AGAIN).await;
         }

@@ -35,6 +35,14 @@ pub enum Trouble {
         /// The end of the proxy's log.
         last_words: String,
     },
+    /// The proxy ended although nobody killed it.
+    #[error("the proxy ended by itself while {waiting_for} was waited for; its last words: {last_words}")]
+    Died {
+        /// What was waited for.
+        waiting_for: String,
+        /// The end of the proxy's log.
+        last_words: String,
+    },
     /// A command of the product failed where it had to succeed.
     #[error("`switcher {command}` ended with exit code {code}: {said}")]
     Command {

@@ -17,6 +17,17 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// How long a client waits after a failure, so that an outage is not a busy loop.
 const PAUSE_AFTER_FAILURE: Duration = Duration::from_millis(100);
 
+/// A stream or WebSocket that is open.
+#[derive(Debug)]
+pub(super) struct Open {
+    /// The switch it belongs to.
+    pub(super) era: Era,
+    /// The version that serves it.
+    pub(super) version: String,
+    /// When its answer came.
+    pub(super) since: Instant,
+}
+
 /// One client's share of the load.
 #[derive(Debug, Clone)]
 pub(super) struct Client {
@@ -78,9 +89,21 @@ impl Client {
         }
     }
 
-    /// How the end of a stream of `era` counts when the protocol's goodbye was said (`clean`) or not.
-    pub(super) fn ended(&self, era: Era, clean: bool, how: &str) -> Result<(), Failure> {
-        let in_time = self.expectation.may_be_cut(era, self.drain, Instant::now());
+    /// Judges the head of an answer that stays open.
+    pub(super) fn open(
+        &self,
+        begun: Begun,
+        status: StatusCode,
+        headers: &HeaderMap,
+    ) -> Result<Open, Failure> {
+        let era = self.judge(begun, status, headers)?;
+        Ok(Open { era, version: Self::version(headers).to_owned(), since: Instant::now() })
+    }
+
+    /// How the end of a stream counts when the protocol's goodbye was said (`clean`) or not.
+    pub(super) fn ended(&self, open: &Open, clean: bool, how: &str) -> Result<(), Failure> {
+        let in_time = self.expectation.may_be_cut(open.era, self.drain, Instant::now());
+        let how = format!("{how} (to {}, open for {:.2}s)", open.version, open.since.elapsed().as_secs_f64());
         match (in_time, clean) {
             (true, true) => Ok(()),
             (true, false) => Err(Failure::new(Fault::Connection, format!("at its drain deadline: {how}"))),

@@ -8,9 +8,8 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use tokio::time::timeout;
 
-use super::client::Client;
-use super::expectation::Era;
-use super::link::{Link, late, root_cause};
+use super::client::{Client, Open};
+use super::link::{Link, Protocol, late, root_cause};
 use super::tally::{Failure, Fault, Lane};
 
 /// From one event to the next.
@@ -46,16 +45,15 @@ async fn read(client: &Client, link: &mut Link) -> Result<Ended, Failure> {
     let path = format!("/sse?every={EVERY_MILLIS}");
     let sent = timeout(STALL, link.send(Method::GET, &path, Empty::new().boxed_unsync())).await;
     let response = sent.map_err(|_| late(format!("{path}: no answer after {STALL:?}")))??;
-    let era = client.judge(expected, response.status(), response.headers())?;
-    let version = Client::version(response.headers()).to_owned();
+    let open = client.open(expected, response.status(), response.headers())?;
     tokio::select! {
-        ended = follow(client, era, &version, response.into_body()) => ended.map(|()| Ended::Drained),
+        ended = follow(client, &open, response.into_body()) => ended.map(|()| Ended::Drained),
         () = client.until_stopped() => Ok(Ended::Stopped),
     }
 }
 
 /// Follows a stream to its end, which must be a legitimate one.
-async fn follow(client: &Client, era: Era, version: &str, mut body: Incoming) -> Result<(), Failure> {
+async fn follow(client: &Client, open: &Open, mut body: Incoming) -> Result<(), Failure> {
     let mut events = Events::default();
     loop {
         let frame =
@@ -63,15 +61,15 @@ async fn follow(client: &Client, era: Era, version: &str, mut body: Incoming) ->
         match frame {
             Some(Ok(frame)) => {
                 let data = frame.data_ref().map_or(&[][..], |data| &data[..]);
-                let complete = events.take(data, version)?;
+                let complete = events.take(data, &open.version)?;
                 (0..complete).for_each(|_| client.recorder.ok(Lane::Streams));
             }
             // An HTTP/2 stream is cut by RST_STREAM, which is as clean as that protocol allows.
             Some(Err(error)) => {
-                let clean = client.protocol == super::link::Protocol::Http2 && is_reset(&error);
-                return client.ended(era, clean, &format!("the stream broke off: {}", root_cause(&error)));
+                let clean = client.protocol == Protocol::Http2 && is_reset(&error);
+                return client.ended(open, clean, &format!("the stream broke off: {}", root_cause(&error)));
             }
-            None => return client.ended(era, true, "the stream ended"),
+            None => return client.ended(open, true, "the stream ended"),
         }
     }
 }

@@ -9,8 +9,7 @@ use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, client_async};
 
-use super::client::Client;
-use super::expectation::Era;
+use super::client::{Client, Open};
 use super::link::{Wire, dial, late};
 use super::streams::Ended;
 use super::tally::{Failure, Fault, Lane};
@@ -40,12 +39,12 @@ async fn converse(client: &Client) -> Result<Ended, Failure> {
     let opened = timeout(STALL, client_async(url, stream)).await;
     let (mut socket, response) =
         opened.map_err(|_| late(format!("no upgrade after {STALL:?}")))?.map_err(not_opened)?;
-    let era = client.judge(expected, response.status(), response.headers())?;
+    let open = client.open(expected, response.status(), response.headers())?;
     for number in 1_u64.. {
         if client.stopped() {
             break;
         }
-        if !echo(client, era, &mut socket, &format!("message {number}")).await? {
+        if !echo(client, &open, &mut socket, &format!("message {number}")).await? {
             return Ok(Ended::Drained);
         }
         client.recorder.ok(Lane::Websockets);
@@ -64,7 +63,7 @@ fn not_opened(error: Error) -> Failure {
 }
 
 /// One message and its echo; false when the socket was closed legitimately instead.
-async fn echo(client: &Client, era: Era, socket: &mut Socket, text: &str) -> Result<bool, Failure> {
+async fn echo(client: &Client, open: &Open, socket: &mut Socket, text: &str) -> Result<bool, Failure> {
     // A failed send is told by the next read, which may find the close frame that explains it.
     let _ = timeout(STALL, socket.send(Message::text(text))).await;
     loop {
@@ -72,16 +71,16 @@ async fn echo(client: &Client, era: Era, socket: &mut Socket, text: &str) -> Res
         let answer = match next.map_err(|_| late(format!("no echo for {STALL:?}")))? {
             Some(Ok(message)) => message,
             Some(Err(error)) => {
-                return client.ended(era, false, &format!("the socket broke: {error}")).map(|()| false);
+                return client.ended(open, false, &format!("the socket broke: {error}")).map(|()| false);
             }
-            None => return client.ended(era, false, "the socket ended without a close").map(|()| false),
+            None => return client.ended(open, false, "the socket ended without a close").map(|()| false),
         };
         match answer {
             Message::Text(back) if back.as_str() == text => return Ok(true),
             Message::Close(frame) => {
                 let code = frame.map(|frame| frame.code);
                 let clean = code == Some(CloseCode::Restart);
-                return client.ended(era, clean, &format!("closed with {code:?}")).map(|()| false);
+                return client.ended(open, clean, &format!("closed with {code:?}")).map(|()| false);
             }
             Message::Ping(_) | Message::Pong(_) => {}
             Message::Text(_) | Message::Binary(_) | Message::Frame(_) => {
