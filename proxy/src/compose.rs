@@ -36,6 +36,9 @@ const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
 /// How long the access log may take to write what is queued when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
 
+/// How long a process that handed over keeps idle client connections, to close them with an answer.
+const IDLE_AFTER_HAND_OVER: Duration = Duration::from_secs(10);
+
 /// Connections kept idle for reuse, over all upstreams.
 const POOL_SIZE: usize = 1024;
 
@@ -257,7 +260,11 @@ impl Process {
             // A new process may have bound the path already, so only a terminated one takes it away.
             let _ = std::fs::remove_file(&self.settings.proxy.admin);
         }
-        let shutdown = Shutdown { signal, connections, proxy, control: Arc::clone(&self.control) };
+        let idle = match end {
+            End::Terminated => Duration::ZERO,
+            End::HandedOver => IDLE_AFTER_HAND_OVER,
+        };
+        let shutdown = Shutdown { signal, connections, proxy, control: Arc::clone(&self.control), idle };
         let limit = self.control.view().settings.proxy.shutdown_timeout.0;
         let clean = shutdown.run(limit).await;
         tracing::info!(clean, "ended");

@@ -130,24 +130,28 @@ fn bind_tcp(address: SocketAddr, every: &[SocketAddr]) -> Result<TcpListener, Ca
         Ok(socket.into())
     };
     bound().map_err(|error| {
-        let port = address.port();
-        let (why, remedy) = match error.kind() {
-            io::ErrorKind::AddrInUse => (
-                format!("port {port} is taken by another process"),
-                format!("See which one with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port"),
-            ),
-            io::ErrorKind::PermissionDenied => (
-                format!("port {port} is privileged"),
-                "Run `setcap cap_net_bind_service=+ep` on switcher-proxy, set AmbientCapabilities=CAP_NET_BIND_SERVICE in its systemd unit, or choose a port above 1023".to_owned(),
-            ),
-            io::ErrorKind::AddrNotAvailable => (
-                format!("this machine has no address {}", address.ip()),
-                "Use one of `ip address`, or 0.0.0.0 or [::] for all of them".to_owned(),
-            ),
-            other => (format!("{error} ({other})"), "Look at the address and at the limits of the process".to_owned()),
-        };
+        let (why, remedy) = diagnose(address, &error);
         CannotListen { what: address.to_string(), why, remedy }
     })
+}
+
+/// Why an address cannot be bound, and what to do about it.
+fn diagnose(address: SocketAddr, error: &io::Error) -> (String, String) {
+    let port = address.port();
+    let kind = error.kind();
+    if kind == io::ErrorKind::AddrInUse {
+        let remedy =
+            format!("See which one with `ss -ltnp 'sport = :{port}'` and stop it, or choose another port");
+        (format!("port {port} is taken by another process"), remedy)
+    } else if kind == io::ErrorKind::PermissionDenied {
+        let remedy = "Run `setcap cap_net_bind_service=+ep` on switcher-proxy, set AmbientCapabilities=CAP_NET_BIND_SERVICE in its systemd unit, or choose a port above 1023";
+        (format!("port {port} is privileged"), remedy.to_owned())
+    } else if kind == io::ErrorKind::AddrNotAvailable {
+        let remedy = "Use one of `ip address`, or 0.0.0.0 or [::] for all of them";
+        (format!("this machine has no address {}", address.ip()), remedy.to_owned())
+    } else {
+        (error.to_string(), "Look at the address and at the limits of the process".to_owned())
+    }
 }
 
 /// Binds the admin socket with mode 0600: who may open the file may switch.
@@ -287,6 +291,7 @@ async fn speaks_h2c(stream: &TcpStream, mut shutdown: ShutdownWatch) -> Option<b
     };
     tokio::select! {
         found = tokio::time::timeout(FIRST_BYTES + HANDSHAKE, look) => found.ok().flatten(),
-        _ = shutdown.wait_for(|down| *down) => None,
+        // Its first request may be on the way: HTTP/1.1 waits for it as long as idle connections may wait.
+        _ = shutdown.wait_for(|down| *down) => Some(false),
     }
 }

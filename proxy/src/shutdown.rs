@@ -25,18 +25,27 @@ pub struct Shutdown {
     pub proxy: Arc<HttpProxy<Gateway>>,
     /// Knows what is in flight.
     pub control: Arc<Control>,
+    /// How long connections that wait for their next request may go on waiting. A client that sends it
+    /// on the very moment of the close would lose it; meanwhile it is served, and told to close.
+    pub idle: Duration,
 }
 
 impl Shutdown {
     /// Ends within `limit`; at once when nothing is in flight. True when nothing was cut.
     pub async fn run(mut self, limit: Duration) -> bool {
         self.signal.send_replace(true);
-        // Connections that wait for their next request end now; those with a request end after it.
-        self.proxy.http_cleanup().await;
         let all_ended = async { while self.connections.recv().await.is_some() {} };
         tokio::pin!(all_ended);
-        if tokio::time::timeout(limit.saturating_sub(GOODBYE), &mut all_ended).await.is_ok() {
-            return true;
+        let proxy = &self.proxy;
+        let end_idle = async {
+            tokio::time::sleep(self.idle.min(limit)).await;
+            proxy.http_cleanup().await;
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = &mut all_ended => return true,
+            () = end_idle => {}
+            () = tokio::time::sleep(limit.saturating_sub(GOODBYE)) => {}
         }
         let view = self.control.view();
         for ledger in view.ledgers() {
