@@ -5,9 +5,11 @@
 //! it is kept in case it comes back.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
@@ -21,6 +23,7 @@ use crate::control::{Control, begin_epoch, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
 use crate::epoch::Trust;
+use crate::health::Dialer;
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing};
 use crate::view::{AppView, View};
@@ -63,7 +66,7 @@ impl Control {
         for (name, app_settings) in &settings.apps {
             let Some(app_routing) = routing.apps.remove(name) else { continue };
             let app_settings = Arc::new(app_settings.clone());
-            let trust = trusts.remove(name);
+            let Some(trust) = trusts.remove(name) else { continue };
             let view = match before.apps.get(name) {
                 Some(now) => self.renew(now, app_routing, app_settings, trust),
                 None => self.first(name, app_routing, app_settings, trust),
@@ -86,7 +89,7 @@ impl Control {
         name: &AppName,
         routing: AppRouting,
         settings: Arc<AppSettings>,
-        trust: Option<Trust>,
+        trust: Trust,
     ) -> AppView {
         let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
         let name = Arc::new(name.clone());
@@ -103,7 +106,7 @@ impl Control {
         now: &AppView,
         routing: AppRouting,
         settings: Arc<AppSettings>,
-        trust: Option<Trust>,
+        trust: Trust,
     ) -> AppView {
         let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
         let slot = routing.active;
@@ -143,32 +146,34 @@ impl View {
     }
 }
 
-/// The trusted roots of every application that names a file of them.
+/// How the upstreams of every application are verified.
 fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
-    let named =
-        settings.apps.iter().filter_map(|(name, app)| Some((name, app.upstream_tls.ca_file.as_ref()?)));
-    named
-        .map(|(name, file)| {
-            let unusable = |why: String| {
-                let message = format!(
-                    "apps.{name}.upstream_tls.ca_file: {} cannot be used: {why}; nothing was changed",
-                    file.display()
-                );
-                Denied { reason: RefusalReason::BadConfiguration, message }
-            };
-            let roots = CertificateDer::pem_file_iter(file)
-                .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-                .map_err(|error| unusable(error.to_string()))?;
-            if roots.is_empty() {
-                return Err(unusable("it holds no certificate".to_owned()));
-            }
-            for root in &roots {
-                x509_parser::parse_x509_certificate(root).map_err(|error| unusable(error.to_string()))?;
-            }
-            let roots = roots.into_iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509));
-            Ok((name.clone(), roots.collect::<Vec<_>>().into()))
-        })
-        .collect()
+    let trust = |(name, app): (&AppName, &AppSettings)| {
+        let tls = &app.upstream_tls;
+        let roots = tls.ca_file.as_deref().map(roots).transpose().map_err(|why| {
+            let message =
+                format!("apps.{name}.upstream_tls.ca_file cannot be used: {why}; nothing was changed");
+            Denied { reason: RefusalReason::BadConfiguration, message }
+        })?;
+        Ok((name.clone(), Trust { roots, dialer: Arc::new(Dialer::new(tls.clone())) }))
+    };
+    settings.apps.iter().map(trust).collect()
+}
+
+/// The trusted roots in a PEM file, as Pingora takes them.
+fn roots(file: &Path) -> Result<Arc<CaType>, String> {
+    let unusable = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
+    let roots = CertificateDer::pem_file_iter(file)
+        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+        .map_err(|error| unusable(&error))?;
+    if roots.is_empty() {
+        return Err(unusable(&"it holds no certificate"));
+    }
+    for root in &roots {
+        // Pingora panics on one that it cannot parse.
+        x509_parser::parse_x509_certificate(root).map_err(|error| unusable(&error))?;
+    }
+    Ok(roots.into_iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509)).collect::<Vec<_>>().into())
 }
 
 /// The whole routing that follows from new settings.

@@ -326,7 +326,7 @@ pub(crate) fn begin_epoch(
     metrics: &AppMetrics,
     routing: &AppRouting,
     slots: &PerSlot<Vec<Arc<Watched>>>,
-    trust: Option<Trust>,
+    trust: Trust,
 ) -> (Arc<Epoch>, EpochHandle) {
     let slot = routing.active;
     Epoch::begin(NewEpoch {

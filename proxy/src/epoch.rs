@@ -15,12 +15,19 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use switcher_config::{AppName, Generation, Slot};
 use tokio::sync::watch;
 
+use crate::health::Dialer;
 use crate::ledger::{Exchange, Ledger, NewExchange};
 use crate::metrics::SlotMetrics;
 use crate::upstream::Upstream;
 
-/// Trusted roots for `https://` upstreams, as Pingora takes them.
-pub type Trust = Arc<pingora::protocols::tls::CaType>;
+/// How the upstreams of an application are verified, for both of those who dial them.
+#[derive(Clone)]
+pub struct Trust {
+    /// Trusted roots as Pingora takes them; none means the system's.
+    pub roots: Option<Arc<pingora::protocols::tls::CaType>>,
+    /// Dials for WebSockets, which have connections of their own.
+    pub dialer: Arc<Dialer>,
+}
 
 /// One upstream as one epoch sees it.
 #[derive(Debug)]
@@ -49,8 +56,8 @@ pub struct Epoch {
     pub ledger: Arc<Ledger>,
     /// The slot's counters.
     pub metrics: SlotMetrics,
-    /// Trusted roots of its `https://` upstreams, instead of the system's.
-    pub trust: Option<Trust>,
+    /// How its upstreams are verified.
+    pub trust: Trust,
     /// Where round robin stands.
     pub(crate) turn: AtomicUsize,
     _alive: watch::Sender<Never>,
@@ -73,8 +80,8 @@ pub struct NewEpoch {
     pub upstreams: Vec<Arc<Upstream>>,
     /// The slot's counters.
     pub metrics: SlotMetrics,
-    /// Trusted roots of its `https://` upstreams, instead of the system's.
-    pub trust: Option<Trust>,
+    /// How its upstreams are verified.
+    pub trust: Trust,
 }
 
 impl Epoch {

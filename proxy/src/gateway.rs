@@ -1,7 +1,7 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `forward` chooses upstreams, dresses the
-//! request and the answer; `reply` sends the proxy's own answers and says goodbye to what is closed;
+//! request and the answer; `tunnel` carries WebSockets; `reply` sends the proxy's own answers and says goodbye to what is closed;
 //! `context` is the request's memory, whose drop releases everything. No hook takes a lock that
 //! another request could hold.
 
@@ -9,6 +9,7 @@ mod admission;
 mod context;
 mod forward;
 mod reply;
+mod tunnel;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -27,6 +28,7 @@ use switcher_certs::Resolver;
 use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::connection::current_request;
+use crate::hop::is_websocket;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::rules::Rules;
@@ -59,7 +61,14 @@ impl ProxyHttp for Gateway {
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {
-        admission::admit(session, ctx).await
+        if admission::admit(session, ctx).await? {
+            return Ok(true);
+        }
+        if !session.is_http2() && is_websocket(&session.req_header().headers) {
+            tunnel::carry(session, ctx).await?;
+            return Ok(true);
+        }
+        Ok(false)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {

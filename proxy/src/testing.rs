@@ -8,7 +8,8 @@ use switcher_config::settings::{
 use switcher_config::{AppName, Bytes, Generation, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
 
-use crate::epoch::{Epoch, NewEpoch};
+use crate::epoch::{Epoch, NewEpoch, Trust};
+use crate::health::Dialer;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
@@ -58,6 +59,7 @@ pub(crate) fn epoch(count: u16) -> Arc<Epoch> {
         let address = format!("127.0.0.1:{}", 8000 + n).parse().expect("an address");
         Arc::new(Upstream::new(app.clone(), Slot::Blue, address, events.clone()))
     };
+    let tls = UpstreamTls { verify: true, server_name: None, ca_file: None };
     let metrics = Metrics::new("test").expect("metrics").app(&app).slots.blue;
     let new = NewEpoch {
         app: Arc::new(app.clone()),
@@ -66,7 +68,7 @@ pub(crate) fn epoch(count: u16) -> Arc<Epoch> {
         release: None,
         upstreams: (0..count).map(upstream).collect(),
         metrics,
-        trust: None,
+        trust: Trust { roots: None, dialer: Arc::new(Dialer::new(tls)) },
     };
     Epoch::begin(new).0
 }

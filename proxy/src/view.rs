@@ -37,8 +37,8 @@ pub struct AppView {
     pub slots: PerSlot<Vec<Arc<Watched>>>,
     /// The live epoch.
     pub live: EpochHandle,
-    /// Trusted roots of `https://` upstreams, instead of the system's.
-    pub trust: Option<Trust>,
+    /// How its upstreams are verified.
+    pub trust: Trust,
     /// Drains under way and the last ones that ended, oldest first.
     pub drains: Vec<Arc<Drain>>,
 }

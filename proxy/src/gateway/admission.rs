@@ -178,7 +178,7 @@ async fn take_lease(
 
 /// Resolves when the client has closed its connection. What it sent before is left unread: it is looked
 /// at from the side, for the request's body may be in the way.
-async fn client_left(socket: RawFd) {
+pub(super) async fn client_left(socket: RawFd) {
     loop {
         tokio::time::sleep(LOOK_FOR_CLIENT).await;
         // SAFETY: the connection is open at least as long as its request is served, which is here.

@@ -1,12 +1,14 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
 use std::os::fd::{BorrowedFd, RawFd};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
+use pingora::protocols::tls::CaType;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -16,7 +18,7 @@ use switcher_config::wire::Kind;
 
 use crate::balance;
 use crate::epoch::{EpochUpstream, Pass};
-use crate::hop::{HopByHop, is_websocket};
+use crate::hop::HopByHop;
 use crate::kind;
 use crate::ledger::{Cause, Stage};
 use crate::request_id::X_REQUEST_ID;
@@ -39,16 +41,12 @@ pub(super) fn next_peer(session: &Session, ctx: &mut Context) -> Result<Box<Http
     let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
         return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
     };
-    let peer = peer(chosen, epoch.pool, session, &settings, epoch.trust.clone());
+    let peer = peer(chosen, epoch.pool, session, &settings, epoch.trust.roots.clone());
     let protocol = chosen.upstream.address().protocol();
     ctx.use_upstream(index);
     let peer = peer?;
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
-    ctx.exclusive = match protocol {
-        UpstreamProtocol::Http1 => true,
-        UpstreamProtocol::H2c => false,
-        UpstreamProtocol::Https => peer.options.alpn == ALPN::H1,
-    };
+    ctx.exclusive = protocol == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
 }
 
@@ -61,7 +59,7 @@ fn peer(
     pool: u64,
     session: &Session,
     settings: &AppSettings,
-    trust: Option<crate::epoch::Trust>,
+    roots: Option<Arc<CaType>>,
 ) -> Result<HttpPeer> {
     let address = upstream.upstream.address();
     let Some(socket) = upstream.upstream.socket() else {
@@ -80,13 +78,12 @@ fn peer(
     options.idle_timeout = Some(settings.timeouts.pool.0);
     options.verify_cert = tls.verify;
     options.verify_hostname = tls.verify;
-    options.ca = trust;
+    options.ca = roots;
     options.max_h2_streams = H2_STREAMS;
     let request = session.req_header();
     options.alpn = match address.protocol() {
         UpstreamProtocol::Http1 => ALPN::H1,
         UpstreamProtocol::H2c => ALPN::H2,
-        UpstreamProtocol::Https if is_websocket(&request.headers) => ALPN::H1,
         UpstreamProtocol::Https => ALPN::H2H1,
     };
     // On a connection of its own a request is timed by the sweep, which knows streams from answers.

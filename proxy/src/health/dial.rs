@@ -1,6 +1,6 @@
-//! Opens connections for probes: resolves the name again, connects, and speaks TLS where the address says so.
+//! Opens connections outside of Pingora's pool: resolves the name again, connects, and speaks TLS where the address says so.
 //!
-//! Invariant: every failure is a sentence for people. Called by [`super::probe`]; the gateway has its own connector.
+//! Invariant: every failure is a sentence for people. Called by [`super::probe`], and by the gateway for WebSockets.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -16,6 +16,7 @@ use switcher_config::settings::UpstreamTls;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
+use tokio_rustls::client::TlsStream;
 
 use crate::upstream::Upstream;
 
@@ -81,21 +82,44 @@ impl Dialer {
         }
     }
 
+    /// Makes a TCP connection one on which HTTP/1.1 can be upgraded: over TLS where the address says so.
+    ///
+    /// # Errors
+    /// A sentence about what failed.
+    pub async fn upgradable(&self, upstream: &Upstream, tcp: TcpStream) -> Result<Box<dyn Io>, String> {
+        if upstream.address().protocol() != UpstreamProtocol::Https {
+            return Ok(Box::new(tcp));
+        }
+        let mut client = ClientConfig::clone(&*self.client()?);
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        Ok(Box::new(self.secure(upstream, tcp, Arc::new(client)).await?))
+    }
+
+    fn client(&self) -> Result<Arc<ClientConfig>, String> {
+        self.client.get_or_init(|| client(&self.tls)).clone()
+    }
+
     async fn handshake(&self, upstream: &Upstream, tcp: TcpStream) -> Result<Connection, String> {
-        let client = self.client.get_or_init(|| client(&self.tls)).clone()?;
-        let name = self.tls.server_name.as_deref().unwrap_or_else(|| upstream.address().host());
-        let name = ServerName::try_from(name.to_owned())
-            .map_err(|_| format!("{name:?} is no name a certificate can have"))?;
-        let stream = TlsConnector::from(client)
-            .connect(name, tcp)
-            .await
-            .map_err(|error| format!("the TLS handshake failed: {error}"))?;
+        let stream = self.secure(upstream, tcp, self.client()?).await?;
         let version = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Some(Version::Http2),
             Some(_) => Some(Version::Http1),
             None => None,
         };
         Ok(Connection { io: Box::new(stream), version })
+    }
+
+    async fn secure(
+        &self,
+        upstream: &Upstream,
+        tcp: TcpStream,
+        client: Arc<ClientConfig>,
+    ) -> Result<TlsStream<TcpStream>, String> {
+        let name = self.tls.server_name.as_deref().unwrap_or_else(|| upstream.address().host());
+        let name = ServerName::try_from(name.to_owned())
+            .map_err(|_| format!("{name:?} is no name a certificate can have"))?;
+        let connecting = TlsConnector::from(client).connect(name, tcp).await;
+        connecting.map_err(|error| format!("the TLS handshake failed: {error}"))
     }
 }
 

@@ -1,0 +1,223 @@
+//! WebSockets: the opening handshake, and then bytes in both directions until either side ends.
+//!
+//! Not left to Pingora's HTTP/1.1 proxy: when the upstream agrees so fast that its 101 is read before
+//! the end of the (empty) request body was forwarded, that end is taken for the end of the WebSocket,
+//! which then closes at once (pingora-proxy 0.9.1, `proxy_handle_upstream`; about one in a hundred on
+//! loopback). An upgraded connection is never pooled or retried, so little is lost by not using it.
+//!
+//! A WebSocket in HTTP/2 (RFC 8441) does not come here: Pingora does not offer it to clients.
+
+use std::io;
+use std::os::fd::AsFd as _;
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use http::header;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper::upgrade::Upgraded;
+use hyper_util::rt::TokioIo;
+use pingora::http::ResponseHeader;
+use pingora::protocols::http::HttpTask;
+use pingora::proxy::Session;
+use pingora::{Error, ErrorSource, ErrorType, OrErr as _, Result};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
+
+use crate::balance;
+use crate::hop::HopByHop;
+use crate::ledger::Stage;
+use crate::upstream::Upstream;
+
+use super::admission::client_left;
+use super::context::Context;
+use super::forward;
+
+/// How much is read from the upstream at once, in bytes.
+const CHUNK: usize = 8 * 1024;
+
+/// Carries the request, an upgrade to WebSocket, to its end.
+pub(super) async fn carry(session: &mut Session, ctx: &mut Context) -> Result<()> {
+    let request = opening(session, ctx)?;
+    let socket = ctx.facts().socket;
+    let mut answer = tokio::select! {
+        answer = ask(ctx, request) => answer?,
+        () = client_left(socket) => return Err(Error::new_down(ErrorType::ConnectionClosed)),
+    };
+    let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    let mut head = head_of(&answer)?;
+    forward::dress_response(&mut head, ctx)?;
+    write(session, HttpTask::Header(Box::new(head), false)).await?;
+    if upgraded {
+        let upstream = hyper::upgrade::on(&mut answer).await.map_err(broken)?;
+        pump(session, ctx, upstream).await
+    } else {
+        refuse(session, ctx, answer.into_body()).await
+    }
+}
+
+/// The handshake as the upstream gets it.
+fn opening(session: &Session, ctx: &Context) -> Result<Request<Empty<Bytes>>> {
+    let mut head = session.req_header().clone();
+    let hop = HopByHop::of_request(&head.headers);
+    for name in hop.removals() {
+        head.remove_header(name);
+    }
+    // RFC 6455 section 4.1 knows no body; a length would promise one.
+    head.remove_header(&header::CONTENT_LENGTH);
+    head.remove_header(&header::TRANSFER_ENCODING);
+    head.insert_header(header::CONNECTION, "Upgrade")?;
+    head.insert_header(header::UPGRADE, "websocket")?;
+    forward::dress_request(session, &mut head, ctx)?;
+    let target = head.uri.path_and_query().map_or("/", |p| p.as_str());
+    let mut request = Request::builder()
+        .uri(target)
+        .body(Empty::new())
+        .or_err(ErrorType::InvalidHTTPHeader, "the target of a WebSocket request")?;
+    *request.headers_mut() = head.headers.clone();
+    Ok(request)
+}
+
+/// Asks one upstream after the other until one takes the connection, and waits for its answer.
+async fn ask(ctx: &mut Context, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>> {
+    loop {
+        let upstream = next_upstream(ctx)?;
+        match connect(ctx, &upstream).await {
+            Ok(mut sender) => {
+                ctx.connected = Some(ctx.started.elapsed());
+                if let Some(exchange) = ctx.exchange() {
+                    exchange.set_stage(Stage::Waiting);
+                }
+                return sender.send_request(request).await.map_err(broken);
+            }
+            Err(error) => {
+                let error = forward::connect_failed(ctx, error.into_up());
+                if !error.retry() {
+                    return Err(error);
+                }
+            }
+        }
+    }
+}
+
+fn next_upstream(ctx: &mut Context) -> Result<Arc<Upstream>> {
+    let missing = || Error::explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
+    let balance = ctx.settings.as_ref().map(|s| s.balance).ok_or_else(missing)?;
+    let pass = ctx.pass.as_ref().ok_or_else(missing)?;
+    let (index, chosen) = balance::choose(pass.epoch(), balance, ctx.tried).ok_or_else(missing)?;
+    let upstream = Arc::clone(&chosen.upstream);
+    ctx.use_upstream(index);
+    Ok(upstream)
+}
+
+/// Opens a connection of its own, within the connect timeout, and lends it to the ledger.
+async fn connect(ctx: &Context, upstream: &Upstream) -> Result<http1::SendRequest<Empty<Bytes>>> {
+    let missing = || Error::explain(ErrorType::InternalError, "the request was not admitted");
+    let limit = ctx.settings.as_ref().map(|s| s.timeouts.connect.0).ok_or_else(missing)?;
+    let dialer = Arc::clone(&ctx.pass.as_ref().ok_or_else(missing)?.epoch().trust.dialer);
+    let opened = async {
+        let tcp = dialer.tcp(upstream).await?;
+        let duplicate = tcp.as_fd().try_clone_to_owned().ok();
+        let io = dialer.upgradable(upstream, tcp).await?;
+        Ok::<_, String>((io, duplicate))
+    };
+    let (io, duplicate) = match tokio::time::timeout(limit, opened).await {
+        Ok(Ok(opened)) => opened,
+        Ok(Err(why)) => return Error::e_explain(ErrorType::ConnectError, why),
+        Err(_) => {
+            return Error::e_explain(ErrorType::ConnectTimedout, "the connection was not taken in time");
+        }
+    };
+    let (sender, connection) =
+        http1::Builder::new().title_case_headers(true).handshake(TokioIo::new(io)).await.map_err(broken)?;
+    // Ends with the connection, which the upgrade or the answer takes along.
+    tokio::spawn(connection.with_upgrades());
+    if let Some(exchange) = ctx.exchange() {
+        exchange.lend_socket(duplicate);
+    }
+    Ok(sender)
+}
+
+fn broken(error: hyper::Error) -> Box<Error> {
+    Error::because(ErrorType::ConnectionClosed, "the upstream of a WebSocket", error).into_up()
+}
+
+fn head_of(answer: &Response<Incoming>) -> Result<ResponseHeader> {
+    let mut head = ResponseHeader::build(answer.status(), Some(answer.headers().len() + 4))?;
+    for (name, value) in answer.headers() {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    Ok(head)
+}
+
+async fn write(session: &mut Session, task: HttpTask) -> Result<()> {
+    session.write_response_tasks(vec![task]).await.map(drop).map_err(Error::into_down)
+}
+
+/// Passes on an answer that is no agreement: it ends like any other.
+async fn refuse(session: &mut Session, ctx: &mut Context, mut body: Incoming) -> Result<()> {
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(broken)?;
+        if let Ok(data) = frame.into_data() {
+            ctx.response_body(data.len());
+            write(session, HttpTask::Body(Some(data), false)).await?;
+        }
+    }
+    write(session, HttpTask::Body(None, true)).await
+}
+
+/// Bytes in both directions. Neither waits for the other, except that what one side sends is not
+/// read faster than the other takes it.
+async fn pump(session: &mut Session, ctx: &mut Context, upstream: Upgraded) -> Result<()> {
+    let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+    let mut pending = Bytes::new();
+    let mut chunk = BytesMut::new();
+    loop {
+        tokio::select! {
+            read = session.read_request_body(), if pending.is_empty() => match read {
+                Ok(Some(bytes)) => {
+                    ctx.request_body(bytes.len(), false);
+                    pending = bytes;
+                }
+                // The client has ended, in order or not.
+                Ok(None) | Err(_) => return end_upstream(to_upstream, ctx).await,
+            },
+            written = to_upstream.write_buf(&mut pending), if !pending.is_empty() => {
+                // What the upstream still has to say is read below, up to its end.
+                if written.is_err() {
+                    pending.clear();
+                }
+            }
+            read = next_chunk(&mut from_upstream, &mut chunk) => {
+                let mut body = read.ok().flatten();
+                let end = body.is_none();
+                forward::answer_body(&mut body, end, ctx);
+                write(session, HttpTask::UpgradedBody(body, end)).await?;
+                if end {
+                    return Ok(());
+                }
+            }
+        }
+    }
+}
+
+/// The next piece from the upstream; `None` at its end.
+async fn next_chunk(
+    from: &mut ReadHalf<TokioIo<Upgraded>>,
+    chunk: &mut BytesMut,
+) -> io::Result<Option<Bytes>> {
+    chunk.reserve(CHUNK);
+    let read = from.read_buf(chunk).await?;
+    Ok((read > 0).then(|| chunk.split().freeze()))
+}
+
+/// The client is gone: the upstream is told by the end of the connection.
+async fn end_upstream(mut to: WriteHalf<TokioIo<Upgraded>>, ctx: &Context) -> Result<()> {
+    // It may be gone as well.
+    let _ = to.shutdown().await;
+    if ctx.cause().is_some() {
+        return Err(Error::create(ErrorType::ConnectionClosed, ErrorSource::Upstream, None, None));
+    }
+    Ok(())
+}
