@@ -42,8 +42,10 @@ pub struct Context {
     pub(super) pass: Option<Pass>,
     pub(super) tried: Tried,
     pub(super) tries: u32,
-    /// The index of the upstream in use.
+    /// The index of the upstream in use, or of the last one.
     upstream: Option<usize>,
+    /// Whether the request counts as one that its upstream has in flight.
+    weighs: bool,
     /// Whether the upstream connection carries this request alone.
     pub(super) exclusive: bool,
     pub(super) connected: Option<Duration>,
@@ -78,6 +80,7 @@ impl Context {
             tried: Tried::default(),
             tries: 0,
             upstream: None,
+            weighs: false,
             exclusive: false,
             connected: None,
             first_byte: None,
@@ -120,10 +123,15 @@ impl Context {
         self.tries += 1;
         if let Some(upstream) = self.upstream() {
             upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+            self.weighs = true;
         }
     }
 
-    fn leave_upstream(&self) {
+    /// The upstream has done its part: what is left is between the proxy and the client.
+    pub(super) fn leave_upstream(&mut self) {
+        if !std::mem::take(&mut self.weighs) {
+            return;
+        }
         if let Some(upstream) = self.upstream() {
             upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
         }

@@ -198,6 +198,9 @@ pub(super) fn answer_body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context
     {
         *body = Some(goodbye);
     }
+    if end {
+        ctx.leave_upstream();
+    }
     ctx.response_body(body.as_ref().map_or(0, Bytes::len));
 }
 
