@@ -79,6 +79,7 @@ impl Control {
         let mut orphans: Vec<Arc<Drain>> = before.drains_without(&settings);
         for (_, gone) in before.apps.iter().filter(|(name, _)| !settings.apps.contains_key(*name)) {
             orphans.extend(self.retire(gone));
+            self.metrics.forget(&gone.app.name);
         }
         self.view.store(Arc::new(View { apps, asleep: routing.apps, settings, orphans }));
     }

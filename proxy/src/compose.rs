@@ -152,12 +152,14 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         Arc::new(Store::new(wanted(&settings)).map_err(|error| CannotRun::Tls(error.to_string()))?);
     let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
         .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
+    let (signal, ending) = watch::channel(false);
     let shared = Arc::new(Shared {
         router: control.router(),
         rules: ArcSwap::from_pointee(Rules::new(&settings.proxy)),
         certificates: certificates.resolver(),
         access_log: access_log.clone(),
         metrics: Arc::clone(&metrics),
+        ending,
     });
     let reloader = Arc::new(Reloader {
         sources: Box::new(move || Sources::from_process(command.config.clone(), command.environment.clone())),
@@ -167,7 +169,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     });
     let process =
         Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
-    process.serve(takeover).await
+    process.serve(takeover, signal).await
 }
 
 fn prepare_folder(settings: &Settings) -> Result<RoutingFile, CannotRun> {
@@ -231,14 +233,13 @@ enum End {
 }
 
 impl Process {
-    async fn serve(self, takeover: Option<Takeover>) -> Result<(), CannotRun> {
+    async fn serve(self, takeover: Option<Takeover>, signal: watch::Sender<bool>) -> Result<(), CannotRun> {
         let system = |what| move |source| CannotRun::System { what, source };
         // Read before anything is accepted, so that no signal finds the default action.
         let signals = Signals::new().map_err(system("signals cannot be handled"))?;
-        let (signal, watch) = watch::channel(false);
         let (alive, connections) = mpsc::channel::<Infallible>(1);
         let proxy = Arc::new(self.http_proxy());
-        let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: watch, alive };
+        let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
         self.start_accepting(&acceptance)?;
         drop(acceptance);
         self.start_admin().map_err(system("the admin API cannot be served"))?;

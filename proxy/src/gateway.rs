@@ -21,6 +21,7 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
+use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use switcher_certs::Resolver;
@@ -47,6 +48,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
+    /// Turns true when the process takes no more requests.
+    pub ending: ShutdownWatch,
 }
 
 /// The proxy as Pingora drives it.

@@ -45,8 +45,7 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     }
     // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
     session.set_pipelining_enabled(true);
-    let socket = ctx.facts().socket;
-    match take_lease(session, &app, &settings, socket).await {
+    match take_lease(session, ctx, &app).await {
         Ok(lease) => {
             enter(session, ctx, lease);
             Ok(false)
@@ -134,44 +133,44 @@ impl From<Reason> for NoLease {
 }
 
 /// Takes the lease; a request of a paused application waits for it in the queue.
-async fn take_lease(
-    session: &Session,
-    app: &App,
-    settings: &AppSettings,
-    socket: RawFd,
-) -> Result<Lease, NoLease> {
+async fn take_lease(session: &Session, ctx: &Context, app: &App) -> Result<Lease, NoLease> {
+    match app.enter() {
+        Entry::Open(lease) => Ok(lease),
+        Entry::Paused(_) | Entry::Stopped(_) => wait_for_lease(session, ctx, app).await,
+    }
+}
+
+async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<Lease, NoLease> {
+    let settings = app.settings();
+    // Subscribed before the gate is looked at again, so that no change is missed.
     let mut changes = app.changes();
+    let mut ending = ctx.shared.ending.clone();
     let mut place = None;
     let arrived = Instant::now();
+    let retry_after = Duration::from_secs(1);
     loop {
-        match app.enter() {
+        let max = match app.enter() {
             Entry::Open(lease) => return Ok(lease),
+            Entry::Stopped(_) if may_bypass(session, &settings) => return Ok(app.enter_regardless()),
             Entry::Stopped(message) => {
-                if may_bypass(session, settings) {
-                    return Ok(app.enter_regardless());
-                }
                 return Err(Reason::Stopped { message: message.map(|m| m.to_string()) }.into());
             }
-            Entry::Paused(max) => {
-                let retry_after = Duration::from_secs(1);
-                if place.is_none() {
-                    place = app.hold.take(head_size(session), &settings.pause);
-                }
-                if place.is_none() {
-                    return Err(Reason::QueueFull { retry_after }.into());
-                }
-                let left = max.saturating_sub(arrived.elapsed());
-                tokio::select! {
-                    changed = changes.changed() => {
-                        // That the application goes away ends the wait too.
-                        if changed.is_err() {
-                            return Err(Reason::Paused { retry_after }.into());
-                        }
-                    }
-                    () = tokio::time::sleep(left) => return Err(Reason::Paused { retry_after }.into()),
-                    () = client_left(socket) => return Err(NoLease::ClientLeft),
-                }
+            Entry::Paused(max) => max,
+        };
+        if place.is_none() {
+            place = app.hold.take(head_size(session), &settings.pause);
+        }
+        if place.is_none() {
+            return Err(Reason::QueueFull { retry_after }.into());
+        }
+        tokio::select! {
+            // That the application goes away ends the wait too.
+            changed = changes.changed() => changed.map_err(|_| Reason::Paused { retry_after })?,
+            () = tokio::time::sleep(max.saturating_sub(arrived.elapsed())) => {
+                return Err(Reason::Paused { retry_after }.into());
             }
+            () = client_left(ctx.facts().socket) => return Err(NoLease::ClientLeft),
+            _ = ending.wait_for(|ending| *ending) => return Err(Reason::ShuttingDown.into()),
         }
     }
 }
