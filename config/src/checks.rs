@@ -1,7 +1,7 @@
 //! What no single value shows: two keys that cannot both stand.
 //!
 //! The checks work on the tree, because a problem needs places, and each value is read again on its own, so
-//! that one wrong value does not hide what is wrong elsewhere. Called by [`crate::load`].
+//! that one wrong value does not hide what is wrong elsewhere. Called by [`crate::load()`].
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! The layers of a configuration, laid over each other: from the place to look to one tree of nodes.
 //!
 //! Weakest first: the file, the environment's file beside it, `.env`, environment variables, Docker secrets.
-//! (The defaults below them all stand in [`crate::keys`].) Called by [`crate::load`] alone.
+//! (The defaults below them all stand in [`crate::keys`].) Called by [`crate::load()`] alone.
 
 use std::collections::BTreeMap;
 use std::io::{self, Read as _};

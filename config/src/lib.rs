@@ -4,7 +4,7 @@
 //! file is parsed into, the admin API's [`wire`] types, and [`durable`] file replacement.
 //! Nothing here knows of sockets, threads or a runtime.
 //!
-//! The way of a configuration: [`load`] finds the layers, `yaml` turns each into `node`s, `layers` lays them
+//! The way of a configuration: [`load()`] finds the layers, `yaml` turns each into `node`s, `layers` lays them
 //! over each other and has `substitute` replace `${NAME}`, the sections declared in `keys` read the tree,
 //! `checks` compares what stands in different places, `parse` makes the settings. Every step adds its
 //! [`problem`]s, so that one run tells all of them.

@@ -1,6 +1,6 @@
 //! The one way from files and variables to settings: all of it, or a report of everything that is wrong.
 //!
-//! Both programs call [`load`], once at the start and again on each reload; it changes nothing.
+//! Both programs call [`load()`], once at the start and again on each reload; it changes nothing.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

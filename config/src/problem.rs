@@ -1,7 +1,7 @@
 //! What is wrong with a configuration: every problem of a run, each with its place and a way out.
 //!
 //! A report never holds the value of a secret: the lines it quotes are masked before they are kept.
-//! Made by [`crate::load`], printed by both programs.
+//! Made by [`crate::load()`], printed by both programs.
 
 use std::collections::BTreeMap;
 use std::fmt;

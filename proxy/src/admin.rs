@@ -1,7 +1,7 @@
 //! The admin API, version 1: HTTP/1 JSON on a unix socket whose file permission is the authorisation,
 //! and a read-only part of it on an optional TCP listener.
 //!
-//! Handlers translate; [`Control`](crate::control::Control) decides. The OpenAPI document is made from
+//! Handlers translate; [`Control`] decides. The OpenAPI document is made from
 //! the handlers themselves.
 
 mod change;

@@ -11,7 +11,7 @@ pub struct Command {
     /// The configuration file [default: $SWITCHER_CONFIG, ./switcher.yaml, /etc/switcher/switcher.yaml]
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
-    /// The environment, whose switcher.<environment>.yaml is read too [default: $SWITCHER_ENVIRONMENT]
+    /// The environment, whose switcher.NAME.yaml is read too [default: $SWITCHER_ENVIRONMENT]
     #[arg(long, value_name = "NAME")]
     pub environment: Option<String>,
     /// Check the configuration and exit

@@ -22,7 +22,7 @@ mod link;
 mod requests;
 mod streams;
 mod tally;
-mod tls;
+pub mod tls;
 mod websockets;
 
 /// A load that runs until it is stopped. Dropping it aborts every client.
