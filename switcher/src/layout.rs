@@ -80,7 +80,7 @@ impl Page {
         self
     }
 
-    /// The whole page as text, every line at most `width` columns wide (or [`NARROWEST`]).
+    /// The whole page as text, every line at most `width` columns wide (or `NARROWEST`).
     #[must_use]
     pub fn render(&self, width: usize, colour: bool) -> String {
         self.lines.iter().flat_map(|line| line.render(width.max(NARROWEST), colour)).fold(
