@@ -12,7 +12,7 @@ use rustls::{
     ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion, version,
 };
 use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
-use switcher_config::durable::{self, Previous};
+use switcher_config::durable::{self, Durability};
 
 use crate::pair::Facts;
 
@@ -54,7 +54,7 @@ impl Folder {
     pub(crate) fn put_text(&self, name: &str, certificate: &str, key: &str) -> (PathBuf, PathBuf) {
         let file = |extension: &str, text: &str| {
             let path = self.path().join(format!("{name}.{extension}"));
-            durable::replace(&path, text.as_bytes(), 0o600, Previous::Discard).expect("written");
+            durable::replace(&path, text.as_bytes(), 0o600, Durability::Synced).expect("written");
             path
         };
         (file("pem", certificate), file("key", key))

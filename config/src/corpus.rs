@@ -66,7 +66,7 @@ fn every_good_example_loads_and_shows_itself() {
             let folder = tempfile::tempdir().expect("a folder");
             let again = folder.path().join("again.yaml");
             let text = loaded.show(with_origin).replace("\"***\"", "let-me-in");
-            crate::durable::replace(&again, text.as_bytes(), 0o600, crate::durable::Previous::Discard)
+            crate::durable::replace(&again, text.as_bytes(), 0o600, crate::durable::Durability::Synced)
                 .expect("a written file");
             let shown = load(&sources(&again)).unwrap_or_else(|report| panic!("{text}\n{report}"));
             assert_eq!(shown.settings, loaded.settings, "{}", file.display());
@@ -105,7 +105,7 @@ fn every_bad_example_gives_the_report_beside_it() {
         assert!(!json.contains("hunter2"), "{} tells a secret:\n{json}", file.display());
         let expected = file.with_extension("report");
         if update {
-            crate::durable::replace(&expected, text.as_bytes(), 0o644, crate::durable::Previous::Discard)
+            crate::durable::replace(&expected, text.as_bytes(), 0o644, crate::durable::Durability::Synced)
                 .expect("a written report");
         } else if std::fs::read_to_string(&expected).unwrap_or_default() != text {
             wrong.insert(expected, text);
@@ -148,7 +148,7 @@ fn the_schema_is_the_committed_one() {
     let mut text = serde_json::to_string_pretty(&crate::schema()).expect("JSON");
     text.push('\n');
     if std::env::var_os("UPDATE_SCHEMA").is_some() {
-        crate::durable::replace(&file, text.as_bytes(), 0o644, crate::durable::Previous::Discard)
+        crate::durable::replace(&file, text.as_bytes(), 0o644, crate::durable::Durability::Synced)
             .expect("a written schema");
     }
     let committed = std::fs::read_to_string(&file).unwrap_or_default();

@@ -4,12 +4,12 @@
 //! the new bytes go to a temporary file in the same folder, are synced, take the old name in one
 //! rename, and the folder is synced so that the rename itself survives.
 
-use std::fs::{self, File, Permissions};
+use std::fs::{File, Permissions};
 use std::io::{self, Write as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-/// A file that could not be replaced. The old content is still in place.
+/// A file that could not be replaced. The old content is still in place, unless `replaced` says otherwise.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {step} {}: {source}", path.display())]
 pub struct ReplaceError {
@@ -19,6 +19,8 @@ pub struct ReplaceError {
     pub step: &'static str,
     /// What the system answered.
     pub source: io::Error,
+    /// Whether the new content is in place all the same, though a power cut could take it back.
+    pub replaced: bool,
 }
 
 impl ReplaceError {
@@ -29,83 +31,61 @@ impl ReplaceError {
     }
 }
 
-/// What happens to the content that is being replaced.
-#[derive(Debug, Clone, Copy)]
-pub enum Previous<'a> {
-    /// It is dropped.
-    Discard,
-    /// It lives on under this name, in the same folder.
-    KeepAs(&'a Path),
+/// What a replacement has to survive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// A power cut, from the moment it is done.
+    Synced,
+    /// The end of the process. Much cheaper.
+    Unsynced,
 }
 
-/// Replaces `path` by `bytes`, durably and atomically, with the given permission bits.
+/// Replaces `path` by `bytes`, atomically, with the given permission bits.
 ///
 /// # Errors
-/// When any step fails; up to the rename the old content is untouched, and after a failed sync of the
-/// folder either content may be found after a power cut.
-pub fn replace(path: &Path, bytes: &[u8], mode: u32, previous: Previous<'_>) -> Result<(), ReplaceError> {
+/// When any step fails. Up to the rename the old content is untouched.
+pub fn replace(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<(), ReplaceError> {
     let folder = match path.parent() {
         Some(parent) if !parent.as_os_str().is_empty() => parent,
         _ => Path::new("."),
     };
-    let at = |path: &Path, step: &'static str| {
+    let at = |path: &Path, step: &'static str, replaced: bool| {
         let path = path.to_owned();
-        move |source: io::Error| ReplaceError { path, step, source }
+        move |source: io::Error| ReplaceError { path, step, source, replaced }
     };
     let mut temporary = tempfile::Builder::new()
         .prefix(".switcher-")
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)
-        .map_err(at(folder, "create a temporary file in"))?;
-    temporary.write_all(bytes).map_err(at(path, "write"))?;
-    temporary.as_file().sync_all().map_err(at(path, "sync"))?;
-    if let Previous::KeepAs(copy) = previous {
-        keep(path, copy).map_err(at(copy, "keep the last good copy as"))?;
+        .map_err(at(folder, "create a temporary file in", false))?;
+    temporary.write_all(bytes).map_err(at(path, "write", false))?;
+    if durability == Durability::Synced {
+        temporary.as_file().sync_all().map_err(at(path, "sync", false))?;
     }
-    temporary.persist(path).map_err(|e| ReplaceError {
-        path: path.to_owned(),
-        step: "rename to",
-        source: e.error,
-    })?;
-    File::open(folder).and_then(|f| f.sync_all()).map_err(at(folder, "sync the folder"))
-}
-
-/// Links the current content under a second name, which a later rename of the first does not touch.
-/// The link is made beside and renamed, so `copy` is never missing.
-fn keep(path: &Path, copy: &Path) -> io::Result<()> {
-    let mut staging = copy.as_os_str().to_owned();
-    staging.push(".new");
-    let staging = PathBuf::from(staging);
-    match fs::remove_file(&staging) {
-        Ok(()) => {}
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => return Err(error),
+    temporary.persist(path).map_err(|e| at(path, "rename to", false)(e.error))?;
+    if durability == Durability::Synced {
+        File::open(folder).and_then(|f| f.sync_all()).map_err(at(folder, "sync the folder", true))?;
     }
-    match fs::hard_link(path, &staging) {
-        Ok(()) => fs::rename(&staging, copy),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
+    Ok(())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::fs;
 
     #[test]
-    fn the_new_content_takes_the_name_and_the_old_is_kept_where_asked() {
+    fn the_new_content_takes_the_name_and_leaves_nothing_else_behind() {
         let folder = tempfile::tempdir().expect("a folder");
-        let (path, copy) = (folder.path().join("state"), folder.path().join("state.last-good"));
-        for (round, content) in ["one", "two", "three"].iter().enumerate() {
-            replace(&path, content.as_bytes(), 0o600, Previous::KeepAs(&copy)).expect("replaced");
-            assert_eq!(fs::read_to_string(&path).expect("state"), *content);
-            assert_eq!(copy.exists(), round > 0);
+        let path = folder.path().join("state");
+        for (content, durability) in [("one", Durability::Synced), ("two", Durability::Unsynced)] {
+            replace(&path, content.as_bytes(), 0o600, durability).expect("replaced");
+            assert_eq!(fs::read_to_string(&path).expect("state"), content);
         }
-        assert_eq!(fs::read_to_string(&copy).expect("the copy"), "two");
         assert_eq!(fs::metadata(&path).expect("metadata").permissions().mode() & 0o777, 0o600);
         assert_eq!(
             fs::read_dir(folder.path()).expect("a listing").count(),
-            2,
+            1,
             "no temporary file stays behind"
         );
     }
@@ -113,7 +93,7 @@ mod tests {
     #[test]
     fn a_failure_leaves_the_old_content_and_names_the_folder() {
         let missing = Path::new("/nonexistent-folder/state");
-        let error = replace(missing, b"x", 0o600, Previous::Discard).expect_err("the folder is missing");
+        let error = replace(missing, b"x", 0o600, Durability::Synced).expect_err("the folder is missing");
         assert_eq!(error.path, Path::new("/nonexistent-folder"));
         assert!(error.to_string().starts_with("cannot create a temporary file in /nonexistent-folder: "));
     }

@@ -19,9 +19,9 @@ use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
 use crate::access_log::AccessLog;
-use crate::compose::Reloader;
 use crate::control::Control;
 use crate::metrics::Metrics;
+use crate::reload::Reloader;
 
 /// What the handlers work on.
 #[derive(Clone)]
@@ -59,14 +59,14 @@ pub fn router(admin: Admin) -> axum::Router {
         .routes(routes!(change::reload))
         .split_for_parts();
     document.merge(changing);
-    finish(read.merge(change), document, admin)
+    finish(read.merge(change).fallback(refusal::not_found), document, admin)
 }
 
 /// The read-only part, for TCP.
 pub fn read_only_router(admin: Admin) -> axum::Router {
     let (read, document) = reading().split_for_parts();
     // Shorter names for people and probes.
-    let read = read.route("/status", get(read::status));
+    let read = read.route("/status", get(read::status)).fallback(refusal::read_only);
     finish(read, document, admin)
 }
 
@@ -83,8 +83,5 @@ fn reading() -> OpenApiRouter<Admin> {
 }
 
 fn finish(router: axum::Router<Admin>, document: utoipa::openapi::OpenApi, admin: Admin) -> axum::Router {
-    router
-        .route("/openapi.json", get(move || std::future::ready(Json(document.clone()))))
-        .fallback(refusal::not_found)
-        .with_state(admin)
+    router.route("/openapi.json", get(move || std::future::ready(Json(document.clone())))).with_state(admin)
 }

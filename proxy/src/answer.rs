@@ -36,8 +36,8 @@ pub enum Reason {
         /// What is wrong with it, as the end of a sentence.
         why: &'static str,
     },
-    /// 425: the request came in early data and is not safe to replay.
-    TooEarly,
+    /// 408: the client did not go on sending its request.
+    SlowRequest,
     /// 503: the live slot has no upstream that may be tried.
     NoUpstream {
         /// The live slot.
@@ -87,7 +87,7 @@ impl Reason {
             Self::UnknownHost { .. } | Self::NoPath => StatusCode::NOT_FOUND,
             Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
-            Self::TooEarly => StatusCode::TOO_EARLY,
+            Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
             Self::NoUpstream { .. }
@@ -106,7 +106,7 @@ impl Reason {
             Self::NoPath => "no_path",
             Self::Misdirected { .. } => "misdirected",
             Self::BadRequest { .. } => "bad_request",
-            Self::TooEarly => "too_early",
+            Self::SlowRequest => "slow_request",
             Self::NoUpstream { .. } => "no_upstream",
             Self::ConnectFailed => "connect_failed",
             Self::UpstreamTimeout => "upstream_timeout",
@@ -152,7 +152,7 @@ impl Reason {
             )
             .into(),
             Self::BadRequest { why } => format!("The request cannot be understood: {why}.").into(),
-            Self::TooEarly => "The request came before the TLS handshake was complete; send it again.".into(),
+            Self::SlowRequest => "The rest of the request did not come in time.".into(),
             Self::NoUpstream { slot } => {
                 format!("No upstream of the live slot, {slot}, can take requests.").into()
             }
@@ -178,7 +178,7 @@ impl Reason {
             | Self::NoPath
             | Self::Misdirected { .. }
             | Self::BadRequest { .. }
-            | Self::TooEarly
+            | Self::SlowRequest
             | Self::NoUpstream { .. }
             | Self::ConnectFailed
             | Self::UpstreamTimeout
@@ -211,7 +211,7 @@ impl Reason {
             | Self::NoPath
             | Self::Misdirected { .. }
             | Self::BadRequest { .. }
-            | Self::TooEarly
+            | Self::SlowRequest
             | Self::NoUpstream { .. }
             | Self::ConnectFailed
             | Self::UpstreamTimeout
@@ -377,7 +377,7 @@ mod tests {
             Reason::NoPath,
             Reason::Misdirected { host: "a.example".into(), sni: "b.example".into() },
             Reason::BadRequest { why: "it has no host" },
-            Reason::TooEarly,
+            Reason::SlowRequest,
             Reason::NoUpstream { slot: Slot::Blue },
             Reason::ConnectFailed,
             Reason::UpstreamTimeout,

@@ -46,16 +46,20 @@ pub enum Gate {
     Paused(std::time::Duration),
     /// They are answered with the maintenance page and this message.
     Stopped(Option<Arc<str>>),
+    /// The application is gone from the configuration.
+    Gone,
 }
 
 /// What [`App::enter`] gives.
 pub enum Entry {
-    /// The request may go on, with its lease.
-    Open(Lease),
+    /// The request may go on, with its lease and the settings that go with it.
+    Open(Lease, Arc<AppSettings>),
     /// The request waits, for at most this long.
     Paused(std::time::Duration),
     /// The request is answered with the maintenance page.
     Stopped(Option<Arc<str>>),
+    /// The application is gone from the configuration.
+    Gone,
 }
 
 impl App {
@@ -72,16 +76,18 @@ impl App {
     pub fn enter(&self) -> Entry {
         let live = self.live.load();
         match &live.gate {
-            Gate::Open => Entry::Open(Lease::new(Arc::clone(&live.epoch))),
+            Gate::Open => Entry::Open(Lease::new(Arc::clone(&live.epoch)), Arc::clone(&live.settings)),
             Gate::Paused(max) => Entry::Paused(*max),
             Gate::Stopped(message) => Entry::Stopped(message.clone()),
+            Gate::Gone => Entry::Gone,
         }
     }
 
     /// A lease whatever the gate says: for the operator's bypass.
     #[must_use]
-    pub fn enter_regardless(&self) -> Lease {
-        Lease::new(Arc::clone(&self.live.load().epoch))
+    pub fn enter_regardless(&self) -> (Lease, Arc<AppSettings>) {
+        let live = self.live.load();
+        (Lease::new(Arc::clone(&live.epoch)), Arc::clone(&live.settings))
     }
 
     /// The settings in force.

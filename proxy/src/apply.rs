@@ -13,12 +13,12 @@ use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use switcher_config::AppName;
 use switcher_config::settings::{AppSettings, ProxySettings, Settings};
 use switcher_config::wire::{Event, RefusalReason, Reloaded};
+use switcher_config::{AppName, PerSlot};
 
 use crate::adopt::adopt;
-use crate::app::{App, Live};
+use crate::app::{App, Gate, Live};
 use crate::control::{Control, begin_epoch, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
@@ -40,7 +40,7 @@ impl Control {
             control.refuse_frozen()?;
             let before = control.view();
             let trusts = trusts(&settings)?;
-            let routing = adopt_all(&before, &settings);
+            let routing = adopt_all(&before, &settings, &trusts);
             if routing != before.routing() || !control.file.path().exists() {
                 control.save_all(routing.clone()).await?;
             }
@@ -111,8 +111,7 @@ impl Control {
     ) -> AppView {
         let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
         let slot = routing.active;
-        let same_epoch = routing.slots.get(slot) == now.routing.slots.get(slot)
-            && settings.upstream_tls == now.app.settings().upstream_tls;
+        let same_epoch = routing.slots.get(slot) == now.routing.slots.get(slot) && now.trust.is_same(&trust);
         let gate = live_gate(&routing.gate);
         if same_epoch {
             let live = Live { gate, settings, epoch: Arc::clone(&now.app.live().epoch) };
@@ -134,6 +133,15 @@ impl Control {
         let mut view = gone.clone();
         let policy = Policy::new(&gone.app.settings().drain, None);
         gone.live.ledger.retire();
+        // Whoever waits in its queue wakes up, and nobody keeps its epoch alive by waiting.
+        let (nothing, _) = begin_epoch(
+            &gone.app.name,
+            &gone.app.metrics,
+            &gone.routing,
+            &PerSlot::default(),
+            gone.trust.clone(),
+        );
+        drop(gone.app.replace(Live { gate: Gate::Gone, settings: gone.app.settings(), epoch: nothing }));
         self.drain(&mut view, gone.live.clone(), policy);
         view.drains.pop()
     }
@@ -151,21 +159,24 @@ impl View {
 fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
     let trust = |(name, app): (&AppName, &AppSettings)| {
         let tls = &app.upstream_tls;
-        let roots = tls.ca_file.as_deref().map(roots).transpose().map_err(|why| {
+        let read = tls.ca_file.as_deref().map(roots).transpose().map_err(|why| {
             let message =
                 format!("apps.{name}.upstream_tls.ca_file cannot be used: {why}; nothing was changed");
             Denied { reason: RefusalReason::BadConfiguration, message }
         })?;
-        Ok((name.clone(), Trust { roots, dialer: Arc::new(Dialer::new(tls.clone())) }))
+        let (pem, roots) = read.unzip();
+        let dialer = Arc::new(Dialer::new(tls.clone()));
+        Ok((name.clone(), Trust { settings: tls.clone(), pem, roots, dialer }))
     };
     settings.apps.iter().map(trust).collect()
 }
 
-/// The trusted roots in a PEM file, as Pingora takes them.
-fn roots(file: &Path) -> Result<Arc<CaType>, String> {
+/// The trusted roots in a PEM file: its bytes, and as Pingora takes them.
+fn roots(file: &Path) -> Result<(Arc<[u8]>, Arc<CaType>), String> {
     let unusable = |why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-    let roots = CertificateDer::pem_file_iter(file)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
+    let pem = std::fs::read(file).map_err(|error| unusable(&error))?;
+    let roots = CertificateDer::pem_slice_iter(&pem)
+        .collect::<Result<Vec<_>, _>>()
         .map_err(|error| unusable(&error))?;
     if roots.is_empty() {
         return Err(unusable(&"it holds no certificate"));
@@ -174,14 +185,23 @@ fn roots(file: &Path) -> Result<Arc<CaType>, String> {
         // Pingora panics on one that it cannot parse.
         x509_parser::parse_x509_certificate(root).map_err(|error| unusable(&error))?;
     }
-    Ok(roots.into_iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509)).collect::<Vec<_>>().into())
+    let parsed: Vec<_> = roots.into_iter().map(|root| WrappedX509::new(root.to_vec(), parse_x509)).collect();
+    Ok((pem.into(), parsed.into()))
 }
 
 /// The whole routing that follows from new settings.
-fn adopt_all(before: &View, settings: &Settings) -> Routing {
+fn adopt_all(before: &View, settings: &Settings, trusts: &BTreeMap<AppName, Trust>) -> Routing {
     let mut routing = before.routing();
     for (name, app) in &settings.apps {
-        let adopted = adopt(routing.apps.get(name), app);
+        let mut adopted = adopt(routing.apps.get(name), app);
+        let trusted_otherwise = match (before.apps.get(name), trusts.get(name)) {
+            (Some(now), Some(trust)) => !now.trust.is_same(trust),
+            (None, _) | (_, None) => false,
+        };
+        // It will begin a new epoch, and no two epochs may share a generation.
+        if trusted_otherwise && routing.apps.get(name).is_some_and(|r| r.generation == adopted.generation) {
+            adopted.generation = adopted.generation.next();
+        }
         routing.apps.insert(name.clone(), adopted);
     }
     routing

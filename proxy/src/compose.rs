@@ -1,7 +1,6 @@
 //! The composition root: builds every part, connects them, and runs the process to its end. No logic.
 
 use std::convert::Infallible;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,10 +8,9 @@ use arc_swap::ArcSwap;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use sd_notify::NotifyState;
-use switcher_certs::{Resolver, Source, Store, Wanted, server_config};
-use switcher_config::settings::{self, Settings, Tls};
-use switcher_config::wire::{RefusalReason, Reloaded};
-use switcher_config::{Report, Sources, load};
+use switcher_certs::{Resolver, Store, server_config};
+use switcher_config::settings::Settings;
+use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
 
@@ -21,9 +19,11 @@ use crate::admin::{self, Admin};
 use crate::command::Command;
 use crate::control::Control;
 use crate::decide::Denied;
+use crate::folder::{FolderLock, UnusableFolder};
 use crate::gateway::{Gateway, Shared};
 use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, accept};
 use crate::metrics::Metrics;
+use crate::reload::{Reloader, wanted};
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
@@ -48,6 +48,9 @@ pub enum CannotRun {
     /// The configuration has problems.
     #[error("{0}")]
     Configuration(Report),
+    /// The configuration names certificates that cannot be used.
+    #[error("{0}")]
+    Certificates(String),
     /// The routing state cannot be used.
     #[error("{0}")]
     Routing(#[from] RefuseToStart),
@@ -55,13 +58,8 @@ pub enum CannotRun {
     #[error("cannot recover the routing state: {0}")]
     Recovery(String),
     /// The data folder cannot be used.
-    #[error("the data folder {} cannot be used: {source}. Create it for this user, or choose another with `proxy.data_dir`", path.display())]
-    DataFolder {
-        /// The folder.
-        path: PathBuf,
-        /// What the system answered.
-        source: std::io::Error,
-    },
+    #[error("{0}")]
+    DataFolder(#[from] UnusableFolder),
     /// A socket cannot be listened on.
     #[error("{0}")]
     Listen(#[from] CannotListen),
@@ -89,9 +87,9 @@ impl CannotRun {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) => 10,
+            Self::Configuration(_) | Self::Certificates(_) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
-            Self::DataFolder { .. }
+            Self::DataFolder(_)
             | Self::Listen(_)
             | Self::Apply(_)
             | Self::Takeover(_)
@@ -101,44 +99,17 @@ impl CannotRun {
     }
 }
 
-/// Reads the configuration again and applies it.
-pub struct Reloader {
-    sources: Box<dyn Fn() -> Sources + Send + Sync>,
-    control: Arc<Control>,
-    shared: Arc<Shared>,
-    certificates: Arc<Store>,
-}
-
-impl Reloader {
-    /// Reads and applies. A bad file changes nothing.
-    ///
-    /// # Errors
-    /// The report of a bad file, or why the routing could not be saved.
-    pub async fn reload(&self) -> Result<Reloaded, Denied> {
-        let loaded = load(&(self.sources)()).map_err(|report| Denied {
-            reason: RefusalReason::BadConfiguration,
-            message: report.to_string(),
-        })?;
-        let settings = Arc::new(loaded.settings);
-        let reloaded = self.control.apply(Arc::clone(&settings)).await?;
-        self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
-        if let Err(error) = self.certificates.replace_wanted(wanted(&settings)) {
-            tracing::error!(%error, "a certificate could not be prepared");
-        }
-        Ok(reloaded)
-    }
-}
-
 /// Runs the proxy to its end.
 ///
 /// # Errors
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
-    let file = prepare_folder(&settings)?;
     let mut takeover = take_over(&command, &settings)?;
-    let remembered = remembered(&command, &file)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
+    let lock = FolderLock::take(&settings.proxy.data_dir, &mut inherited)?;
+    let file = RoutingFile::in_folder(&settings.proxy.data_dir);
+    let remembered = remembered(&command, &file)?;
     let listeners = Listeners::open(&settings.proxy, &mut inherited)?;
     drop::<Inherited>(inherited);
 
@@ -166,20 +137,11 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         control: Arc::clone(&control),
         shared: Arc::clone(&shared),
         certificates: Arc::clone(&certificates),
+        turn: tokio::sync::Mutex::new(()),
     });
     let process =
-        Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners };
+        Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners, lock };
     process.serve(takeover, signal).await
-}
-
-fn prepare_folder(settings: &Settings) -> Result<RoutingFile, CannotRun> {
-    let path = settings.proxy.data_dir.clone();
-    // That a file can be made is better known now than at the first promote.
-    let usable = std::fs::create_dir_all(&path).and_then(|()| tempfile::tempfile_in(&path).map(drop));
-    match usable {
-        Ok(()) => Ok(RoutingFile::in_folder(&path)),
-        Err(source) => Err(CannotRun::DataFolder { path, source }),
-    }
 }
 
 fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
@@ -199,21 +161,6 @@ fn remembered(command: &Command, file: &RoutingFile) -> Result<Routing, CannotRu
     Ok(file.load()?.unwrap_or_default())
 }
 
-/// The certificates that the applications want.
-fn wanted(settings: &Settings) -> Vec<Wanted> {
-    let of_app = |app: &settings::AppSettings| {
-        let source = match &app.tls {
-            Tls::Off => return None,
-            Tls::Auto | Tls::Internal => Source::Placeholder,
-            Tls::Files { certificate, key } => {
-                Source::Files { certificate: certificate.clone(), key: key.clone() }
-            }
-        };
-        Some(Wanted { names: app.hosts.iter().map(ToString::to_string).collect(), source })
-    };
-    settings.apps.values().filter_map(of_app).collect()
-}
-
 /// Everything that runs.
 struct Process {
     settings: Arc<Settings>,
@@ -224,6 +171,7 @@ struct Process {
     reloader: Arc<Reloader>,
     metrics: Arc<Metrics>,
     listeners: Listeners,
+    lock: FolderLock,
 }
 
 /// Why the process ends.
@@ -236,7 +184,7 @@ impl Process {
     async fn serve(self, takeover: Option<Takeover>, signal: watch::Sender<bool>) -> Result<(), CannotRun> {
         let system = |what| move |source| CannotRun::System { what, source };
         // Read before anything is accepted, so that no signal finds the default action.
-        let signals = Signals::new().map_err(system("signals cannot be handled"))?;
+        let mut signals = Signals::new().map_err(system("signals cannot be handled"))?;
         let (alive, connections) = mpsc::channel::<Infallible>(1);
         let proxy = Arc::new(self.http_proxy());
         let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
@@ -252,7 +200,7 @@ impl Process {
         }
         tell_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         self.announce();
-        let end = self.until_the_end(signals).await;
+        let end = self.until_the_end(&mut signals).await;
         // Closed now, so that whoever connects from here on is refused at once, or served by the next process.
         drop((self.listeners.http, self.listeners.https));
         if matches!(end, End::Terminated) {
@@ -267,7 +215,12 @@ impl Process {
         };
         let shutdown = Shutdown { signal, connections, proxy, control: Arc::clone(&self.control), idle };
         let limit = self.control.view().settings.proxy.shutdown_timeout.0;
-        let clean = shutdown.run(limit).await;
+        // Whoever asks a second time means at once.
+        let clean = tokio::select! {
+            clean = shutdown.run(limit) => clean,
+            _ = signals.terminate.recv() => false,
+            _ = signals.interrupt.recv() => false,
+        };
         tracing::info!(clean, "ended");
         self.access_log.close(LAST_LINES);
         Ok(())
@@ -311,10 +264,15 @@ impl Process {
             started_at: jiff::Timestamp::now(),
         };
         let socket = tokio::net::UnixListener::from_std(self.listeners.admin.try_clone()?)?;
-        tokio::spawn(axum::serve(socket, admin::router(admin.clone())).into_future());
+        let router = admin::router(admin.clone());
+        // Once another process serves the socket, this one must not answer on it.
+        let ended = ended(self.shared.ending.clone());
+        tokio::spawn(axum::serve(socket, router).with_graceful_shutdown(ended).into_future());
         if let Some(status) = &self.listeners.status {
             let listener = tokio::net::TcpListener::from_std(status.try_clone()?)?;
-            tokio::spawn(axum::serve(listener, admin::read_only_router(admin)).into_future());
+            let router = admin::read_only_router(admin);
+            let ended = crate::compose::ended(self.shared.ending.clone());
+            tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(ended).into_future());
         }
         Ok(())
     }
@@ -327,16 +285,19 @@ impl Process {
         tracing::info!(admin = %self.settings.proxy.admin.display(), "ready");
     }
 
-    async fn until_the_end(&self, mut signals: Signals) -> End {
+    async fn until_the_end(&self, signals: &mut Signals) -> End {
         loop {
             tokio::select! {
                 _ = signals.terminate.recv() => return End::Terminated,
                 _ = signals.interrupt.recv() => return End::Terminated,
                 _ = signals.hangup.recv() => self.reload().await,
-                _ = signals.quit.recv() => {
-                    if self.hand_over().await {
+                _ = signals.quit.recv() => tokio::select! {
+                    // It may take a while to find the new process; whoever wants an end meanwhile gets it.
+                    _ = signals.terminate.recv() => return End::Terminated,
+                    _ = signals.interrupt.recv() => return End::Terminated,
+                    handed_over = self.hand_over() => if handed_over {
                         return End::HandedOver;
-                    }
+                    },
                 }
             }
         }
@@ -369,7 +330,8 @@ impl Process {
 
 impl Process {
     async fn try_hand_over(&self) -> std::io::Result<()> {
-        let sockets = self.listeners.to_hand_over(&self.settings.proxy)?;
+        let mut sockets = self.listeners.to_hand_over(&self.settings.proxy)?;
+        sockets.push(self.lock.to_hand_over()?);
         let folder = self.settings.proxy.data_dir.clone();
         let new = blocking(move || upgrade::meet(&folder)).await?;
         // The new process reads the routing state, so nothing may change it from here on.
@@ -383,6 +345,12 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
+}
+
+/// Resolves when the process takes no more requests.
+async fn ended(mut ending: watch::Receiver<bool>) {
+    // An error means that the sender is gone, and the process with it.
+    let _ = ending.wait_for(|ending| *ending).await;
 }
 
 struct Signals {

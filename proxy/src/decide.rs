@@ -66,13 +66,23 @@ pub fn promote(
 /// The routing after a registration, or why there is none.
 ///
 /// # Errors
-/// When the generation moved, or the slot is live.
+/// When the generation moved, the slot is live, or the request makes no sense.
 pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Result<AppRouting, Denied> {
     same_generation(now, request.expected_generation)?;
     if slot == now.active {
         let what =
             format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
         return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
+    }
+    let bad = |what: &str| Denied::new(RefusalReason::BadRequest, now, what);
+    let repeated = |(n, address): (usize, _)| request.upstreams[..n].contains(address);
+    if request.upstreams.iter().enumerate().any(repeated) {
+        return Err(bad("an upstream is named twice"));
+    }
+    // The release becomes the value of an answer header (RFC 9110 section 5.5).
+    let printable = |release: &String| !release.is_empty() && release.bytes().all(|b| b.is_ascii_graphic());
+    if !request.release.as_ref().is_none_or(printable) {
+        return Err(bad("a release is a word of printable ASCII characters"));
     }
     let mut next = AppRouting { generation: now.generation.next(), ..now.clone() };
     let target = next.slots.get_mut(slot);

@@ -12,6 +12,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
+use switcher_config::settings::UpstreamTls;
 use switcher_config::{AppName, Generation, Slot};
 use tokio::sync::watch;
 
@@ -23,10 +24,22 @@ use crate::upstream::Upstream;
 /// How the upstreams of an application are verified, for both of those who dial them.
 #[derive(Clone)]
 pub struct Trust {
+    /// The settings behind it.
+    pub settings: UpstreamTls,
+    /// The file of trusted roots as it was read, to notice that it changed.
+    pub pem: Option<Arc<[u8]>>,
     /// Trusted roots as Pingora takes them; none means the system's.
     pub roots: Option<Arc<pingora::protocols::tls::CaType>>,
     /// Dials for WebSockets, which have connections of their own.
     pub dialer: Arc<Dialer>,
+}
+
+impl Trust {
+    /// Whether connections made with the one would have been made with the other.
+    #[must_use]
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.settings == other.settings && self.pem == other.pem
+    }
 }
 
 /// One upstream as one epoch sees it.

@@ -75,7 +75,7 @@ impl ProxyHttp for Gateway {
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
-        forward::next_peer(session, ctx)
+        forward::next_peer(session, ctx).await
     }
 
     async fn connected_to_upstream(

@@ -48,10 +48,13 @@ pub enum Cause {
     ResponseTimeout,
     /// Nothing moved for too long.
     IdleTimeout,
+    /// The client did not go on sending its request.
+    SlowRequest,
 }
 
 impl Cause {
-    const ALL: [Self; 4] = [Self::Drain, Self::Shutdown, Self::ResponseTimeout, Self::IdleTimeout];
+    const ALL: [Self; 5] =
+        [Self::Drain, Self::Shutdown, Self::ResponseTimeout, Self::IdleTimeout, Self::SlowRequest];
 }
 
 /// One request from its lease to its end.
@@ -244,7 +247,7 @@ impl Ledger {
         }
         match exchange.cause() {
             Some(Cause::Drain | Cause::Shutdown) => self.cut.lock().push(exchange.to_wire()),
-            None | Some(Cause::ResponseTimeout | Cause::IdleTimeout) => {
+            None | Some(Cause::ResponseTimeout | Cause::IdleTimeout | Cause::SlowRequest) => {
                 self.finished[exchange.kind() as usize].fetch_add(1, Ordering::Relaxed);
             }
         }

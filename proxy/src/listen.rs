@@ -8,6 +8,7 @@ use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
 use std::sync::Arc;
@@ -167,22 +168,36 @@ fn bind_admin(path: &Path) -> Result<UnixListener, CannotListen> {
         if let Some(folder) = path.parent() {
             std::fs::create_dir_all(folder)?;
         }
-        match std::fs::remove_file(path) {
-            Ok(()) => {}
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-        }
-        // The file must not be open to others even for the moment between creation and chmod.
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(path);
-        rustix::process::umask(before);
-        let listener = listener?;
+        let listener = bind_private(path)?;
         listener.set_nonblocking(true)?;
         Ok(listener)
     };
     bound().map_err(|error| {
         failed(error.to_string(), "Choose a path that this user may write to with `proxy.admin`".to_owned())
     })
+}
+
+/// Binds a unix socket that only this user may open, in the place of one that a dead process left.
+///
+/// # Errors
+/// When something else stands there, or the folder is not ours to write.
+pub(crate) fn bind_private(path: &Path) -> io::Result<UnixListener> {
+    match std::fs::symlink_metadata(path) {
+        Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
+        Ok(_) => {
+            return Err(io::Error::new(
+                io::ErrorKind::AlreadyExists,
+                "a file that is no socket stands there",
+            ));
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => return Err(error),
+    }
+    // The file must not be open to others even for the moment between creation and chmod.
+    let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
+    let listener = UnixListener::bind(path);
+    rustix::process::umask(before);
+    listener
 }
 
 /// What accept loops share.

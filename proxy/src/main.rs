@@ -1,12 +1,13 @@
 //! `switcher-proxy`: reads the command line and the configuration, then runs the composition root.
 
-use std::io::IsTerminal as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use switcher_config::{Sources, load};
 use switcher_proxy::command::Command;
 use switcher_proxy::compose::{self, CannotRun};
+use switcher_proxy::reload::check_certificates;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -26,13 +27,16 @@ fn start(command: Command) -> Result<(), CannotRun> {
     let sources = Sources::from_process(command.config.clone(), command.environment.clone());
     let loaded = load(&sources).map_err(CannotRun::Configuration)?;
     if command.check {
+        check_certificates(&loaded.settings, None).map_err(CannotRun::Certificates)?;
         let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
-        println!("{}: ok", files.join(", "));
+        // A reader that is gone has seen enough; the exit code says the rest.
+        let _ = writeln!(std::io::stdout(), "{}: ok", files.join(", "));
         return Ok(());
     }
     // Before anything could install another one: this one prefers post-quantum key exchange.
     switcher_certs::install_provider();
     log_to_stderr();
+    raise_descriptor_limit();
     let system = |source| CannotRun::System { what: "the runtime cannot be started", source };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     if loaded.settings.proxy.threads > 0 {
@@ -43,6 +47,16 @@ fn start(command: Command) -> Result<(), CannotRun> {
     // Whatever is still running had its time.
     runtime.shutdown_background();
     outcome
+}
+
+/// Each request has a client's and an upstream's connection open, and the usual limit of 1024 is from another time.
+fn raise_descriptor_limit() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        tracing::warn!(%error, "the limit of open files could not be raised");
+    }
 }
 
 /// Standard output belongs to the access log.

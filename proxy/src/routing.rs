@@ -1,7 +1,6 @@
 //! `routing.json`: which slot is live, for every application, on disk.
 //!
-//! Written by `control` alone, always whole, through one durable replacement that keeps the last good
-//! copy beside it. A checksum tells a file that was damaged from one that was written. A file that can
+//! Written by `control` alone, always whole, through one durable replacement, with a copy beside it. A checksum tells a file that was damaged from one that was written. A file that can
 //! not be read is a refusal to start, never an empty start.
 
 use std::collections::BTreeMap;
@@ -11,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
-use switcher_config::durable::{self, Previous, ReplaceError};
+use switcher_config::durable::{self, Durability, ReplaceError};
 use switcher_config::{AppName, Generation, PerSlot, Slot, Span, UpstreamAddress};
 
 /// The version of the file's layout.
@@ -155,10 +154,12 @@ impl RoutingFile {
     /// When there is one that cannot be used.
     pub fn load(&self) -> Result<Option<Routing>, RefuseToStart> {
         match read(&self.path) {
-            Ok(None) if self.last_good.exists() => Err(self.refuse(Unreadable::Io(io::Error::new(
-                io::ErrorKind::NotFound,
-                "the file is gone, though its last good copy is there",
-            )))),
+            Ok(None) if matches!(read(&self.last_good), Ok(Some(_))) => {
+                Err(self.refuse(Unreadable::Io(io::Error::new(
+                    io::ErrorKind::NotFound,
+                    "the file is gone, though its last good copy is there",
+                ))))
+            }
             Ok(found) => Ok(found),
             Err(cause) => Err(self.refuse(cause)),
         }
@@ -175,7 +176,7 @@ impl RoutingFile {
                 self.path.display()
             ));
         }
-        let copy = match read(&self.last_good) {
+        let mut copy = match read(&self.last_good) {
             Ok(Some(copy)) => copy,
             Ok(None) => return Err(format!("there is no last good copy {}", self.last_good.display())),
             Err(cause) => {
@@ -191,18 +192,39 @@ impl RoutingFile {
                 format!("cannot set the damaged {} aside as {}: {e}", self.path.display(), aside.display())
             })?;
         }
+        // What the damaged file said last may be a generation ahead of the copy. None may be given twice.
+        for app in copy.apps.values_mut() {
+            app.generation = app.generation.next().next();
+        }
         self.save(&copy).map_err(|e| e.to_string())?;
         Ok(copy)
     }
 
-    /// Writes the state durably, keeping the one before as the last good copy.
+    /// Writes the state durably, and then a copy of the same state beside it. The copy is for a file that
+    /// is damaged later; it is not synced, for a crash does not damage the file itself.
     ///
     /// # Errors
     /// When it could not be written; the file then still holds the state before.
     pub fn save(&self, routing: &Routing) -> Result<(), ReplaceError> {
-        let failed = |source: io::Error| ReplaceError { path: self.path.clone(), step: "encode", source };
+        let failed = |source: io::Error| ReplaceError {
+            path: self.path.clone(),
+            step: "encode",
+            source,
+            replaced: false,
+        };
         let bytes = encode(routing).map_err(|e| failed(e.into()))?;
-        durable::replace(&self.path, &bytes, 0o600, Previous::KeepAs(&self.last_good))
+        match durable::replace(&self.path, &bytes, 0o600, Durability::Synced) {
+            Ok(()) => {}
+            // The new state is in place and will be read; only a power cut could still bring back the old.
+            Err(error) if error.replaced => {
+                tracing::error!(%error, "the routing state may not survive a power cut")
+            }
+            Err(error) => return Err(error),
+        }
+        if let Err(error) = durable::replace(&self.last_good, &bytes, 0o600, Durability::Unsynced) {
+            tracing::warn!(%error, "the copy of the routing state could not be written");
+        }
+        Ok(())
     }
 
     fn refuse(&self, cause: Unreadable) -> RefuseToStart {
@@ -220,7 +242,7 @@ impl RoutingFile {
                 )
             }
             Ok(None) | Err(_) => format!(
-                "There is no usable last good copy. Find out which slot is live, then move the file away to start from `initial` in the configuration: mv {0} {0}.damaged",
+                "There is no usable last good copy. Find out which slot is live, set `initial` in the configuration to it, and move what is there away: mv {} /tmp",
                 self.path.display()
             ),
         };
@@ -287,7 +309,7 @@ mod tests {
     }
 
     fn damage(file: &RoutingFile, bytes: &[u8]) {
-        durable::replace(&file.path, bytes, 0o600, Previous::Discard).expect("damaged");
+        durable::replace(&file.path, bytes, 0o600, Durability::Synced).expect("damaged");
     }
 
     #[test]
@@ -322,13 +344,17 @@ mod tests {
         let message = file.load().expect_err("damaged").to_string();
         for part in [
             "routing.json cannot be used",
-            "routing.json.last-good says: shop: blue live, generation 1",
+            "routing.json.last-good says: shop: green live, generation 1",
             "--recover-routing",
         ] {
             assert!(message.contains(part), "{part:?} is missing in {message:?}");
         }
-        assert_eq!(file.recover().expect("recovered"), routing(Slot::Blue));
-        assert_eq!(file.load().expect("readable"), Some(routing(Slot::Blue)));
+        let mut expected = routing(Slot::Green);
+        for app in expected.apps.values_mut() {
+            app.generation = Generation::FIRST.next().next();
+        }
+        assert_eq!(file.recover().expect("recovered"), expected);
+        assert_eq!(file.load().expect("readable"), Some(expected));
         assert!(file.recover().is_err(), "a readable file is not recovered over");
     }
 

@@ -26,9 +26,8 @@ pub fn overstepped(stage: Stage, kind: Kind, stalled: Duration, limits: &Timeout
         // Pingora itself limits how long a connection may take.
         (Stage::Opening, _) | (Stage::Answering, Kind::Streams | Kind::Websockets) => return None,
         (Stage::Waiting, _) => (limits.response.0, Cause::ResponseTimeout),
-        (Stage::Sending, _) | (Stage::Answering, Kind::Requests | Kind::Uploads) => {
-            (limits.idle.0, Cause::IdleTimeout)
-        }
+        (Stage::Sending, _) => (limits.idle.0, Cause::SlowRequest),
+        (Stage::Answering, Kind::Requests | Kind::Uploads) => (limits.idle.0, Cause::IdleTimeout),
     };
     (stalled >= limit).then_some(cause)
 }
@@ -89,7 +88,7 @@ mod tests {
         for (stage, kind, stalled, expected) in [
             (Stage::Opening, Kind::Requests, 999, None),
             (Stage::Sending, Kind::Uploads, 19, None),
-            (Stage::Sending, Kind::Uploads, 20, Some(Cause::IdleTimeout)),
+            (Stage::Sending, Kind::Uploads, 20, Some(Cause::SlowRequest)),
             (Stage::Waiting, Kind::Requests, 59, None),
             (Stage::Waiting, Kind::Streams, 60, Some(Cause::ResponseTimeout)),
             (Stage::Answering, Kind::Requests, 20, Some(Cause::IdleTimeout)),

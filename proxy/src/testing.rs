@@ -68,7 +68,7 @@ pub(crate) fn epoch(count: u16) -> Arc<Epoch> {
         release: None,
         upstreams: (0..count).map(upstream).collect(),
         metrics,
-        trust: Trust { roots: None, dialer: Arc::new(Dialer::new(tls)) },
+        trust: Trust { settings: tls.clone(), pem: None, roots: None, dialer: Arc::new(Dialer::new(tls)) },
     };
     Epoch::begin(new).0
 }

@@ -17,7 +17,7 @@ use rustix::net::{
     SendFlags,
 };
 
-use crate::listen::Inherited;
+use crate::listen::{Inherited, bind_private};
 
 /// How long the new process waits for the old one's SIGQUIT.
 pub const WAIT_FOR_OLD: Duration = Duration::from_secs(60);
@@ -58,15 +58,8 @@ impl Takeover {
     /// When nobody comes in time, or what comes cannot be understood.
     pub fn wait(data_dir: &Path) -> io::Result<Self> {
         let path = meeting_point(data_dir);
-        if let Err(error) = std::fs::remove_file(&path)
-            && error.kind() != io::ErrorKind::NotFound
-        {
-            return Err(error);
-        }
-        let before = rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o177));
-        let listener = UnixListener::bind(&path);
-        rustix::process::umask(before);
-        let listener = listener?;
+        std::fs::create_dir_all(data_dir)?;
+        let listener = bind_private(&path)?;
         let accepted = accept_within(&listener, WAIT_FOR_OLD);
         // Nobody else is to come. That the file is gone already would be just as well.
         let _ = std::fs::remove_file(&path);

@@ -79,7 +79,7 @@ impl AppView {
     /// The drain of a generation, if it is remembered.
     #[must_use]
     pub fn drain(&self, generation: Generation) -> Option<&Arc<Drain>> {
-        self.drains.iter().find(|drain| drain.epoch().generation == generation)
+        self.drains.iter().rev().find(|drain| drain.epoch().generation == generation)
     }
 
     /// The ledgers of one slot: the live epoch's if it is live, and those of its drains.

@@ -57,6 +57,6 @@ impl Certificate {
 /// # Panics
 /// When the file cannot be written.
 pub fn put(path: &Path, text: &str) {
-    use switcher_config::durable::{Previous, replace};
-    replace(path, text.as_bytes(), 0o644, Previous::Discard).expect("a written file");
+    use switcher_config::durable::{Durability, replace};
+    replace(path, text.as_bytes(), 0o644, Durability::Synced).expect("a written file");
 }

@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::FromRequest;
 use axum::extract::rejection::JsonRejection;
-use axum::http::{StatusCode, Uri};
+use axum::http::{Method, StatusCode, Uri};
 use axum::response::{IntoResponse, Response};
 use switcher_config::AppName;
 use switcher_config::wire::{Refusal, RefusalReason};
@@ -76,6 +76,15 @@ impl<T: serde::de::DeserializeOwned, S: Send + Sync> FromRequest<S> for Body<T> 
             bad(std::error::Error::source(&error).map_or_else(|| error.to_string(), ToString::to_string))
         })
     }
+}
+
+/// No such path; for a mutation, because none is accepted here.
+pub(super) async fn read_only(method: Method, uri: Uri) -> Response {
+    if method == Method::GET || method == Method::HEAD {
+        return not_found(uri).await;
+    }
+    let message = "this listener only reads; changes are made over the admin socket".to_owned();
+    Refused::new(RefusalReason::ReadOnly, message).into_response()
 }
 
 /// No such path.

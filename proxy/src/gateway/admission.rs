@@ -8,7 +8,7 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Uri, header};
+use http::{HeaderValue, Uri, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -46,7 +46,8 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
     session.set_pipelining_enabled(true);
     match take_lease(session, ctx, &app).await {
-        Ok(lease) => {
+        Ok((lease, settings)) => {
+            ctx.settings = Some(settings);
             enter(session, ctx, lease);
             Ok(false)
         }
@@ -74,9 +75,11 @@ pub(super) fn authority(request: &RequestHeader) -> Option<&str> {
 
 fn find_app(session: &Session, ctx: &Context) -> Result<Arc<App>, Reason> {
     let request = session.req_header();
-    let Some(authority) = authority(request).filter(|a| !a.is_empty()) else {
+    let authority = authority(request).unwrap_or_default();
+    // HTTP/1.0 may leave the host out (RFC 9112 section 3.2); then only an application for any host is meant.
+    if authority.is_empty() && request.version != Version::HTTP_10 {
         return Err(Reason::BadRequest { why: "it names no host" });
-    };
+    }
     let host = normalize_host(authority);
     covered(ctx, &host)?;
     let router = ctx.shared.router.load();
@@ -118,6 +121,9 @@ fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Opti
     HeaderValue::try_from(location).ok()
 }
 
+/// A lease, and the settings that go with it.
+type Admitted = (Lease, Arc<AppSettings>);
+
 /// Why a request gets no lease.
 enum NoLease {
     /// It is answered.
@@ -133,14 +139,14 @@ impl From<Reason> for NoLease {
 }
 
 /// Takes the lease; a request of a paused application waits for it in the queue.
-async fn take_lease(session: &Session, ctx: &Context, app: &App) -> Result<Lease, NoLease> {
+async fn take_lease(session: &Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
     match app.enter() {
-        Entry::Open(lease) => Ok(lease),
-        Entry::Paused(_) | Entry::Stopped(_) => wait_for_lease(session, ctx, app).await,
+        Entry::Open(lease, settings) => Ok((lease, settings)),
+        Entry::Paused(_) | Entry::Stopped(_) | Entry::Gone => wait_for_lease(session, ctx, app).await,
     }
 }
 
-async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<Lease, NoLease> {
+async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
     let settings = app.settings();
     // Subscribed before the gate is looked at again, so that no change is missed.
     let mut changes = app.changes();
@@ -150,7 +156,11 @@ async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<L
     let retry_after = Duration::from_secs(1);
     loop {
         let max = match app.enter() {
-            Entry::Open(lease) => return Ok(lease),
+            Entry::Open(lease, settings) => return Ok((lease, settings)),
+            Entry::Gone => {
+                let host = authority(session.req_header()).unwrap_or_default();
+                return Err(Reason::UnknownHost { host: normalize_host(host).into_owned() }.into());
+            }
             Entry::Stopped(_) if may_bypass(session, &settings) => return Ok(app.enter_regardless()),
             Entry::Stopped(message) => {
                 return Err(Reason::Stopped { message: message.map(|m| m.to_string()) }.into());
@@ -164,7 +174,6 @@ async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<L
             return Err(Reason::QueueFull { retry_after }.into());
         }
         tokio::select! {
-            // That the application goes away ends the wait too.
             changed = changes.changed() => changed.map_err(|_| Reason::Paused { retry_after })?,
             () = tokio::time::sleep(max.saturating_sub(arrived.elapsed())) => {
                 return Err(Reason::Paused { retry_after }.into());

@@ -186,6 +186,7 @@ impl Context {
             Cause::Shutdown => "closed because the proxy ends",
             Cause::ResponseTimeout => "the upstream did not answer in time",
             Cause::IdleTimeout => "nothing moved for too long",
+            Cause::SlowRequest => "the client did not go on sending its request",
         });
         let client = gone.then_some("the client went away");
         let known = closed.or(client).or(self.own_answer).map(str::to_owned);

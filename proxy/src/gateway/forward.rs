@@ -1,5 +1,6 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
+use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
@@ -12,16 +13,19 @@ use pingora::protocols::tls::CaType;
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
+use rustix::io::Errno;
 use switcher_config::UpstreamProtocol;
 use switcher_config::settings::AppSettings;
 use switcher_config::wire::Kind;
 
 use crate::balance;
-use crate::epoch::{EpochUpstream, Pass};
+use crate::epoch::Pass;
+use crate::health::dial;
 use crate::hop::HopByHop;
 use crate::kind;
 use crate::ledger::{Cause, Stage};
 use crate::request_id::X_REQUEST_ID;
+use crate::upstream::Upstream;
 use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 
 use super::admission::authority;
@@ -31,23 +35,38 @@ use super::context::Context;
 const H2_STREAMS: usize = 100;
 
 /// Chooses the next upstream and says how to reach it.
-pub(super) fn next_peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+pub(super) async fn next_peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
     let settings = ctx.settings.clone().ok_or_else(not_admitted)?;
-    let pass = ctx.pass.as_ref().ok_or_else(not_admitted)?;
     if ctx.cause().is_some() {
         return Error::e_explain(ErrorType::ConnectionClosed, "closed by the proxy");
     }
-    let epoch = pass.epoch();
-    let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
-        return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
-    };
-    let peer = peer(chosen, epoch.pool, session, &settings, epoch.trust.roots.clone());
-    let protocol = chosen.upstream.address().protocol();
-    ctx.use_upstream(index);
-    let peer = peer?;
+    let (upstream, socket) = next_upstream(ctx, &settings).await?;
+    let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
+    let peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone());
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
-    ctx.exclusive = protocol == UpstreamProtocol::Http1;
+    ctx.exclusive = upstream.address().protocol() == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
+}
+
+/// The next upstream that has an address. A name that was never resolved is resolved now.
+async fn next_upstream(ctx: &mut Context, settings: &AppSettings) -> Result<(Arc<Upstream>, SocketAddr)> {
+    loop {
+        let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
+        let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
+            return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
+        };
+        let upstream = Arc::clone(&chosen.upstream);
+        ctx.use_upstream(index);
+        if let Some(socket) = upstream.socket() {
+            return Ok((upstream, socket));
+        }
+        let resolved = tokio::time::timeout(settings.timeouts.connect.0, dial::resolve(&upstream)).await;
+        match resolved {
+            Ok(Ok(socket)) => return Ok((upstream, socket)),
+            Ok(Err(why)) => upstream.suspect(&why),
+            Err(_) => upstream.suspect("its name did not resolve in time"),
+        }
+    }
 }
 
 fn not_admitted() -> Box<Error> {
@@ -55,16 +74,14 @@ fn not_admitted() -> Box<Error> {
 }
 
 fn peer(
-    upstream: &EpochUpstream,
+    upstream: &Upstream,
+    socket: SocketAddr,
     pool: u64,
     session: &Session,
     settings: &AppSettings,
     roots: Option<Arc<CaType>>,
-) -> Result<HttpPeer> {
-    let address = upstream.upstream.address();
-    let Some(socket) = upstream.upstream.socket() else {
-        return Error::e_explain(ErrorType::ConnectNoRoute, "the upstream's name does not resolve");
-    };
+) -> HttpPeer {
+    let address = upstream.address();
     let tls = &settings.upstream_tls;
     let name = match address.protocol() {
         UpstreamProtocol::Https => tls.server_name.clone().unwrap_or_else(|| address.host().to_owned()),
@@ -91,7 +108,7 @@ fn peer(
     if options.alpn != ALPN::H1 && !expects_stream(request) {
         options.read_timeout = Some(settings.timeouts.response.0);
     }
-    Ok(peer)
+    peer
 }
 
 /// Whether the answer may be endless, as far as the request tells.
@@ -200,6 +217,10 @@ pub(super) fn answer_body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context
     }
     if end {
         ctx.leave_upstream();
+        // The connection goes back to the pool; it is no longer this exchange's to close.
+        if let Some(exchange) = ctx.exchange() {
+            exchange.lend_socket(None);
+        }
     }
     ctx.response_body(body.as_ref().map_or(0, Bytes::len));
 }
@@ -215,7 +236,9 @@ pub(super) fn websocket_goodbye(ctx: &mut Context) -> Option<Bytes> {
 
 /// No connection was made, so nothing was sent: any request may go to the next upstream.
 pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
-    if let Some(upstream) = ctx.upstream() {
+    if let Some(upstream) = ctx.upstream()
+        && !is_our_own(&error)
+    {
         upstream.upstream.suspect(connect_problem(error.etype()));
     }
     let all = ctx.pass.as_ref().map_or(0, |pass| pass.epoch().upstreams.len());
@@ -226,6 +249,13 @@ pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Er
     }
     error.set_retry(retry);
     error
+}
+
+/// Whether a connection failed for want of descriptors or ports on this machine: the upstream is not to blame.
+fn is_our_own(error: &Error) -> bool {
+    let os = error.root_cause().downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    let ours = [Errno::MFILE, Errno::NFILE, Errno::ADDRNOTAVAIL, Errno::NOBUFS];
+    os.is_some_and(|code| ours.iter().any(|errno| errno.raw_os_error() == code))
 }
 
 fn connect_problem(error: &ErrorType) -> &'static str {

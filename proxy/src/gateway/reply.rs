@@ -93,6 +93,7 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
     match ctx.cause() {
         Some(Cause::Drain | Cause::Shutdown) => return Some(Reason::ShuttingDown),
         Some(Cause::ResponseTimeout | Cause::IdleTimeout) => return Some(Reason::UpstreamTimeout),
+        Some(Cause::SlowRequest) => return Some(Reason::SlowRequest),
         None => {}
     }
     match (error.esource(), error.etype()) {

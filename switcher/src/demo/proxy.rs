@@ -4,7 +4,7 @@ use std::fs::File;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
-use switcher_config::durable::{Previous, replace};
+use switcher_config::durable::{Durability, replace};
 use switcher_config::{PerSlot, Span, UpstreamAddress};
 use tempfile::TempDir;
 use tokio::process::{Child, Command};
@@ -42,7 +42,7 @@ impl Proxy {
         let (plain, tls) = free_ports().map_err(Trouble::system("find a free port on 127.0.0.1"))?;
         let text = configuration(folder.path(), plain, tls, slots, drain);
         std::fs::create_dir(folder.path().join("data")).map_err(Trouble::system("make the data folder"))?;
-        replace(&folder.path().join("switcher.yaml"), text.as_bytes(), 0o600, Previous::Discard).map_err(
+        replace(&folder.path().join("switcher.yaml"), text.as_bytes(), 0o600, Durability::Synced).map_err(
             |error| Trouble::System { what: "write the configuration".to_owned(), source: error.source },
         )?;
         let child = launch(program, folder.path())?;

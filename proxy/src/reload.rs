@@ -1,0 +1,88 @@
+//! Reloading: the configuration is read again and applied, whole or not at all.
+//!
+//! The same for SIGHUP and the admin API. A file with a mistake in it changes nothing.
+
+use std::sync::Arc;
+
+use switcher_certs::{Pair, Source, Store, Wanted};
+use switcher_config::settings::{self, Settings, Tls};
+use switcher_config::wire::{RefusalReason, Reloaded};
+use switcher_config::{Sources, load};
+use tokio::sync::Mutex;
+
+use crate::control::Control;
+use crate::decide::Denied;
+use crate::gateway::Shared;
+use crate::rules::Rules;
+
+/// Reads the configuration again and applies it.
+pub struct Reloader {
+    /// Where to read, looked up each time: the environment of the process does not change, its files do.
+    pub sources: Box<dyn Fn() -> Sources + Send + Sync>,
+    /// The routing's owner.
+    pub control: Arc<Control>,
+    /// The rules that requests follow.
+    pub shared: Arc<Shared>,
+    /// What is served by TLS.
+    pub certificates: Arc<Store>,
+    /// One reload at a time: it has several steps.
+    pub turn: Mutex<()>,
+}
+
+impl Reloader {
+    /// Reads and applies. A bad file changes nothing.
+    ///
+    /// # Errors
+    /// The report of a bad file, or why the routing could not be saved.
+    pub async fn reload(&self) -> Result<Reloaded, Denied> {
+        let _turn = self.turn.lock().await;
+        let loaded = load(&(self.sources)()).map_err(|report| Denied {
+            reason: RefusalReason::BadConfiguration,
+            message: report.to_string(),
+        })?;
+        let settings = Arc::new(loaded.settings);
+        check_certificates(&settings, Some(&self.control.view().settings))
+            .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
+        let reloaded = self.control.apply(Arc::clone(&settings)).await?;
+        self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
+        if let Err(error) = self.certificates.replace_wanted(wanted(&settings)) {
+            tracing::error!(%error, "a certificate could not be prepared");
+        }
+        Ok(reloaded)
+    }
+}
+
+/// Whether every certificate that the settings name can be used, except those that `before` named too:
+/// a running proxy goes on with what it has of them.
+///
+/// # Errors
+/// A line for each that cannot.
+pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Result<(), String> {
+    let mut problems = Vec::new();
+    for (name, app) in &settings.apps {
+        let known = before.and_then(|b| b.apps.get(name)).is_some_and(|b| b.tls == app.tls);
+        if let Tls::Files { certificate, key } = &app.tls
+            && !known
+            && let Err(error) = Pair::read(certificate, key)
+        {
+            problems.push(format!("apps.{name}.tls: {error}"));
+        }
+    }
+    if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
+}
+
+/// The certificates that the applications want.
+#[must_use]
+pub fn wanted(settings: &Settings) -> Vec<Wanted> {
+    let of_app = |app: &settings::AppSettings| {
+        let source = match &app.tls {
+            Tls::Off => return None,
+            Tls::Auto | Tls::Internal => Source::Placeholder,
+            Tls::Files { certificate, key } => {
+                Source::Files { certificate: certificate.clone(), key: key.clone() }
+            }
+        };
+        Some(Wanted { names: app.hosts.iter().map(ToString::to_string).collect(), source })
+    };
+    settings.apps.values().filter_map(of_app).collect()
+}
