@@ -1,5 +1,6 @@
 //! The drain gate: many switches under load, the old upstream killed as soon as its drain is over, and
-//! nothing at all may be lost.
+//! nothing at all may be lost. Then drain deadlines met by clients of every sort, and the signals that end a
+//! process or hand over to the next one.
 //!
 //! The gate judges counts and never times; times are reported. It also breaks the promise on purpose and
 //! fails when that goes unnoticed, so that a gate gone blind cannot pass.
@@ -17,9 +18,13 @@ use switcher_config::wire::Receipt;
 use switcher_config::{Generation, Slot, Span};
 use tokio::time::{sleep, sleep_until};
 
+pub use self::deadline::Deadline;
 pub use self::idle::{Idle, Quantiles};
+pub use self::process::Process;
 
+pub mod deadline;
 mod idle;
+mod process;
 pub mod report;
 
 /// How long streams and WebSockets may go on after a switch: short, so that one fits into every second.
@@ -36,13 +41,15 @@ pub struct Scale {
     pub switches: u32,
     /// Promotes without load, to be timed.
     pub idle: u32,
+    /// Drain deadlines, ends of an idle process, and hand-overs under load: so many of each.
+    pub rounds: u32,
 }
 
 impl Scale {
     /// What CI judges.
-    pub const FULL: Self = Self { switches: 40, idle: 1000 };
+    pub const FULL: Self = Self { switches: 40, idle: 1000, rounds: 5 };
     /// For a first impression.
-    pub const QUICK: Self = Self { switches: 8, idle: 100 };
+    pub const QUICK: Self = Self { switches: 8, idle: 100, rounds: 1 };
 }
 
 /// What came of it all.
@@ -50,6 +57,10 @@ impl Scale {
 pub struct Gate {
     /// The switches under load.
     pub loaded: Loaded,
+    /// The drain deadlines.
+    pub deadline: Deadline,
+    /// The signals.
+    pub process: Process,
     /// The times without load.
     pub idle: Idle,
     /// One for each sabotage.
@@ -90,6 +101,10 @@ impl Gate {
     pub async fn pass(programs: &Programs, scale: Scale) -> Result<Self, Trouble> {
         eprintln!("{} switches under load, one a second", scale.switches);
         let loaded = under_load(programs, scale.switches).await?;
+        eprintln!("{} drain deadlines", scale.rounds);
+        let deadline = Deadline::meet(scale.rounds).await;
+        eprintln!("{} ends of an idle process and as many hand-overs under load", scale.rounds);
+        let process = Process::signal(programs, scale.rounds).await?;
         eprintln!("{} promotes without load, timed", scale.idle);
         let idle = Idle::measure(programs, scale.idle).await?;
         eprintln!("the promise broken on purpose: it must be noticed");
@@ -97,13 +112,14 @@ impl Gate {
             control(programs, Sabotage::KillOldEarly, Fault::CutEarly).await?,
             control(programs, Sabotage::WrongSlot, Fault::WrongSlot).await?,
         ];
-        Ok(Self { loaded, idle, controls })
+        Ok(Self { loaded, deadline, process, idle, controls })
     }
 
     /// Whether the product passed and the gate itself can be trusted.
     #[must_use]
     pub fn ok(&self) -> bool {
-        self.loaded.ok() && self.controls.iter().all(Control::caught)
+        let kept = self.loaded.ok() && self.deadline.ok() && self.process.ok();
+        kept && self.controls.iter().all(Control::caught)
     }
 }
 

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -325,11 +326,12 @@ impl Proxy {
     }
 
     /// Hands over to a new process: starts it with `--upgrade`, sends SIGQUIT to the old one, and waits until
-    /// the new one speaks on the admin socket. The old one may still drain.
+    /// the new one speaks on the admin socket. The old one may still drain. Returns how long that took from
+    /// the signal on, to report it.
     ///
     /// # Panics
     /// When that takes too long.
-    pub async fn upgrade(&mut self) {
+    pub async fn upgrade(&mut self) -> Duration {
         let old = self.pid();
         let said = || self.stderr.text().matches("send it SIGQUIT").count();
         let before = said();
@@ -339,6 +341,7 @@ impl Proxy {
         self.readers.extend(readers);
         until(PATIENCE, "the new process to wait for the hand-over", || async { said() > before }).await;
         send(&predecessor, Signal::QUIT);
+        let asked = Instant::now();
         self.predecessor = Some(predecessor);
         let admin = self.admin();
         until(PATIENCE, "the new process to answer", || async {
@@ -346,6 +349,7 @@ impl Proxy {
             status.is_ok_and(|s| s.status == 200 && s.json()["pid"] != old)
         })
         .await;
+        asked.elapsed()
     }
 
     /// Waits until the process that handed over has ended.

@@ -5,7 +5,9 @@ use std::fmt::Write as _;
 use serde_json::json;
 use switcher::demo::load::Fault;
 
-use super::{Gate, Quantiles};
+use super::deadline::Sort;
+use super::process::Upgrade;
+use super::{Deadline, Gate, Process, Quantiles};
 
 /// The object for `--json`, on one line.
 #[must_use]
@@ -17,6 +19,8 @@ pub fn to_json(gate: &Gate) -> String {
         "seconds": gate.loaded.seconds,
         "tally": gate.loaded.tally.to_json(),
         "problems": gate.loaded.problems,
+        "deadline": gate.deadline,
+        "process": gate.process,
         "idle": gate.idle,
         "controls": gate.controls,
     });
@@ -37,6 +41,8 @@ pub fn to_text(gate: &Gate) -> String {
     for sentence in loaded.tally.failures.iter().chain(&loaded.problems) {
         let _ = writeln!(page, "  {sentence}");
     }
+    deadline(&mut page, &gate.deadline);
+    process(&mut page, &gate.process);
     let _ = writeln!(page, "\n{} promotes without load (reported, not judged)", gate.idle.samples);
     times(&mut page, "swap, µs", &gate.idle.swap_micros);
     times(&mut page, "answered, ms", &gate.idle.answered_millis);
@@ -50,11 +56,47 @@ pub fn to_text(gate: &Gate) -> String {
     page
 }
 
+fn deadline(page: &mut String, deadline: &Deadline) {
+    let (rounds, verdict) = (deadline.rounds, verdict(deadline.ok()));
+    let _ = writeln!(page, "\n{rounds} drain deadlines: {verdict}");
+    let _ = writeln!(page, "  the latest end of each, in ms after the deadline (reported, not judged)");
+    for sort in Sort::ALL {
+        let _ = writeln!(page, "{:>8.1}  {}", deadline.latest(sort), sort.title());
+    }
+    let drained = deadline.drained_after_millis.iter().copied().fold(f64::NAN, f64::max);
+    let _ = writeln!(page, "{drained:>8.1}  the whole slot, by its receipt");
+    sentences(page, &deadline.problems);
+}
+
+fn process(page: &mut String, process: &Process) {
+    let (rounds, verdict) = (process.exit_millis.len(), verdict(process.ok()));
+    let _ = writeln!(page, "\n{rounds} ends when idle, {rounds} hand-overs under load: {verdict}");
+    let sum = |count: fn(&Upgrade) -> u64| process.upgrades.iter().map(count).sum();
+    line(page, "exchanges as they should be", sum(|upgrade| upgrade.tally.ok()));
+    line(page, "exchanges lost", sum(|upgrade| upgrade.tally.failed()));
+    line(page, "new connections answered", sum(|upgrade| upgrade.fresh));
+    sentences(page, &process.problems);
+    let upgrades = |time: fn(&Upgrade) -> f64| Quantiles::of(process.upgrades.iter().map(time).collect());
+    times(page, "SIGTERM to end, ms", &Quantiles::of(process.exit_millis.clone()));
+    times(page, "hand-over, ms", &upgrades(|upgrade| upgrade.hand_over_millis));
+    times(page, "old one gone, ms", &upgrades(|upgrade| upgrade.old_gone_millis));
+}
+
+const fn verdict(ok: bool) -> &'static str {
+    if ok { "kept" } else { "NOT kept" }
+}
+
+fn sentences(page: &mut String, sentences: &[String]) {
+    for sentence in sentences {
+        let _ = writeln!(page, "  {sentence}");
+    }
+}
+
 fn line(page: &mut String, what: &str, count: u64) {
     let _ = writeln!(page, "{count:>8}  {what}");
 }
 
 fn times(page: &mut String, what: &str, quantiles: &Quantiles) {
     let Quantiles { p50, p99, max } = quantiles;
-    let _ = writeln!(page, "  {what:<16}p50 {p50:>8.2}   p99 {p99:>8.2}   max {max:>8.2}");
+    let _ = writeln!(page, "  {what:<20}p50 {p50:>8.2}   p99 {p99:>8.2}   max {max:>8.2}");
 }

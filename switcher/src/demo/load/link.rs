@@ -1,8 +1,9 @@
 //! One client's connection to the front door: opened when needed, kept alive, opened again when the
 //! other side has closed it between two requests.
 //!
-//! A request that provably was not sent goes out again on a new connection; one that may have been sent
-//! never does, so that no lost answer is hidden.
+//! A request that provably was not sent goes out again on a new connection, and so does one that the other
+//! side's GOAWAY disowns (RFC 9113 section 6.8: it was not and will not be processed). One that may have been
+//! processed never does, so that no lost answer is hidden.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -97,15 +98,19 @@ impl Link {
         &mut self,
         method: Method,
         path: &str,
-        body: Body,
+        body: impl Fn() -> Body,
     ) -> Result<Response<Incoming>, Failure> {
-        let mut request = self.request(method, path, body)?;
+        let mut request = self.request(&method, path, body())?;
         // Every round opens a new connection, so a few are enough; each was closed before it was used.
         for _ in 0..3 {
             self.open().await?;
             let Some(sender) = &mut self.sender else { continue };
             match sender.send(request).await {
                 Ok(response) => return Ok(response),
+                Err((error, None)) if is_disowned(&error) => {
+                    self.sender = None;
+                    request = self.request(&method, path, body())?;
+                }
                 Err((error, None)) => {
                     self.sender = None;
                     let what = format!("{path}: no answer: {}", root_cause(&error));
@@ -125,7 +130,7 @@ impl Link {
         self.sender = None;
     }
 
-    fn request(&self, method: Method, path: &str, body: Body) -> Result<Request<Body>, Failure> {
+    fn request(&self, method: &Method, path: &str, body: Body) -> Result<Request<Body>, Failure> {
         let invalid = |error: &dyn std::error::Error| {
             Failure::new(Fault::Connection, format!("{path} cannot be asked for: {error}"))
         };
@@ -135,7 +140,7 @@ impl Link {
         };
         let uri: Uri = text.parse().map_err(|error| invalid(&error))?;
         let mut request = Request::new(body);
-        *request.method_mut() = method;
+        *request.method_mut() = method.clone();
         *request.uri_mut() = uri;
         if self.protocol != Protocol::Http2 {
             let host = HeaderValue::from_str(&self.target.host).map_err(|error| invalid(&error))?;
@@ -209,6 +214,11 @@ async fn connect(target: &Target, protocol: Protocol) -> Result<Sender, Failure>
         tokio::spawn(connection);
         Ok(Sender::Http1(sender))
     }
+}
+
+/// Whether a GOAWAY without an error says that this request was not processed. The streams that it covers go on.
+fn is_disowned(error: &hyper::Error) -> bool {
+    root_cause(error).contains("connection error received: not a result of an error")
 }
 
 /// A timeout in words.

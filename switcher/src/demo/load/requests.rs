@@ -84,25 +84,28 @@ async fn exchange(client: &Client, link: &mut Link, sort: Errand) -> Result<(), 
     // Connecting comes first: the clock of "who may answer" starts when the request is ready to go.
     link.open().await?;
     let expected = client.expectation.begin();
-    let (method, path, body) = sort.request();
-    let response = link.send(method, &path, body).await?;
+    let (method, path) = sort.request();
+    let response = link.send(method, &path, || sort.body()).await?;
     client.judge(expected, response.status(), response.headers())?;
     let version = Client::version(response.headers()).to_owned();
     sort.check(&path, &version, response).await
 }
 
 impl Errand {
-    fn request(self) -> (Method, String, Body) {
-        let nothing = || Empty::new().boxed_unsync();
+    fn request(self) -> (Method, String) {
         match self {
-            Self::Hello => (Method::GET, "/".to_owned(), nothing()),
-            Self::Slow => (Method::GET, format!("/slow?ms={SLOW_MILLIS}"), nothing()),
-            Self::Download => (Method::GET, format!("/bytes?n={TRANSFER_BYTES}&ms={SLOW_MILLIS}"), nothing()),
-            Self::Post => {
-                let body = Full::new(pattern::chunk(0, POST_BYTES)).boxed_unsync();
-                (Method::POST, "/upload".to_owned(), body)
-            }
-            Self::Upload => (Method::POST, "/upload".to_owned(), slow_upload()),
+            Self::Hello => (Method::GET, "/".to_owned()),
+            Self::Slow => (Method::GET, format!("/slow?ms={SLOW_MILLIS}")),
+            Self::Download => (Method::GET, format!("/bytes?n={TRANSFER_BYTES}&ms={SLOW_MILLIS}")),
+            Self::Post | Self::Upload => (Method::POST, "/upload".to_owned()),
+        }
+    }
+
+    fn body(self) -> Body {
+        match self {
+            Self::Hello | Self::Slow | Self::Download => Empty::new().boxed_unsync(),
+            Self::Post => Full::new(pattern::chunk(0, POST_BYTES)).boxed_unsync(),
+            Self::Upload => slow_upload(),
         }
     }
 

@@ -43,7 +43,7 @@ async fn read(client: &Client, link: &mut Link) -> Result<Ended, Failure> {
     link.open().await?;
     let expected = client.expectation.begin();
     let path = format!("/sse?every={EVERY_MILLIS}");
-    let sent = timeout(STALL, link.send(Method::GET, &path, Empty::new().boxed_unsync())).await;
+    let sent = timeout(STALL, link.send(Method::GET, &path, || Empty::new().boxed_unsync())).await;
     let response = sent.map_err(|_| late(format!("{path}: no answer after {STALL:?}")))??;
     let open = client.open(expected, response.status(), response.headers())?;
     tokio::select! {
