@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
@@ -17,7 +17,7 @@ use std::time::Duration;
 use pingora::apps::ServerApp as _;
 use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{GetSocketDigest as _, SocketDigest, Ssl as _};
+use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _, Stream};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use socket2::{Domain, Protocol, Socket, Type};
@@ -37,6 +37,9 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 
 /// How long a plain connection may stay silent before its first request.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
+
+/// How long a connection that ends with the process is read to its end.
+const LINGER: Duration = Duration::from_millis(500);
 
 /// How long to wait when the process has no file descriptors left.
 const BREATHE: Duration = Duration::from_millis(100);
@@ -256,7 +259,7 @@ async fn serve(
             let Some(h2c) = speaks_h2c(&stream, shutdown.clone()).await else { return };
             let facts = Facts { peer, socket, tls: None };
             let connection = Arc::new(Connection::new(acceptance.proxy, facts, h2c));
-            connection.process_new(Box::new(l4(stream)), &shutdown).await;
+            drive(connection, Box::new(l4(stream)), h2c.then_some(socket), shutdown).await;
         }
         Some(config) => {
             let acceptor = Acceptor::from_server_config(config);
@@ -268,10 +271,48 @@ async fn serve(
             };
             let sni = stream.get_ssl().and_then(|tls| tls.server_name()).map(str::to_ascii_lowercase);
             let facts = Facts { peer, socket, tls: Some(Tls { sni: sni.map(Into::into) }) };
+            let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
             let connection = Arc::new(Connection::new(acceptance.proxy, facts, false));
-            connection.process_new(Box::new(stream), &shutdown).await;
+            drive(connection, Box::new(stream), http2.then_some(socket), shutdown).await;
         }
     }
+}
+
+/// Drives a connection to its end. One of HTTP/2 (then its socket is given) that ends with the process
+/// is closed slowly: a client that has not read the final GOAWAY yet may still be sending a request. Were
+/// the socket closed at once, the answer to that would be a reset, which can overtake the GOAWAY, and the
+/// client would never learn that its request may be sent again (RFC 9113 section 6.8).
+async fn drive(connection: Arc<Connection>, stream: Stream, http2: Option<RawFd>, shutdown: ShutdownWatch) {
+    let serving = connection.process_new(stream, &shutdown);
+    let Some(socket) = http2 else {
+        serving.await;
+        return;
+    };
+    tokio::pin!(serving);
+    let mut ending = shutdown.clone();
+    let duplicate = tokio::select! {
+        biased;
+        _ = ending.wait_for(|down| *down) => {
+            // SAFETY: the connection is not served to its end, so its socket is open.
+            unsafe { BorrowedFd::borrow_raw(socket) }.try_clone_to_owned()
+        }
+        _ = &mut serving => return,
+    };
+    serving.await;
+    if let Ok(duplicate) = duplicate {
+        // An error means that the client has closed, which is what is waited for.
+        let _ = linger(duplicate).await;
+    }
+}
+
+/// Ends our side of a connection and reads what still comes until the client has ended its own.
+async fn linger(socket: OwnedFd) -> io::Result<()> {
+    let socket = std::net::TcpStream::from(socket);
+    socket.shutdown(std::net::Shutdown::Write)?;
+    let mut socket = TcpStream::from_std(socket)?;
+    let mut sink = tokio::io::sink();
+    let rest = tokio::io::copy(&mut socket, &mut sink);
+    tokio::time::timeout(LINGER, rest).await.map_err(io::Error::from)?.map(drop)
 }
 
 /// Pingora's view of a connection. Without read buffer: an idle connection then costs a third of the memory.

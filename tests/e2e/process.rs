@@ -318,3 +318,43 @@ async fn a_second_process_does_not_take_the_first_ones_place() {
     assert_eq!(proxy.admin().status().await.pid, first);
     assert_eq!(get_with(proxy.http(), "/", &[]).await.text(), "blue");
 }
+
+#[tokio::test]
+async fn two_proxies_never_share_a_data_folder() {
+    let (blue, _green, mut proxy) = two().await;
+    let data = proxy.path("data").display().to_string();
+    let mut second = Proxy::spawn(Setup::one(blue.upstream()).proxy("data_dir", &data));
+    let exit = second.exit().await;
+    assert_eq!(exit.code, Some(1), "{exit:?}");
+    assert!(exit.stderr.contains("belongs to another running switcher-proxy"), "{exit:?}");
+    assert!(proxy.is_running());
+}
+
+#[tokio::test]
+async fn after_a_hand_over_only_the_new_process_answers_the_admin_socket() {
+    let (blue, _green, mut proxy) = two().await;
+    let mut held = Http1::connect(proxy.http()).await;
+    held.send(&request("GET", "/gate", &[], b"")).await;
+    until(PATIENCE, "it to be in flight", || async { blue.waiting() == 1 }).await;
+    proxy.upgrade().await;
+    let new = proxy.pid();
+    for _ in 0..30 {
+        let status = proxy.admin().try_call("GET", "/v1/status", "").await.expect("an answer");
+        assert_eq!(status.json()["pid"], new, "the process that handed over still answers");
+    }
+    blue.open_gate();
+    assert_eq!(held.exchange(b"").await.text(), "blue");
+    assert_eq!(proxy.predecessor_exit().await, Some(0));
+}
+
+#[tokio::test]
+async fn a_file_in_the_place_of_the_admin_socket_is_left_alone() {
+    let blue = App::start("blue").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let notes = folder.path().join("notes.txt");
+    std::fs::copy("/proc/self/cmdline", &notes).expect("a file");
+    let mut proxy = Proxy::spawn(Setup::one(blue.upstream()).proxy("admin", &notes.display().to_string()));
+    let exit = proxy.exit().await;
+    assert!(exit.code.is_some_and(|code| code != 0) && exit.stderr.contains("no socket"), "{exit:?}");
+    assert!(notes.metadata().is_ok_and(|m| m.is_file()), "the file is still there");
+}

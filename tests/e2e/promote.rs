@@ -244,3 +244,22 @@ async fn a_broken_standby_costs_the_live_slot_nothing() {
         assert_eq!(get(proxy.http(), "/").await.text(), "blue");
     }
 }
+
+#[tokio::test]
+async fn a_reload_that_changes_how_upstreams_are_verified_gives_its_epoch_a_generation_of_its_own() {
+    let (blue, green) = (App::start("blue").await, App::start("green").await);
+    let mut proxy = Setup::two(&blue, &green).start_healthy().await;
+    let before = proxy.generation().await;
+    proxy.configure(Setup::two(&blue, &green).shop("upstream_tls", "{verify: false}"));
+    assert_eq!(proxy.admin().try_call("POST", "/v1/reload", "").await.expect("an answer").status, 200);
+    assert!(proxy.generation().await > before);
+    let mut inside = Http1::connect(proxy.http()).await;
+    inside.send(&request("GET", "/gate", &[], b"")).await;
+    until(PATIENCE, "it to be in flight", || async { blue.waiting() == 1 }).await;
+    let left = proxy.admin().promote(Slot::Green).await.expect("promoted").drained_generation;
+    let receipt = proxy.admin().drain(left, "0s").await.expect("a receipt");
+    assert!(!receipt.drained, "one request is still inside: {receipt:?}");
+    blue.open_gate();
+    assert_eq!(inside.exchange(b"").await.text(), "blue");
+    assert!(proxy.admin().drain(left, "20s").await.expect("a receipt").drained);
+}
