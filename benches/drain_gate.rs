@@ -1,4 +1,4 @@
-//! `cargo bench -p switcher-benches --bench drain_gate [-- --quick] [-- --json]`: the gate that a switch must
+//! `cargo bench --workspace --bench drain_gate [-- --quick] [-- --json]`: the gate that a switch must
 //! pass. Exits with 1 when anything was lost, or when the gate missed a fault that it made itself.
 
 use std::process::ExitCode;

@@ -13,6 +13,7 @@ use switcher_config::settings::Settings;
 use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
@@ -139,8 +140,18 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         certificates: Arc::clone(&certificates),
         turn: tokio::sync::Mutex::new(()),
     });
-    let process =
-        Process { settings, control, certificates, access_log, shared, reloader, metrics, listeners, lock };
+    let process = Process {
+        settings,
+        control,
+        certificates,
+        access_log,
+        shared,
+        reloader,
+        metrics,
+        listeners,
+        lock,
+        admin_accepting: tokio::sync::Mutex::default(),
+    };
     process.serve(takeover, signal).await
 }
 
@@ -172,6 +183,8 @@ struct Process {
     metrics: Arc<Metrics>,
     listeners: Listeners,
     lock: FolderLock,
+    /// The accept loops of the admin API.
+    admin_accepting: tokio::sync::Mutex<Vec<JoinHandle<std::io::Result<()>>>>,
 }
 
 /// Why the process ends.
@@ -190,7 +203,7 @@ impl Process {
         let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
         self.start_accepting(&acceptance)?;
         drop(acceptance);
-        self.start_admin().map_err(system("the admin API cannot be served"))?;
+        self.start_admin().await.map_err(system("the admin API cannot be served"))?;
         tokio::spawn(sweep::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         if let Some(takeover) = takeover
@@ -254,7 +267,18 @@ impl Process {
         Ok(())
     }
 
-    fn start_admin(&self) -> std::io::Result<()> {
+    /// Accepts no more connections there; those that are open are answered.
+    async fn stop_admin(&self) {
+        for accepting in self.admin_accepting.lock().await.drain(..) {
+            accepting.abort();
+            // It ends by being cancelled, which is an error only in name.
+            let _ = accepting.await;
+        }
+    }
+
+    /// Begins to answer on the admin socket and the status listener, if it does not yet.
+    async fn start_admin(&self) -> std::io::Result<()> {
+        self.stop_admin().await;
         let admin = Admin {
             control: Arc::clone(&self.control),
             certificates: Arc::clone(&self.certificates),
@@ -265,15 +289,13 @@ impl Process {
         };
         let socket = tokio::net::UnixListener::from_std(self.listeners.admin.try_clone()?)?;
         let router = admin::router(admin.clone());
-        // Once another process serves the socket, this one must not answer on it.
-        let ended = ended(self.shared.ending.clone());
-        tokio::spawn(axum::serve(socket, router).with_graceful_shutdown(ended).into_future());
+        let mut accepting = vec![tokio::spawn(axum::serve(socket, router).into_future())];
         if let Some(status) = &self.listeners.status {
             let listener = tokio::net::TcpListener::from_std(status.try_clone()?)?;
             let router = admin::read_only_router(admin);
-            let ended = crate::compose::ended(self.shared.ending.clone());
-            tokio::spawn(axum::serve(listener, router).with_graceful_shutdown(ended).into_future());
+            accepting.push(tokio::spawn(axum::serve(listener, router).into_future()));
         }
+        *self.admin_accepting.lock().await = accepting;
         Ok(())
     }
 
@@ -321,14 +343,15 @@ impl Process {
             }
             Err(error) => {
                 self.control.freeze(false).await;
+                if let Err(error) = self.start_admin().await {
+                    tracing::error!(%error, "the admin API cannot be served any more");
+                }
                 tracing::error!(%error, "not handed over, this process goes on");
                 false
             }
         }
     }
-}
 
-impl Process {
     async fn try_hand_over(&self) -> std::io::Result<()> {
         let mut sockets = self.listeners.to_hand_over(&self.settings.proxy)?;
         sockets.push(self.lock.to_hand_over()?);
@@ -336,6 +359,8 @@ impl Process {
         let new = blocking(move || upgrade::meet(&folder)).await?;
         // The new process reads the routing state, so nothing may change it from here on.
         self.control.freeze(true).await;
+        // And nobody may be answered by this process once the other one is asked; meanwhile they queue.
+        self.stop_admin().await;
         blocking(move || upgrade::hand_over(new, &sockets)).await
     }
 }
@@ -345,12 +370,6 @@ async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> std::io::Result<T> + Send + 'static,
 ) -> std::io::Result<T> {
     tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| Err(std::io::Error::other(panic)))
-}
-
-/// Resolves when the process takes no more requests.
-async fn ended(mut ending: watch::Receiver<bool>) {
-    // An error means that the sender is gone, and the process with it.
-    let _ = ending.wait_for(|ending| *ending).await;
 }
 
 struct Signals {

@@ -206,7 +206,7 @@ ended with the old process), or more than 32 switches were made since."
 "Ctrl-C or SIGTERM arrived while the old slot was draining. Traffic HAS moved, and the drain goes on in the proxy
 without this command. `switcher status` shows when it is over."
 
-    Output "E-OUTPUT-01" Failed "the result could not be written"
+    Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
 only its report is missing."
 

@@ -153,8 +153,13 @@ fn certificate(page: &mut Page, certificate: &CertificateStatus, now: Timestamp)
     } else {
         (format!("expires in {}", phrase::duration(left)), Tone::Plain)
     };
+    let names = if certificate.names.is_empty() {
+        "every other name".to_owned()
+    } else {
+        certificate.names.join(", ")
+    };
     page.line("", Tone::Plain, 2)
-        .words(&format!("{}:", certificate.names.join(", ")), Tone::Plain)
+        .words(&format!("{names}:"), Tone::Plain)
         .words(&format!("{},", certificate.source), Tone::Faint)
         .words(&expiry, tone);
     if let Some(problem) = &certificate.problem {

@@ -73,7 +73,7 @@ fn a_reader_that_goes_away_ends_a_watch_silently() {
 fn a_result_that_cannot_be_written_is_an_error() {
     let full = std::fs::OpenOptions::new().write(true).open("/dev/full").expect("/dev/full");
     let end = command("explain").stdout(full).output().expect("a run");
-    assert_eq!(end.status.code(), Some(1));
+    assert_eq!(end.status.code(), Some(7));
     assert!(String::from_utf8_lossy(&end.stderr).contains("error[E-OUTPUT-01]"));
 }
 
