@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use crate::checks::check;
 use crate::keys::RootKeys;
 use crate::layers;
-use crate::node::Node;
+use crate::node::{Node, Value};
 use crate::problem::{Problem, Quotes, Report};
 use crate::reader::Reader;
 use crate::section::{Setting as _, Shown};
@@ -112,6 +112,14 @@ impl Loaded {
     }
 }
 
+/// The admin socket as it was written, whatever else is wrong.
+fn admin_socket(root: &Node) -> Option<PathBuf> {
+    match &root.get("proxy")?.get("admin")?.value {
+        Value::Scalar { text, .. } if !text.is_empty() => Some(PathBuf::from(text)),
+        Value::Scalar { .. } | Value::Sequence(_) | Value::Mapping(_) => None,
+    }
+}
+
 /// Reads every layer and parses what they say.
 ///
 /// # Errors
@@ -130,6 +138,6 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
         Some(keys) if problems.is_empty() => {
             Ok(Loaded { settings: keys.into(), files: layers.files, written: layers.root })
         }
-        _ => Err(Report::new(problems, quotes)),
+        _ => Err(Report::new(problems, admin_socket(&layers.root), quotes)),
     }
 }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::path::PathBuf;
 
 use serde::Serialize;
 
@@ -86,13 +87,16 @@ impl Quotes {
 pub struct Report {
     /// The problems; never empty.
     pub problems: Vec<Problem>,
+    /// The admin socket that the file names all the same: traffic must be movable while the file is being mended.
+    #[serde(skip)]
+    pub admin: Option<PathBuf>,
     #[serde(skip)]
     quotes: Quotes,
 }
 
 impl Report {
     /// A report, sorted by place; the same problem at the same place is told once.
-    pub(crate) fn new(mut problems: Vec<Problem>, quotes: Quotes) -> Self {
+    pub(crate) fn new(mut problems: Vec<Problem>, admin: Option<PathBuf>, quotes: Quotes) -> Self {
         let mut files: Vec<String> = Vec::new();
         for problem in &problems {
             if !files.contains(&problem.file) {
@@ -102,7 +106,7 @@ impl Report {
         let rank = |problem: &Problem| files.iter().position(|file| *file == problem.file);
         problems.sort_by_key(|problem| (rank(problem), problem.line, problem.column));
         problems.dedup();
-        Self { problems, quotes }
+        Self { problems, admin, quotes }
     }
 }
 

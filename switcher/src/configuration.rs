@@ -1,5 +1,7 @@
 //! The call sites of the configuration reader: from the global options to settings, or to a failure.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 use switcher_config::{Loaded, Report, Sources};
 
@@ -9,8 +11,20 @@ use crate::failure::{Failure, Live};
 
 /// Reads the configuration that the options and the environment name; `next` leads on when it is bad.
 pub(crate) fn load(ctx: &Context, next: &str) -> Result<Loaded, Failure> {
-    let sources = Sources::from_process(ctx.global.config.clone(), ctx.global.environment.clone());
-    switcher_config::load(&sources).map_err(|report| bad(&report, next))
+    switcher_config::load(&sources(ctx)).map_err(|report| bad(&report, next))
+}
+
+/// The admin socket that the configuration names, even when something else in it is wrong.
+pub(crate) fn admin_socket(ctx: &Context, next: &str) -> Result<PathBuf, Failure> {
+    match switcher_config::load(&sources(ctx)) {
+        Ok(loaded) => Ok(loaded.settings.proxy.admin),
+        Err(Report { admin: Some(socket), .. }) => Ok(socket),
+        Err(report) => Err(bad(&report, next)),
+    }
+}
+
+fn sources(ctx: &Context) -> Sources {
+    Sources::from_process(ctx.global.config.clone(), ctx.global.environment.clone())
 }
 
 /// The JSON Schema of the configuration file.

@@ -106,7 +106,7 @@ impl Context {
             // Traffic can be moved although the file is being edited: the socket is enough.
             None => {
                 let next = format!("{} --admin /run/switcher/admin.sock", self.again());
-                configuration::load(self, &next)?.settings.proxy.admin
+                configuration::admin_socket(self, &next)?
             }
         };
         Ok(Admin::new(socket))

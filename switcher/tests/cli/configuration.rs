@@ -72,6 +72,15 @@ fn the_admin_socket_comes_from_the_configuration() {
 }
 
 #[test]
+fn a_mistake_elsewhere_in_the_file_does_not_hide_the_admin_socket() {
+    let proxy = Proxy::start();
+    let content = format!("proxy:\n  htp: 0.0.0.0:80\n  admin: {}\n{GOOD}", proxy.socket().display());
+    let run = on(&content, "status --json");
+    assert_eq!((run.code, run.json()["apps"]["shop"]["active"].as_str()), (0, Some("blue")), "{}", run.all());
+    assert_eq!(on(&content, "config check").code, 10);
+}
+
+#[test]
 fn a_file_that_is_named_and_missing_is_a_configuration_error() {
     let output = command("--config /nonexistent/switcher.yaml status").output().expect("a run");
     let run = finish(output, Path::new("no socket is shown"));
