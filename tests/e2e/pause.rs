@@ -4,6 +4,7 @@ use futures::future::join_all;
 use switcher_config::Slot;
 use switcher_config::wire::Mode;
 use switcher_tests::http1::{Answer, get, get_with, request};
+use switcher_tests::http2::{self, Http2};
 use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, until};
 use tokio::task::JoinHandle;
 
@@ -121,6 +122,24 @@ async fn a_held_client_that_leaves_makes_room() {
     held(&proxy, 1).await;
     proxy.admin().resume().await.expect("resumed");
     assert_eq!((stays.await.expect("an answer").status, blue.hits()), (200, 1));
+}
+
+#[tokio::test]
+async fn a_held_http2_request_that_is_reset_makes_room_while_its_connection_lives() {
+    let (blue, _green, proxy) = two("{max: 1h, requests: 1}").await;
+    proxy.admin().pause(None).await.expect("paused");
+    let client = Http2::tls(proxy.https(), "shop.test").await;
+    let leaves = tokio::spawn({
+        let client = client.clone();
+        async move { client.exchange(http2::get("/leaves"), b"").await }
+    });
+    held(&proxy, 1).await;
+    // Dropping the exchange resets its stream.
+    leaves.abort();
+    held(&proxy, 0).await;
+    proxy.admin().resume().await.expect("resumed");
+    assert_eq!(client.exchange(http2::get("/"), b"").await.status, 200);
+    assert_eq!(blue.hits(), 1, "the request that was given up is not forwarded");
 }
 
 #[tokio::test]

@@ -139,14 +139,14 @@ impl From<Reason> for NoLease {
 }
 
 /// Takes the lease; a request of a paused application waits for it in the queue.
-async fn take_lease(session: &Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
+async fn take_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
     match app.enter() {
         Entry::Open(lease, settings) => Ok((lease, settings)),
         Entry::Paused(_) | Entry::Stopped(_) | Entry::Gone => wait_for_lease(session, ctx, app).await,
     }
 }
 
-async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
+async fn wait_for_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
     let settings = app.settings();
     // Subscribed before the gate is looked at again, so that no change is missed.
     let mut changes = app.changes();
@@ -178,9 +178,18 @@ async fn wait_for_lease(session: &Session, ctx: &Context, app: &App) -> Result<A
             () = tokio::time::sleep(max.saturating_sub(arrived.elapsed())) => {
                 return Err(Reason::Paused { retry_after }.into());
             }
-            () = client_left(ctx.facts().socket) => return Err(NoLease::ClientLeft),
+            () = request_given_up(session, ctx.facts().socket) => return Err(NoLease::ClientLeft),
             _ = ending.wait_for(|ending| *ending) => return Err(Reason::ShuttingDown.into()),
         }
+    }
+}
+
+/// Resolves when nobody waits for the request any more: its stream was reset, or the connection closed.
+async fn request_given_up(session: &mut Session, socket: RawFd) {
+    match session.as_downstream_mut().watch_h2_stream_close() {
+        // Whether by a reset or an error, the stream has ended.
+        Some(end) => drop(end.await),
+        None => client_left(socket).await,
     }
 }
 
