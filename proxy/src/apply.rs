@@ -95,7 +95,7 @@ impl Control {
         let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
         let name = Arc::new(name.clone());
         let metrics = self.metrics.app(&name);
-        let (epoch, live) = begin_epoch(&name, &metrics, &routing, &slots, trust.clone());
+        let (epoch, live) = begin_epoch(&metrics, &routing, &slots, trust.clone());
         let now = Live { gate: live_gate(&routing.gate), settings, epoch };
         let app = Arc::new(App::new(name, now, metrics));
         AppView { app, routing, slots, live, trust, drains: Vec::new() }
@@ -118,7 +118,7 @@ impl Control {
             drop(now.app.replace(live));
             return AppView { routing, slots, trust, ..now.clone() };
         }
-        let (epoch, handle) = begin_epoch(&now.app.name, &now.app.metrics, &routing, &slots, trust.clone());
+        let (epoch, handle) = begin_epoch(&now.app.metrics, &routing, &slots, trust.clone());
         let policy = Policy::new(&settings.drain, None);
         let left = now.live.clone();
         left.ledger.retire();
@@ -134,13 +134,8 @@ impl Control {
         let policy = Policy::new(&gone.app.settings().drain, None);
         gone.live.ledger.retire();
         // Whoever waits in its queue wakes up, and nobody keeps its epoch alive by waiting.
-        let (nothing, _) = begin_epoch(
-            &gone.app.name,
-            &gone.app.metrics,
-            &gone.routing,
-            &PerSlot::default(),
-            gone.trust.clone(),
-        );
+        let (nothing, _) =
+            begin_epoch(&gone.app.metrics, &gone.routing, &PerSlot::default(), gone.trust.clone());
         drop(gone.app.replace(Live { gate: Gate::Gone, settings: gone.app.settings(), epoch: nothing }));
         self.drain(&mut view, gone.live.clone(), policy);
         view.drains.pop()

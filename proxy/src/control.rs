@@ -238,8 +238,7 @@ impl Control {
     /// The switch itself. What it does is on disk already.
     fn switch(self: &Arc<Self>, view: &View, now: &AppView, next: AppRouting, policy: Policy) -> Switched {
         let to = next.active;
-        let (epoch, handle) =
-            begin_epoch(&now.app.name, &now.app.metrics, &next, &now.slots, now.trust.clone());
+        let (epoch, handle) = begin_epoch(&now.app.metrics, &next, &now.slots, now.trust.clone());
         let live = Live { epoch, ..(*now.app.live()).clone() };
         let left = now.live.clone();
         let switched_at = Timestamp::now();
@@ -322,7 +321,6 @@ fn count(metrics: &AppMetrics, receipt: &DrainReceipt) {
 
 /// A new epoch of the live slot over its upstreams.
 pub(crate) fn begin_epoch(
-    app: &Arc<AppName>,
     metrics: &AppMetrics,
     routing: &AppRouting,
     slots: &PerSlot<Vec<Arc<Watched>>>,
@@ -330,7 +328,6 @@ pub(crate) fn begin_epoch(
 ) -> (Arc<Epoch>, EpochHandle) {
     let slot = routing.active;
     Epoch::begin(NewEpoch {
-        app: Arc::clone(app),
         generation: routing.generation,
         slot,
         release: routing.slots.get(slot).release.clone(),

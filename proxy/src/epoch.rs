@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use switcher_config::settings::UpstreamTls;
-use switcher_config::{AppName, Generation, Slot};
+use switcher_config::{Generation, Slot};
 use tokio::sync::watch;
 
 use crate::health::Dialer;
@@ -53,8 +53,6 @@ pub struct EpochUpstream {
 
 /// One stretch of one slot being live.
 pub struct Epoch {
-    /// The application.
-    pub app: Arc<AppName>,
     /// The generation of the switch that began it.
     pub generation: Generation,
     /// The slot.
@@ -81,8 +79,6 @@ type Never = Option<Infallible>;
 
 /// What an epoch is made of.
 pub struct NewEpoch {
-    /// The application.
-    pub app: Arc<AppName>,
     /// The generation of the switch that begins it.
     pub generation: Generation,
     /// The slot.
@@ -115,7 +111,6 @@ impl Epoch {
             .into_iter()
             .map(|upstream| EpochUpstream { upstream, in_flight: AtomicUsize::new(0) });
         let epoch = Self {
-            app: new.app,
             generation: new.generation,
             slot: new.slot,
             release: new.release.and_then(|r| http::HeaderValue::try_from(r).ok()),
@@ -153,12 +148,6 @@ impl Gone {
     pub async fn wait(&mut self) {
         // Nothing is ever sent, so the only thing to happen is the end of the channel.
         while self.0.changed().await.is_ok() {}
-    }
-
-    /// Whether it has ended.
-    #[must_use]
-    pub fn is_gone(&self) -> bool {
-        self.0.has_changed().is_err()
     }
 }
 

@@ -62,7 +62,6 @@ pub(crate) fn epoch(count: u16) -> Arc<Epoch> {
     let tls = UpstreamTls { verify: true, server_name: None, ca_file: None };
     let metrics = Metrics::new("test").expect("metrics").app(&app).slots.blue;
     let new = NewEpoch {
-        app: Arc::new(app.clone()),
         generation: Generation::FIRST,
         slot: Slot::Blue,
         release: None,

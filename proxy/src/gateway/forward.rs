@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
-use http::{Method, StatusCode};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
@@ -49,7 +49,10 @@ pub(super) async fn next_peer(session: &Session, ctx: &mut Context) -> Result<Bo
 }
 
 /// The next upstream that has an address. A name that was never resolved is resolved now.
-async fn next_upstream(ctx: &mut Context, settings: &AppSettings) -> Result<(Arc<Upstream>, SocketAddr)> {
+pub(super) async fn next_upstream(
+    ctx: &mut Context,
+    settings: &AppSettings,
+) -> Result<(Arc<Upstream>, SocketAddr)> {
     loop {
         let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
         let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
@@ -69,7 +72,7 @@ async fn next_upstream(ctx: &mut Context, settings: &AppSettings) -> Result<(Arc
     }
 }
 
-fn not_admitted() -> Box<Error> {
+pub(super) fn not_admitted() -> Box<Error> {
     Error::explain(ErrorType::InternalError, "the request was not admitted")
 }
 
@@ -228,9 +231,7 @@ pub(super) fn answer_body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context
 /// The close frame that a WebSocket closed by the proxy is owed (RFC 6455 section 7.4.1, code 1012).
 pub(super) fn websocket_goodbye(ctx: &mut Context) -> Option<Bytes> {
     let closed = matches!(ctx.cause(), Some(Cause::Drain | Cause::Shutdown));
-    let tracker = ctx.websocket.as_ref().filter(|t| closed && t.at_boundary() && !t.close_sent())?;
-    debug_assert!(tracker.at_boundary());
-    ctx.websocket = None;
+    ctx.websocket.take_if(|tracker| closed && tracker.at_boundary() && !tracker.close_sent())?;
     Some(Bytes::from_static(DRAIN_CLOSE))
 }
 
@@ -279,7 +280,7 @@ pub(super) fn broken(
     if let Some(exchange) = ctx.exchange() {
         exchange.lend_socket(None);
     }
-    let repeatable = is_idempotent(&session.req_header().method)
+    let repeatable = session.req_header().method.is_idempotent()
         && !session.as_ref().retry_buffer_truncated()
         && session.response_written().is_none()
         && ctx.cause().is_none();
@@ -294,10 +295,6 @@ pub(super) fn broken(
         count_retry(ctx);
     }
     error
-}
-
-fn is_idempotent(method: &Method) -> bool {
-    method.is_idempotent()
 }
 
 fn count_retry(ctx: &Context) {

@@ -23,9 +23,9 @@ use pingora::http::ResponseHeader;
 use pingora::protocols::http::HttpTask;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, OrErr as _, Result};
+use switcher_config::settings::AppSettings;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
-use crate::balance;
 use crate::hop::HopByHop;
 use crate::ledger::Stage;
 use crate::upstream::Upstream;
@@ -81,9 +81,10 @@ fn opening(session: &Session, ctx: &Context) -> Result<Request<Empty<Bytes>>> {
 
 /// Asks one upstream after the other until one takes the connection, and waits for its answer.
 async fn ask(ctx: &mut Context, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>> {
+    let settings = ctx.settings.clone().ok_or_else(forward::not_admitted)?;
     loop {
-        let upstream = next_upstream(ctx)?;
-        match connect(ctx, &upstream).await {
+        let (upstream, _) = forward::next_upstream(ctx, &settings).await?;
+        match connect(ctx, &settings, &upstream).await {
             Ok(mut sender) => {
                 ctx.connected = Some(ctx.started.elapsed());
                 if let Some(exchange) = ctx.exchange() {
@@ -101,21 +102,15 @@ async fn ask(ctx: &mut Context, request: Request<Empty<Bytes>>) -> Result<Respon
     }
 }
 
-fn next_upstream(ctx: &mut Context) -> Result<Arc<Upstream>> {
-    let missing = || Error::explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
-    let balance = ctx.settings.as_ref().map(|s| s.balance).ok_or_else(missing)?;
-    let pass = ctx.pass.as_ref().ok_or_else(missing)?;
-    let (index, chosen) = balance::choose(pass.epoch(), balance, ctx.tried).ok_or_else(missing)?;
-    let upstream = Arc::clone(&chosen.upstream);
-    ctx.use_upstream(index);
-    Ok(upstream)
-}
-
 /// Opens a connection of its own, within the connect timeout, and lends it to the ledger.
-async fn connect(ctx: &Context, upstream: &Upstream) -> Result<http1::SendRequest<Empty<Bytes>>> {
-    let missing = || Error::explain(ErrorType::InternalError, "the request was not admitted");
-    let limit = ctx.settings.as_ref().map(|s| s.timeouts.connect.0).ok_or_else(missing)?;
-    let dialer = Arc::clone(&ctx.pass.as_ref().ok_or_else(missing)?.epoch().trust.dialer);
+async fn connect(
+    ctx: &Context,
+    settings: &AppSettings,
+    upstream: &Upstream,
+) -> Result<http1::SendRequest<Empty<Bytes>>> {
+    let limit = settings.timeouts.connect.0;
+    let pass = ctx.pass.as_ref().ok_or_else(forward::not_admitted)?;
+    let dialer = Arc::clone(&pass.epoch().trust.dialer);
     let opened = async {
         let tcp = dialer.tcp(upstream).await?;
         let duplicate = tcp.as_fd().try_clone_to_owned().ok();
