@@ -4,7 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair, date_time_ymd};
+use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, date_time_ymd};
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::{
@@ -24,12 +24,20 @@ pub(crate) struct Issued {
 
 /// Issues a self-signed certificate for these names, valid from 2020 to 2045.
 pub(crate) fn issue(names: &[&str]) -> Issued {
+    issue_with(names, &KeyPair::generate().expect("a key"))
+}
+
+/// The same with an RSA key.
+pub(crate) fn issue_rsa(names: &[&str]) -> Issued {
+    issue_with(names, &KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key"))
+}
+
+fn issue_with(names: &[&str], key: &KeyPair) -> Issued {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     let mut params = CertificateParams::new(names).expect("good names");
     params.not_before = date_time_ymd(2020, 1, 1);
     params.not_after = date_time_ymd(2045, 1, 1);
-    let key = KeyPair::generate().expect("a key");
-    let certificate = params.self_signed(&key).expect("a certificate");
+    let certificate = params.self_signed(key).expect("a certificate");
     Issued { certificate: certificate.pem(), key: key.serialize_pem() }
 }
 
@@ -103,6 +111,18 @@ impl Client {
         Self::new(aws_lc_rs::default_provider(), &[&version::TLS12])
     }
 
+    /// A client that cannot verify ECDSA.
+    pub(crate) fn rsa_only() -> Self {
+        let mut client = Self::default();
+        client.0 = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&version::TLS13, &version::TLS12])
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::new(AcceptRsa))
+            .with_no_client_auth();
+        client
+    }
+
     /// Offers these protocols.
     pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
         self.0.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
@@ -150,6 +170,45 @@ fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), rustls::Error>
         to.process_new_packets()?;
     }
     Ok(())
+}
+
+/// Like [`AcceptAll`], for a client that understands RSA only.
+#[derive(Debug)]
+struct AcceptRsa;
+
+impl ServerCertVerifier for AcceptRsa {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        _: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        AcceptAll.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        AcceptAll.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        vec![SignatureScheme::RSA_PSS_SHA256, SignatureScheme::RSA_PKCS1_SHA256]
+    }
 }
 
 #[derive(Debug)]

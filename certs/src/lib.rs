@@ -5,16 +5,21 @@
 //! lock. [`server`] makes the rustls configuration around it. Nothing here knows of slots or of the proxy
 //! library; a slot switch never touches TLS.
 
+pub mod challenges;
+pub mod lineage;
 pub mod pair;
 pub mod placeholder;
+pub mod record;
 pub mod resolver;
 pub mod server;
 pub mod store;
 
+pub use challenges::Challenges;
+pub use lineage::{Issuer, KeyType, Lineage};
 pub use pair::{Pair, PairError};
 pub use resolver::Resolver;
 pub use server::{install_provider, server_config};
-pub use store::{Source, Store, Wanted};
+pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]
 mod fixtures;

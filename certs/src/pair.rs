@@ -35,13 +35,31 @@ impl Pair {
     /// # Errors
     /// When a file is missing, unreadable or damaged, or when the two do not belong together.
     pub fn read(certificate: &Path, key: &Path) -> Result<Self, PairError> {
-        PemFiles::read(certificate, key)?.parse()
+        PemFiles::read(certificate, key, None)?.parse()
+    }
+
+    /// Reads and checks one file that holds both, the key and the chain, in any order.
+    ///
+    /// # Errors
+    /// When the file is missing, unreadable or damaged, or when the two do not belong together.
+    pub fn read_bundle(file: &Path) -> Result<Self, PairError> {
+        Self::read(file, file)
+    }
+
+    /// The same from memory; `name` stands for it in errors.
+    ///
+    /// # Errors
+    /// When it is damaged, or when the two do not belong together.
+    pub fn from_bundle(pem: &[u8], name: &Path) -> Result<Self, PairError> {
+        let files = Files { certificate: name, key: name };
+        PemFiles { files, certificate: pem.to_vec(), key: pem.to_vec(), ocsp: None }.parse()
     }
 
     /// Builds a pair from a chain, leaf first, and its key. `files` names where they come from in errors.
     pub(crate) fn new(
         chain: Vec<CertificateDer<'static>>,
         key: PrivateKeyDer<'static>,
+        ocsp: Option<Vec<u8>>,
         files: Files<'_>,
     ) -> Result<Self, PairError> {
         let leaf = chain.first().ok_or_else(|| files.no_certificate())?;
@@ -51,7 +69,8 @@ impl Pair {
             .key_provider
             .load_private_key(key)
             .map_err(|why| PairError::BadKey { path: files.key.to_owned(), why: why.to_string() })?;
-        let key = certified(chain, signer, files)?;
+        let mut key = certified(chain, signer, files)?;
+        key.ocsp = ocsp;
         Ok(Self { key: Arc::new(key), names, not_before, not_after })
     }
 
@@ -65,6 +84,12 @@ impl Pair {
     #[must_use]
     pub fn names(&self) -> &[String] {
         &self.names
+    }
+
+    /// When the certificate begins to be valid.
+    #[must_use]
+    pub fn not_before(&self) -> Timestamp {
+        self.not_before
     }
 
     /// When the certificate expires.
@@ -217,25 +242,29 @@ pub(crate) struct PemFiles<'a> {
     files: Files<'a>,
     certificate: Vec<u8>,
     key: Vec<u8>,
+    ocsp: Option<Vec<u8>>,
 }
 
 impl<'a> PemFiles<'a> {
-    /// Reads both files whole.
-    pub(crate) fn read(certificate: &'a Path, key: &'a Path) -> Result<Self, PairError> {
+    /// Reads the files whole.
+    pub(crate) fn read(certificate: &'a Path, key: &'a Path, ocsp: Option<&Path>) -> Result<Self, PairError> {
         Ok(Self {
             files: Files { certificate, key },
             certificate: read(certificate, "certificate")?,
             key: read(key, "key")?,
+            ocsp: ocsp.map(|ocsp| read(ocsp, "OCSP response")).transpose()?,
         })
     }
 
     /// What tells this content from another one.
     pub(crate) fn digest(&self) -> [u8; 32] {
         let mut hash = Sha256::new();
-        // The length keeps a byte that moves from one file to the other from going unseen.
+        // The lengths keep a byte that moves from one file to the other from going unseen.
         hash.update(self.certificate.len().to_be_bytes());
         hash.update(&self.certificate);
+        hash.update(self.key.len().to_be_bytes());
         hash.update(&self.key);
+        hash.update(self.ocsp.as_deref().unwrap_or_default());
         hash.finalize().into()
     }
 
@@ -253,7 +282,7 @@ impl<'a> PemFiles<'a> {
             Err(pem::Error::NoItemsFound) => return Err(PairError::NoKey { path: key.to_owned() }),
             Err(why) => return Err(damaged(key, "key", &why)),
         };
-        Pair::new(chain, private_key, self.files)
+        Pair::new(chain, private_key, self.ocsp.clone(), self.files)
     }
 }
 

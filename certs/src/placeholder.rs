@@ -51,7 +51,7 @@ pub fn placeholder(names: &[String], now: Timestamp) -> Result<Pair, Placeholder
     let certificate = params.self_signed(&key).map_err(failed)?;
     let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
     let in_memory = Files { certificate: Path::new("(placeholder)"), key: Path::new("(placeholder)") };
-    Ok(Pair::new(vec![certificate.der().clone()], key, in_memory)?)
+    Ok(Pair::new(vec![certificate.der().clone()], key, None, in_memory)?)
 }
 
 #[cfg(test)]

@@ -12,7 +12,10 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
+use rustls::{CipherSuite, SignatureAlgorithm, SignatureScheme};
 
+use crate::challenges::{ACME_TLS_ALPN, Challenges};
+use crate::lineage::is_address;
 use crate::pair::Pair;
 
 /// The longest name DNS knows, in bytes of text.
@@ -24,9 +27,27 @@ pub struct Table {
     exact: HashMap<Box<str>, Ranked>,
     /// By the parent: `example.com` stands for `*.example.com`.
     wildcard: HashMap<Box<str>, Ranked>,
+    /// Answers every name that nobody else answers.
     default: Option<Ranked>,
-    /// Answers names that nobody else answers, when there is no `default`.
-    first: Option<Arc<Pair>>,
+    /// Answers clients that dial an IP address and so send no name, when a certificate is for one.
+    address: Option<Ranked>,
+    /// Answers them otherwise, when there is no `default`.
+    first: Option<Served>,
+}
+
+/// What is shown for a name: one certificate, or one for each kind of client.
+#[derive(Debug, Clone)]
+pub struct Served {
+    /// Shown to every client that understands its key.
+    pub pair: Arc<Pair>,
+    /// Shown to the others.
+    pub other: Option<Arc<Pair>>,
+}
+
+impl From<&Arc<Pair>> for Served {
+    fn from(pair: &Arc<Pair>) -> Self {
+        Self { pair: Arc::clone(pair), other: None }
+    }
 }
 
 /// How well a certificate serves a name: where several apps share a host, the best one answers for all.
@@ -41,17 +62,21 @@ pub enum Rank {
 #[derive(Debug)]
 struct Ranked {
     rank: Rank,
-    pair: Arc<Pair>,
+    served: Served,
 }
 
 impl Table {
     /// Lets a certificate answer for names, wildcards as `*.example.com`; for no names it becomes the
     /// default. Of two for the same name the higher rank answers, then the earlier one.
-    pub fn insert(&mut self, names: &[String], rank: Rank, pair: &Arc<Pair>) {
-        self.first.get_or_insert_with(|| Arc::clone(pair));
-        let ranked = || Ranked { rank, pair: Arc::clone(pair) };
-        if names.is_empty() && self.default.as_ref().is_none_or(|now| now.rank < rank) {
+    pub fn insert(&mut self, names: &[String], rank: Rank, served: &Served) {
+        self.first.get_or_insert_with(|| served.clone());
+        let ranked = || Ranked { rank, served: served.clone() };
+        let better = |now: &Option<Ranked>| now.as_ref().is_none_or(|now| now.rank < rank);
+        if names.is_empty() && better(&self.default) {
             self.default = Some(ranked());
+        }
+        if names.iter().any(|name| is_address(name)) && better(&self.address) {
+            self.address = Some(ranked());
         }
         for name in names {
             let name = name.to_ascii_lowercase();
@@ -65,19 +90,20 @@ impl Table {
         }
     }
 
-    /// The certificate for a name as the client sent it: exact, then wildcard, then the default, then the
-    /// first of all, so that a client by IP address or with an unknown name gets an answer to read.
-    fn find(&self, name: Option<&str>) -> Option<&Arc<Pair>> {
+    /// The certificate for a name as the client sent it: exact, then wildcard, then the default. A name that
+    /// nobody has is refused; a client that sent none, as those by IP address do, gets one to read.
+    fn find(&self, name: Option<&str>) -> Option<&Served> {
+        let default = self.default.as_ref().map(|ranked| &ranked.served);
+        let Some(name) = name else {
+            return self.address.as_ref().map(|ranked| &ranked.served).or(default).or(self.first.as_ref());
+        };
         let mut buffer = [0; LONGEST_NAME];
-        name.and_then(|name| lower(name, &mut buffer))
-            .and_then(|name| self.find_named(name))
-            .or(self.default.as_ref().map(|ranked| &ranked.pair))
-            .or(self.first.as_ref())
+        lower(name, &mut buffer).and_then(|name| self.find_named(name)).or(default)
     }
 
-    fn find_named(&self, name: &str) -> Option<&Arc<Pair>> {
+    fn find_named(&self, name: &str) -> Option<&Served> {
         let ranked = self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1));
-        ranked.map(|ranked| &ranked.pair)
+        ranked.map(|ranked| &ranked.served)
     }
 }
 
@@ -90,20 +116,36 @@ fn lower<'a>(name: &str, buffer: &'a mut [u8; LONGEST_NAME]) -> Option<&'a str> 
     std::str::from_utf8(target).ok()
 }
 
-/// The table in force.
+/// The table in force, and the answers to authorities that look.
 #[derive(Default)]
-pub struct Resolver(ArcSwap<Table>);
+pub struct Resolver {
+    table: ArcSwap<Table>,
+    challenges: Arc<Challenges>,
+}
 
 impl Resolver {
-    /// Puts another table in force. Handshakes under way keep the certificate they have.
-    pub fn swap(&self, table: Table) {
-        self.0.store(Arc::new(table));
+    /// A resolver that answers challenges too, from those.
+    #[must_use]
+    pub fn new(challenges: Arc<Challenges>) -> Self {
+        Self { table: ArcSwap::default(), challenges }
     }
 
-    /// The certificate a client that asks for this name is shown. None only while the table is empty.
+    /// Puts another table in force. Handshakes under way keep the certificate they have.
+    pub fn swap(&self, table: Table) {
+        self.table.store(Arc::new(table));
+    }
+
+    /// Whether a client that asks for this name is shown a certificate.
+    #[must_use]
+    pub fn knows(&self, server_name: Option<&str>) -> bool {
+        self.table.load().find(server_name).is_some()
+    }
+
+    /// The certificate a client that asks for this name is shown, whatever keys it understands. None when
+    /// nobody has that name.
     #[must_use]
     pub fn find(&self, server_name: Option<&str>) -> Option<Arc<CertifiedKey>> {
-        self.0.load().find(server_name).map(|pair| Arc::clone(pair.certified_key()))
+        self.table.load().find(server_name).map(|served| Arc::clone(served.pair.certified_key()))
     }
 
     /// Whether a request for `host` (without a port) belongs on a connection that asked for `server_name`:
@@ -120,19 +162,56 @@ impl Resolver {
         if name.strip_suffix('.').unwrap_or(name).eq_ignore_ascii_case(host) {
             return true;
         }
-        self.0.load().find(server_name).is_some_and(|pair| pair.covers(host))
+        self.table.load().find(server_name).is_some_and(|served| served.pair.covers(host))
     }
 }
 
 impl ResolvesServerCert for Resolver {
     fn resolve(&self, hello: ClientHello<'_>) -> Option<Arc<CertifiedKey>> {
-        self.find(hello.server_name())
+        if is_challenge(&hello) {
+            return self.challenges.tls_alpn(hello.server_name()?);
+        }
+        let table = self.table.load();
+        let served = table.find(hello.server_name())?;
+        let shown = match &served.other {
+            Some(other) if !understands(&hello, &served.pair) => other,
+            Some(_) | None => &served.pair,
+        };
+        Some(Arc::clone(shown.certified_key()))
     }
+}
+
+/// Whether a handshake is an authority's look at a tls-alpn-01 challenge (RFC 8737 section 3).
+#[must_use]
+pub fn is_challenge(hello: &ClientHello<'_>) -> bool {
+    hello.alpn().is_some_and(|mut offered| offered.next() == Some(ACME_TLS_ALPN) && offered.next().is_none())
+}
+
+/// Whether a client can verify a certificate with this pair's kind of key.
+fn understands(hello: &ClientHello<'_>, pair: &Pair) -> bool {
+    if pair.certified_key().key.algorithm() != SignatureAlgorithm::ECDSA {
+        return true;
+    }
+    let scheme = hello.signature_schemes().contains(&SignatureScheme::ECDSA_NISTP256_SHA256);
+    // Suites of TLS 1.2 name the kind of key, those of TLS 1.3 leave it open.
+    scheme && hello.cipher_suites().iter().any(|suite| takes_ecdsa(*suite))
+}
+
+fn takes_ecdsa(suite: CipherSuite) -> bool {
+    matches!(
+        suite,
+        CipherSuite::TLS13_AES_128_GCM_SHA256
+            | CipherSuite::TLS13_AES_256_GCM_SHA384
+            | CipherSuite::TLS13_CHACHA20_POLY1305_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384
+            | CipherSuite::TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256
+    )
 }
 
 impl fmt::Debug for Resolver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let table = self.0.load();
+        let table = self.table.load();
         f.debug_struct("Resolver")
             .field("names", &table.exact.len())
             .field("wildcards", &table.wildcard.len())
@@ -159,7 +238,7 @@ mod tests {
         let (mut table, mut pairs) = (Table::default(), Vec::new());
         for set in sets {
             let (names, pair) = pair(set);
-            table.insert(&names, Rank::Real, &pair);
+            table.insert(&names, Rank::Real, &Served::from(&pair));
             pairs.push(pair);
         }
         let resolver = Resolver::default();
@@ -189,21 +268,27 @@ mod tests {
     }
 
     #[test]
-    fn without_a_default_the_first_certificate_answers_strangers() {
+    fn without_a_default_strangers_are_refused_and_clients_without_a_name_get_the_first() {
         let (resolver, pairs) = resolver(&[&["a.example"], &["b.example"]]);
-        assert!(serves(&resolver, Some("c.example"), &pairs[0]));
+        assert!(resolver.find(Some("c.example")).is_none() && !resolver.knows(Some("c.example")));
         assert!(serves(&resolver, None, &pairs[0]));
         assert!(Resolver::default().find(None).is_none(), "an empty table has nothing to show");
+    }
+
+    #[test]
+    fn a_client_without_a_name_gets_the_certificate_that_is_for_an_address() {
+        let (resolver, pairs) = resolver(&[&["a.example"], &[], &["192.0.2.1"]]);
+        assert!(serves(&resolver, None, &pairs[2]));
     }
 
     #[test]
     fn a_real_certificate_answers_for_a_host_that_two_apps_share() {
         let mut table = Table::default();
         let (names, stand_in) = pair(&["shop.example.com"]);
-        table.insert(&names, Rank::Placeholder, &stand_in);
+        table.insert(&names, Rank::Placeholder, &Served::from(&stand_in));
         let (_, real) = pair(&["shop.example.com"]);
-        table.insert(&names, Rank::Real, &real);
-        table.insert(&names, Rank::Placeholder, &stand_in);
+        table.insert(&names, Rank::Real, &Served::from(&real));
+        table.insert(&names, Rank::Placeholder, &Served::from(&stand_in));
         let resolver = Resolver::default();
         resolver.swap(table);
         assert!(serves(&resolver, Some("shop.example.com"), &real));
@@ -225,7 +310,7 @@ mod tests {
         let (_, pair) = pair(&["shop.example.com"]);
         let names: Vec<String> = (0..10_000).map(|n| format!("shop-{n}.example.com")).collect();
         let mut table = Table::default();
-        table.insert(&names, Rank::Real, &pair);
+        table.insert(&names, Rank::Real, &Served::from(&pair));
         assert_eq!(table.exact.len(), names.len());
         for name in &names {
             assert!(table.find_named(name).is_some(), "{name}");

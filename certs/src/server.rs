@@ -45,7 +45,7 @@ mod tests {
 
     fn store(names: &[&str]) -> Store {
         let names = names.iter().map(ToString::to_string).collect();
-        Store::new(vec![Wanted { names, source: Source::Placeholder }]).expect("a store")
+        Store::new(vec![Wanted { names, source: Source::Placeholder { why: None } }]).expect("a store")
     }
 
     #[test]
@@ -101,9 +101,9 @@ mod tests {
             source,
         };
         let store = Store::new(vec![
-            wanted(&["shop.example.com"], Source::Placeholder),
-            wanted(&["*.example.com"], Source::Files { certificate, key }),
-            wanted(&[], Source::Placeholder),
+            wanted(&["shop.example.com"], Source::Placeholder { why: None }),
+            wanted(&["*.example.com"], Source::Files { certificate, key, ocsp: None }),
+            wanted(&[], Source::Placeholder { why: None }),
         ])
         .expect("a store");
         let config = server_config(store.resolver()).expect("a configuration");

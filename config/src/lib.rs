@@ -21,6 +21,7 @@ pub mod load;
 mod node;
 mod parse;
 pub mod problem;
+pub mod providers;
 mod reader;
 mod schema;
 mod section;

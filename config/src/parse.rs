@@ -2,24 +2,26 @@
 //!
 //! Nothing can fail here: what could be wrong was told when the sections were read.
 
-use crate::PerSlot;
 use crate::keys::{
     AppKeys, Apps, CheckKeys, DrainKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys, ProxyKeys,
     RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
-    AppSettings, Check, Drain, Health, Maintenance, Pause, ProxySettings, Settings, Timeouts, UpstreamTls,
+    AppSettings, Check, Drain, Handshakes, Health, Hsts, Maintenance, Pause, ProxySettings, Settings,
+    Timeouts, TlsListener, TlsVersion, UpstreamTls,
 };
 use crate::values::{
     Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
 };
 use crate::words::Protocol;
+use crate::{PerSlot, Span};
 
 impl From<RootKeys> for Settings {
     fn from(keys: RootKeys) -> Self {
         let Apps(apps) = keys.apps;
         Self {
             proxy: keys.proxy.into(),
+            acme: None,
             apps: apps.into_iter().map(|(name, app)| (name, app.into())).collect(),
         }
     }
@@ -38,7 +40,12 @@ impl From<ProxyKeys> for ProxySettings {
     fn from(keys: ProxyKeys) -> Self {
         Self {
             http: keys.http,
-            https: keys.https,
+            https: keys
+                .https
+                .into_iter()
+                .map(|listen| TlsListener { listen, min_version: TlsVersion::Tls12, ciphers: None })
+                .collect(),
+            handshakes: Handshakes { timeout: Span::seconds(10), limit: 1024 },
             admin: keys.admin,
             status: keys.status,
             data_dir: keys.data_dir,
@@ -57,7 +64,7 @@ impl From<ProxySettings> for ProxyKeys {
     fn from(proxy: ProxySettings) -> Self {
         Self {
             http: proxy.http,
-            https: proxy.https,
+            https: proxy.https.into_iter().map(|listener| listener.listen).collect(),
             admin: proxy.admin,
             status: proxy.status,
             data_dir: proxy.data_dir,
@@ -81,6 +88,9 @@ impl From<AppKeys> for AppSettings {
             path: keys.path,
             tls: keys.tls,
             redirect: keys.redirect,
+            canonical_host: None,
+            hsts: Hsts::Off,
+            client_ca: None,
             slots: PerSlot { blue: keys.slots.blue, green: keys.slots.green },
             initial: keys.initial,
             balance: keys.balance,

@@ -2,6 +2,8 @@
 //!
 //! The parser is the only constructor. Everything here is already checked; defaults are filled in.
 
+mod acme;
+
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -9,11 +11,18 @@ use ipnet::IpNet;
 
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, PerSlot, Slot, Span, UpstreamAddress};
 
+pub use acme::{
+    AcmeSettings, ChallengeChoice, Directory, DnsProvider, DnsSettings, ExternalAccount, Group, Handshakes,
+    Hsts, KeyChoice, OnDemand, Retry, TlsVersion,
+};
+
 /// Everything the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// The `proxy` section: listeners and process-wide rules.
     pub proxy: ProxySettings,
+    /// The `acme` section: certificates for applications with `tls: auto`.
+    pub acme: Option<AcmeSettings>,
     /// The `apps` section, by name.
     pub apps: BTreeMap<AppName, AppSettings>,
 }
@@ -24,7 +33,9 @@ pub struct ProxySettings {
     /// Plain listeners. Default `0.0.0.0:80`; an empty list means none.
     pub http: Vec<ListenAddress>,
     /// TLS listeners. Default none.
-    pub https: Vec<ListenAddress>,
+    pub https: Vec<TlsListener>,
+    /// Limits on TLS handshakes.
+    pub handshakes: Handshakes,
     /// The admin API's unix socket. Default `/run/switcher/admin.sock`.
     pub admin: PathBuf,
     /// The read-only TCP listener for status, metrics, health and readiness. Default none.
@@ -45,6 +56,17 @@ pub struct ProxySettings {
     pub slot_header: Option<String>,
     /// The answer header that names the release. Default `X-Switcher-Release`; `off` is `None`.
     pub release_header: Option<String>,
+}
+
+/// A TLS listener and what it speaks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TlsListener {
+    /// Where it listens.
+    pub listen: ListenAddress,
+    /// The lowest version. Default 1.2.
+    pub min_version: TlsVersion,
+    /// Cipher suites by their IANA names, the preferred one first. Default: all that rustls holds safe.
+    pub ciphers: Option<Vec<String>>,
 }
 
 /// How requests are logged, on standard output.
@@ -69,6 +91,12 @@ pub struct AppSettings {
     pub tls: Tls,
     /// Whether plain HTTP answers 308 to https (unless `tls` is `off` or there is no TLS listener). Default true.
     pub redirect: bool,
+    /// The one host that requests for any other of its hosts are sent on to (308). Default none.
+    pub canonical_host: Option<String>,
+    /// Strict Transport Security. Default off.
+    pub hsts: Hsts,
+    /// Roots in PEM that a client's certificate must come from; without them none is asked for. Default none.
+    pub client_ca: Option<PathBuf>,
     /// Fixed upstream addresses of the slots; `None` when they are registered at run time.
     pub slots: PerSlot<Option<Vec<UpstreamAddress>>>,
     /// The slot that is live before the first switch. Default blue.
@@ -92,9 +120,11 @@ pub struct AppSettings {
 /// Where an application's certificate comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Tls {
-    /// By ACME; until that is set up, a self-signed placeholder answers.
+    /// By ACME; until the first is there, a self-signed placeholder answers.
     Auto,
-    /// By the internal CA; until that is set up, a self-signed placeholder answers.
+    /// By ACME at the first handshake, for names that `acme.on_demand.ask` allows.
+    OnDemand,
+    /// By the proxy's own authority.
     Internal,
     /// No TLS: the app is served on plain HTTP and never redirected.
     Off,
@@ -104,6 +134,8 @@ pub enum Tls {
         certificate: PathBuf,
         /// The private key.
         key: PathBuf,
+        /// A stapled OCSP response in DER, picked up again as well. Default none.
+        ocsp: Option<PathBuf>,
     },
 }
 

@@ -1,5 +1,7 @@
 //! The admin API's types, version 1: what the proxy and the command line say to each other.
 
+mod certificate;
+
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
@@ -7,6 +9,12 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::{AppName, Generation, PerSlot, Slot, Span, UpstreamAddress};
+
+pub use certificate::{
+    CertificateEvent, CertificateHappening, CertificateSource, CertificateStatus, CheckKind, CheckRequest,
+    Checked, Finding, Imported, ImportedCertificate, RenewRequest, Renewal, RenewalOutcome, Renewed,
+    RevocationReason, RevokeRequest, Revoked, Verdict,
+};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -411,21 +419,6 @@ pub enum RefusalReason {
     ReadOnly,
 }
 
-/// One served certificate.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct CertificateStatus {
-    /// The names it covers.
-    pub names: Vec<String>,
-    /// Where it comes from: `file`, `placeholder`, later `acme` and `internal`.
-    pub source: String,
-    /// When it expires.
-    #[schema(value_type = String)]
-    pub not_after: Timestamp,
-    /// What is wrong with its files, where something is.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub problem: Option<String>,
-}
-
 /// One server-sent event of `GET /v1/events`; the SSE event name is the same as `event`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "snake_case")]
@@ -468,6 +461,15 @@ pub enum Event {
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// Something happened to a certificate.
+    Certificate {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// What, for which names.
+        #[serde(flatten)]
+        happened: CertificateEvent,
     },
     /// An application was paused, resumed or stopped.
     Mode {

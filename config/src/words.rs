@@ -85,10 +85,11 @@ choice!(Protocol { "http" => Protocol::Http, "tcp" => Protocol::Tcp, "grpc" => P
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum TlsWord {
     Auto,
+    OnDemand,
     Internal,
     Off,
 }
-choice!(TlsWord { "auto" => TlsWord::Auto, "internal" => TlsWord::Internal, "off" => TlsWord::Off });
+choice!(TlsWord { "auto" => TlsWord::Auto, "on_demand" => TlsWord::OnDemand, "internal" => TlsWord::Internal, "off" => TlsWord::Off });
 
 const TLS_FILES: &[&str] = &["certificate", "key"];
 
@@ -97,6 +98,7 @@ impl Setting for Tls {
         if !matches!(node.value, Written::Mapping(_)) {
             return Some(match TlsWord::read(node, reader)? {
                 TlsWord::Auto => Self::Auto,
+                TlsWord::OnDemand => Self::OnDemand,
                 TlsWord::Internal => Self::Internal,
                 TlsWord::Off => Self::Off,
             });
@@ -111,15 +113,16 @@ impl Setting for Tls {
             }
         };
         let (certificate, key) = (file("certificate"), file("key"));
-        Some(Self::Files { certificate: certificate?, key: key? })
+        Some(Self::Files { certificate: certificate?, key: key?, ocsp: None })
     }
 
     fn show(&self) -> Shown {
         match self {
             Self::Auto => TlsWord::Auto.show(),
+            Self::OnDemand => TlsWord::OnDemand.show(),
             Self::Internal => TlsWord::Internal.show(),
             Self::Off => TlsWord::Off.show(),
-            Self::Files { certificate, key } => {
+            Self::Files { certificate, key, ocsp: _ } => {
                 Shown::Section(vec![("certificate".into(), certificate.show()), ("key".into(), key.show())])
             }
         }

@@ -21,6 +21,7 @@ use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _, Str
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use socket2::{Domain, Protocol, Socket, Type};
+use switcher_config::ListenAddress;
 use switcher_config::settings::ProxySettings;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
@@ -78,16 +79,21 @@ impl Listeners {
     /// # Errors
     /// Names the socket and the remedy.
     pub fn open(settings: &ProxySettings, inherited: &mut Inherited) -> Result<Self, CannotListen> {
-        let every: Vec<SocketAddr> =
-            settings.http.iter().chain(&settings.https).chain(&settings.status).map(|a| a.0).collect();
+        let every: Vec<SocketAddr> = settings
+            .http
+            .iter()
+            .chain(settings.https.iter().map(|tls| &tls.listen))
+            .chain(&settings.status)
+            .map(|a| a.0)
+            .collect();
         let mut tcp = |address: SocketAddr| match inherited.remove(&tcp_name(address)) {
             Some(fd) => Ok(TcpListener::from(fd)),
             None => bind_tcp(address, &every),
         };
-        let mut all = |addresses: &[switcher_config::ListenAddress]| {
-            addresses.iter().map(|a| tcp(a.0)).collect::<Result<Vec<_>, _>>()
-        };
-        let (http, https) = (all(&settings.http)?, all(&settings.https)?);
+        let mut all =
+            |addresses: &[ListenAddress]| addresses.iter().map(|a| tcp(a.0)).collect::<Result<Vec<_>, _>>();
+        let secure: Vec<ListenAddress> = settings.https.iter().map(|tls| tls.listen).collect();
+        let (http, https) = (all(&settings.http)?, all(&secure)?);
         let status = settings.status.map(|a| tcp(a.0)).transpose()?;
         let admin = match inherited.remove(&unix_name(&settings.admin)) {
             Some(fd) => UnixListener::from(fd),
@@ -102,7 +108,8 @@ impl Listeners {
     /// When no descriptors are left.
     pub fn to_hand_over(&self, settings: &ProxySettings) -> io::Result<Vec<(String, OwnedFd)>> {
         let mut named = Vec::new();
-        let tcp = self.http.iter().zip(&settings.http).chain(self.https.iter().zip(&settings.https));
+        let secure = settings.https.iter().map(|tls| &tls.listen);
+        let tcp = self.http.iter().zip(&settings.http).chain(self.https.iter().zip(secure));
         for (listener, address) in tcp.chain(self.status.iter().zip(&settings.status)) {
             named.push((tcp_name(address.0), listener.try_clone()?.into()));
         }

@@ -61,7 +61,7 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
     let mut problems = Vec::new();
     for (name, app) in &settings.apps {
         let known = before.and_then(|b| b.apps.get(name)).is_some_and(|b| b.tls == app.tls);
-        if let Tls::Files { certificate, key } = &app.tls
+        if let Tls::Files { certificate, key, .. } = &app.tls
             && !known
             && let Err(error) = Pair::read(certificate, key)
         {
@@ -77,9 +77,9 @@ pub fn wanted(settings: &Settings) -> Vec<Wanted> {
     let of_app = |app: &settings::AppSettings| {
         let source = match &app.tls {
             Tls::Off => return None,
-            Tls::Auto | Tls::Internal => Source::Placeholder,
-            Tls::Files { certificate, key } => {
-                Source::Files { certificate: certificate.clone(), key: key.clone() }
+            Tls::Auto | Tls::OnDemand | Tls::Internal => Source::Placeholder { why: None },
+            Tls::Files { certificate, key, ocsp } => {
+                Source::Files { certificate: certificate.clone(), key: key.clone(), ocsp: ocsp.clone() }
             }
         };
         Some(Wanted { names: app.hosts.iter().map(ToString::to_string).collect(), source })

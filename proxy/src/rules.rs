@@ -27,7 +27,7 @@ impl Rules {
             trust: Trust::new(settings.trusted_proxies.clone(), name(&settings.client_ip_header)),
             slot_header: name(&settings.slot_header),
             release_header: name(&settings.release_header),
-            https_port: settings.https.first().map(|address| address.0.port()),
+            https_port: settings.https.first().map(|tls| tls.listen.0.port()),
         }
     }
 }

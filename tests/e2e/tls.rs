@@ -1,6 +1,6 @@
 //! TLS to clients: certificates from files and placeholders, key exchange, and the way from plain HTTP.
 
-use switcher_config::wire::CertificateStatus;
+use switcher_config::wire::{CertificateSource, CertificateStatus};
 use switcher_tests::certificate::{Certificate, put};
 use switcher_tests::http1::{get, get_with, request};
 use switcher_tests::tls::Hello;
@@ -23,7 +23,7 @@ async fn a_placeholder_answers_at_once() {
     let mut client = Hello::to("shop.test").http1(proxy.https()).await;
     assert_eq!(client.exchange(&request("GET", "/", &[], b"")).await.text(), "blue");
     let served = certificates(&proxy).await;
-    assert_eq!(served[0].source, "placeholder", "{served:?}");
+    assert_eq!(served[0].source, CertificateSource::Placeholder, "{served:?}");
     assert_eq!(served[0].names, ["shop.test"]);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use switcher_config::AppName;
-use switcher_config::wire::{Event, Mode};
+use switcher_config::wire::{CertificateEvent, CertificateHappening, Event, Mode};
 
 use super::{Outcome, interrupt, watched};
 use crate::admin::AdminError;
@@ -73,6 +73,9 @@ fn sentence(event: &Event) -> String {
                 phrase::health(*health).0
             )
         }
+        Event::Certificate { at, happened } => {
+            format!("{}  certificate for {}", phrase::moment(*at), certificate(happened))
+        }
         Event::Mode { at, app, mode } => {
             let mode = match mode {
                 Mode::Open => "open: requests are served",
@@ -90,6 +93,28 @@ fn sentence(event: &Event) -> String {
             format!("{}  the configuration was read again: {changes}", phrase::moment(*at))
         }
     }
+}
+
+fn certificate(event: &CertificateEvent) -> String {
+    let what = match event.what {
+        CertificateHappening::Issued => "issued",
+        CertificateHappening::Renewed => "renewed",
+        CertificateHappening::Failed => "not renewed, what was served is served on",
+        CertificateHappening::Imported => "imported",
+        CertificateHappening::Revoked => "revoked",
+        CertificateHappening::Damaged => "damaged and set aside",
+    };
+    let mut sentence = format!("{}: {what}", event.names.join(", "));
+    if let Some(not_after) = event.not_after {
+        sentence.push_str(&format!(", valid until {}", phrase::moment(not_after)));
+    }
+    if let Some(problem) = &event.problem {
+        sentence.push_str(&format!(": {problem}"));
+    }
+    if let Some(retry_at) = event.retry_at {
+        sentence.push_str(&format!("; the next attempt follows at {}", phrase::moment(retry_at)));
+    }
+    sentence
 }
 
 #[cfg(test)]
