@@ -11,6 +11,7 @@ pub mod lineage;
 pub mod pair;
 pub mod placeholder;
 pub mod record;
+pub mod renewal;
 pub mod resolver;
 pub mod server;
 pub mod store;
