@@ -6,10 +6,12 @@
 //! library; a slot switch never touches TLS.
 
 pub mod challenges;
+pub mod ledger;
 pub mod lineage;
 pub mod pair;
 pub mod placeholder;
 pub mod record;
+pub mod renewal;
 pub mod resolver;
 pub mod server;
 pub mod store;
