@@ -6,6 +6,7 @@
 //! library; a slot switch never touches TLS.
 
 pub mod challenges;
+pub mod internal;
 pub mod lineage;
 pub mod pair;
 pub mod placeholder;
@@ -23,3 +24,5 @@ pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod part;
