@@ -6,6 +6,7 @@
 //! library; a slot switch never touches TLS.
 
 pub mod challenges;
+pub mod folder;
 pub mod internal;
 pub mod lineage;
 pub mod pair;
