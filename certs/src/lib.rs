@@ -7,6 +7,8 @@
 
 pub mod challenges;
 pub mod ledger;
+pub mod folder;
+pub mod internal;
 pub mod lineage;
 pub mod pair;
 pub mod placeholder;
@@ -25,3 +27,5 @@ pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod part;
