@@ -9,6 +9,7 @@ pub mod challenges;
 pub mod ledger;
 pub mod folder;
 pub mod internal;
+pub mod dns;
 pub mod lineage;
 pub mod pair;
 pub mod placeholder;
