@@ -3,9 +3,11 @@
 //! Its invariants: every listener binds a port of its own, every wait has a deadline and says what it waited
 //! for, and everything a test starts ends with the test. Called by the end-to-end tests and by the benches.
 
+pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod certificate;
+pub mod dns;
 #[cfg(test)]
 mod fences;
 pub mod http1;
@@ -25,8 +27,10 @@ pub mod tls;
 pub mod until;
 pub mod websocket;
 
+pub use acme::{FakeCa, Pebble};
 pub use admin::Admin;
 pub use app::App;
+pub use dns::Bind;
 pub use http1::{Answer, Http1};
 pub use http2::Http2;
 pub use part::skip_or_fail;
