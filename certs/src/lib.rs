@@ -8,6 +8,7 @@
 pub mod challenges;
 pub mod dns;
 pub mod lineage;
+pub mod on_demand;
 pub mod pair;
 pub mod placeholder;
 pub mod record;
