@@ -11,6 +11,7 @@ pub mod folder;
 pub mod internal;
 pub mod dns;
 pub mod lineage;
+pub mod on_demand;
 pub mod pair;
 pub mod placeholder;
 pub mod record;
