@@ -37,6 +37,7 @@ pub mod routing;
 pub mod rules;
 pub mod shutdown;
 pub mod sweep;
+pub mod tls;
 pub mod upgrade;
 pub mod upstream;
 pub mod view;
