@@ -22,6 +22,7 @@ use crate::control::Control;
 use crate::decide::Denied;
 use crate::folder::{FolderLock, UnusableFolder};
 use crate::gateway::{Gateway, Shared};
+use crate::hsts::Policies;
 use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, Secure, accept};
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, wanted};
@@ -136,6 +137,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         certificates: certificates.resolver(),
         challenges: certificates.challenges(),
         tls: Arc::new(tls),
+        hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
         metrics: Arc::clone(&metrics),
         ending,

@@ -30,6 +30,7 @@ use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::connection::current_request;
 use crate::hop::is_websocket;
+use crate::hsts::Policies;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::rules::Rules;
@@ -49,6 +50,8 @@ pub struct Shared {
     pub challenges: Arc<Challenges>,
     /// Which client certificates are demanded.
     pub tls: Arc<Front>,
+    /// What browsers are told about insisting on https.
+    pub hsts: Arc<Policies>,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Counters of the whole proxy.

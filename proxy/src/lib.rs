@@ -26,6 +26,7 @@ pub mod gateway;
 pub mod health;
 pub mod hold;
 pub mod hop;
+pub mod hsts;
 pub mod kind;
 pub mod ledger;
 pub mod listen;

@@ -48,6 +48,7 @@ impl Reloader {
             .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
         self.shared.rules.store(Arc::new(Rules::new(&settings)));
+        self.shared.hsts.replace(&settings);
         if let Err(error) = self.shared.tls.replace(&settings, client_cas) {
             tracing::error!(%error, "the TLS settings could not be changed");
         }
