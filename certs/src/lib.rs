@@ -24,7 +24,9 @@ pub use challenges::Challenges;
 pub use lineage::{Issuer, KeyType, Lineage};
 pub use pair::{Pair, PairError};
 pub use resolver::Resolver;
-pub use server::{install_provider, server_config};
+pub use server::client_ca::{ClientCa, ClientCaError, RootsId};
+pub use server::sessions::Sessions;
+pub use server::{Configurations, install_provider};
 pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use arc_swap::ArcSwap;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use sd_notify::NotifyState;
-use switcher_certs::{Resolver, Store, server_config};
+use switcher_certs::Store;
 use switcher_config::settings::Settings;
 use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,12 +22,15 @@ use crate::control::Control;
 use crate::decide::Denied;
 use crate::folder::{FolderLock, UnusableFolder};
 use crate::gateway::{Gateway, Shared};
-use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, accept};
+use crate::hsts::Policies;
+use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, Secure, accept};
 use crate::metrics::Metrics;
 use crate::reload::{Reloader, wanted};
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
+use crate::tls::Front;
+use crate::tls::client_cas::ClientCas;
 use crate::upgrade::{self, Takeover};
 use crate::{sweep, view};
 
@@ -106,6 +109,7 @@ impl CannotRun {
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
+    let client_cas = ClientCas::read(&settings).map_err(CannotRun::Certificates)?;
     let mut takeover = take_over(&command, &settings)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
     let lock = FolderLock::take(&settings.proxy.data_dir, &mut inherited)?;
@@ -122,13 +126,18 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     control.apply(Arc::clone(&settings)).await?;
     let certificates =
         Arc::new(Store::new(wanted(&settings)).map_err(|error| CannotRun::Tls(error.to_string()))?);
+    let tls = Front::new(&certificates, &settings, client_cas, metrics.tls().clone(), None)
+        .map_err(|error| CannotRun::Tls(error.to_string()))?;
     let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
         .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
     let (signal, ending) = watch::channel(false);
     let shared = Arc::new(Shared {
         router: control.router(),
-        rules: ArcSwap::from_pointee(Rules::new(&settings.proxy)),
+        rules: ArcSwap::from_pointee(Rules::new(&settings)),
         certificates: certificates.resolver(),
+        challenges: certificates.challenges(),
+        tls: Arc::new(tls),
+        hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
         metrics: Arc::clone(&metrics),
         ending,
@@ -256,10 +265,9 @@ impl Process {
 
     fn start_accepting(&self, acceptance: &Acceptance) -> Result<(), CannotRun> {
         let system = |source| CannotRun::System { what: "a listening socket cannot be used", source };
-        let resolver: Arc<Resolver> = self.certificates.resolver();
-        let tls = server_config(resolver).map_err(|error| CannotRun::Tls(error.to_string()))?;
+        let secure = |listener| Some(Secure { front: Arc::clone(&self.shared.tls), listener });
         let plain = self.listeners.http.iter().map(|listener| (listener, None));
-        let secure = self.listeners.https.iter().map(|listener| (listener, Some(Arc::clone(&tls))));
+        let secure = self.listeners.https.iter().enumerate().map(|(place, socket)| (socket, secure(place)));
         for (listener, tls) in plain.chain(secure) {
             let listener = listener.try_clone().map_err(system)?;
             tokio::spawn(accept(listener, tls, acceptance.clone()));

@@ -14,6 +14,7 @@ use crate::control::Control;
 use crate::decide::Denied;
 use crate::gateway::Shared;
 use crate::rules::Rules;
+use crate::tls::client_cas::ClientCas;
 
 /// Reads the configuration again and applies it.
 pub struct Reloader {
@@ -43,8 +44,14 @@ impl Reloader {
         let settings = Arc::new(loaded.settings);
         check_certificates(&settings, Some(&self.control.view().settings))
             .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
+        let client_cas = ClientCas::read(&settings)
+            .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
-        self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
+        self.shared.rules.store(Arc::new(Rules::new(&settings)));
+        self.shared.hsts.replace(&settings);
+        if let Err(error) = self.shared.tls.replace(&settings, client_cas) {
+            tracing::error!(%error, "the TLS settings could not be changed");
+        }
         if let Err(error) = self.certificates.replace_wanted(wanted(&settings)) {
             tracing::error!(%error, "a certificate could not be prepared");
         }
@@ -52,7 +59,7 @@ impl Reloader {
     }
 }
 
-/// Whether every certificate that the settings name can be used, except those that `before` named too:
+/// Whether every certificate and client CA that the settings name can be used, except certificates that `before` named too:
 /// a running proxy goes on with what it has of them.
 ///
 /// # Errors
@@ -68,6 +75,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
             problems.push(format!("apps.{name}.tls: {error}"));
         }
     }
+    if let Err(lines) = ClientCas::read(settings) {
+        problems.push(lines);
+    }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }
 
@@ -76,8 +86,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
 pub fn wanted(settings: &Settings) -> Vec<Wanted> {
     let of_app = |app: &settings::AppSettings| {
         let source = match &app.tls {
-            Tls::Off => return None,
-            Tls::Auto | Tls::OnDemand | Tls::Internal => Source::Placeholder { why: None },
+            // What is obtained on demand is not wanted before somebody asks for it.
+            Tls::Off | Tls::OnDemand => return None,
+            Tls::Auto | Tls::Internal => Source::Placeholder { why: None },
             Tls::Files { certificate, key, ocsp } => {
                 Source::Files { certificate: certificate.clone(), key: key.clone(), ocsp: ocsp.clone() }
             }

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{given, has_listener, quietly};
+use super::{has_listener, quietly};
 use crate::HostPattern;
 use crate::keys::RetryKeys;
 use crate::node::{Node, Value, Veil};
@@ -64,7 +64,7 @@ impl Promise {
             node => quietly::<OneOrMore<Directory>>(node).map_or_else(Vec::new, |list| list.0),
         };
         let challenge = acme.get("challenge").map_or(Some(ChallengeChoice::Auto), |node| quietly(Some(node)));
-        Self { challenge, has_dns: given(acme, "dns").is_some(), directories }
+        Self { challenge, has_dns: acme.given("dns").is_some(), directories }
     }
 
     /// Whether every authority is one that the whole world trusts, and that issues for public names only.
@@ -151,7 +151,7 @@ fn external_accounts(acme: &Node, reader: &mut Reader) {
         } else {
             "directory".into()
         };
-        let (message, hint) = if given(acme, "eab").is_none() {
+        let (message, hint) = if acme.given("eab").is_none() {
             (
                 format!(
                     "{} asks for an external account, and `acme.eab` is missing",
@@ -177,7 +177,7 @@ fn external_accounts(acme: &Node, reader: &mut Reader) {
 
 /// An application that takes certificates on demand, which nobody issues.
 fn on_demand(app: &Node, acme: Option<&Node>, is_set: bool, reader: &mut Reader) {
-    if acme.is_some_and(|acme| given(acme, "on_demand").is_some()) {
+    if acme.is_some_and(|acme| acme.given("on_demand").is_some()) {
         return;
     }
     let Some(node) = app.get("tls") else { return };

@@ -23,8 +23,8 @@ impl Setting for Directory {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let text = reader.text(node, "`letsencrypt`")?;
         // One authority has one name, however it is written: limits are counted by it.
-        if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text || named.url() == text)
-        {
+        let url = text.trim_end_matches('/');
+        if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text || named.url() == url) {
             return Some(named);
         }
         if text.starts_with("https://") && is_web_address(text) {
