@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod aftermath;
+pub mod certificate;
 pub mod cli;
 pub mod code;
 mod commands;
