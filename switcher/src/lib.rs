@@ -17,6 +17,7 @@ pub mod decide;
 pub mod demo;
 mod diagnosis;
 pub mod failure;
+mod import;
 mod interrupt;
 pub mod layout;
 mod mutation;
