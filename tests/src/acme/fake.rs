@@ -23,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::acme::authority::Authority;
 use crate::acme::strict::{Leaf, Strict};
 use crate::certificate::put;
+pub use request::ari_id;
 use state::State;
 
 /// What a request is about.
@@ -258,6 +259,11 @@ impl FakeCa {
     #[must_use]
     pub fn accounts(&self) -> usize {
         self.state().accounts.len()
+    }
+
+    /// It knows no account any more, as after a restore from an old backup.
+    pub fn forget_accounts(&self) {
+        self.state().accounts.clear();
     }
 
     /// Every order, in the order in which they came.
