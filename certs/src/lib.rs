@@ -6,10 +6,15 @@
 //! library; a slot switch never touches TLS.
 
 pub mod challenges;
+pub mod ledger;
+pub mod folder;
+pub mod internal;
+pub mod dns;
 pub mod lineage;
 pub mod pair;
 pub mod placeholder;
 pub mod record;
+pub mod renewal;
 pub mod resolver;
 pub mod server;
 pub mod store;
@@ -23,3 +28,5 @@ pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]
 mod fixtures;
+#[cfg(test)]
+mod part;

@@ -3,6 +3,9 @@
 //! The checks work on the tree, because a problem needs places, and each value is read again on its own, so
 //! that one wrong value does not hide what is wrong elsewhere. Called by [`crate::load()`].
 
+mod acme;
+mod tls;
+
 use std::collections::BTreeMap;
 
 use crate::keys::ProxyKeys;
@@ -17,6 +20,8 @@ use crate::{HostPattern, ListenAddress, PathPrefix, Slot, UpstreamAddress};
 pub(crate) fn check(root: &Node, reader: &mut Reader) {
     let proxy = root.get("proxy");
     reader.under("proxy", |reader| listeners(root, proxy, reader));
+    acme::check(root, reader);
+    tls::check(root, reader);
     reader.under("apps", |reader| {
         let apps = root.get("apps").map_or(&[][..], Node::entries);
         let empty = |node: &Node| node.is_null() || matches!(&node.value, Value::Mapping(e) if e.is_empty());
@@ -34,6 +39,17 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
             });
         }
     });
+}
+
+/// Whether `proxy.http` or `proxy.https` has an address, as far as it is written; `http` has one by default.
+fn has_listener(root: &Node, key: &str) -> bool {
+    let written = root.get("proxy").and_then(|proxy| proxy.get(key));
+    written.map_or(key == "http", |node| node.items().iter().any(|item| !item.is_null()))
+}
+
+/// A value that is written and not null.
+fn given<'a>(section: &'a Node, key: &str) -> Option<&'a Node> {
+    section.get(key).filter(|node| !node.is_null())
 }
 
 /// Reads a value without telling what is wrong with it: that was told before.
@@ -57,11 +73,12 @@ fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
         let several = node.items().len() > 1;
         for (index, item) in node.items().iter().enumerate().filter(|(_, item)| !item.is_null()) {
             any |= key != "status";
-            let Some(address) = quietly::<ListenAddress>(Some(item)).filter(|address| address.0.port() != 0)
-            else {
-                continue;
-            };
+            let within = item.get("listen");
+            let address = quietly::<ListenAddress>(Some(within.unwrap_or(item)));
+            let Some(address) = address.filter(|address| address.0.port() != 0) else { continue };
             let whole = if several { format!("{key}[{index}]") } else { key.to_owned() };
+            let (item, whole) =
+                within.map_or((item, whole.clone()), |node| (node, format!("{whole}.listen")));
             if let Some(first) = seen.get(&address) {
                 let text = shown(item, &address.to_string());
                 let message = format!("{text} is listened on twice; {first} has it already");

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use crate::load::{Sources, load};
 use crate::node::{Node, Value};
+use crate::providers::{OPTIONS, PROVIDERS};
+use crate::settings::DnsProvider;
 
 fn folder(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name)
@@ -34,6 +36,9 @@ fn sources(file: &Path) -> Sources {
 
 /// Every key below a node, as paths in which an application's name is `*`.
 fn keys(node: &Node, path: &str, found: &mut BTreeSet<String>) {
+    if let Value::Sequence(items) = &node.value {
+        items.iter().for_each(|item| keys(item, path, found));
+    }
     for (key, below) in node.entries() {
         let name = if path == "apps" { "*" } else { key.text.as_str() };
         let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
@@ -84,8 +89,56 @@ fn the_good_examples_use_every_key() {
     }
     let mut known = BTreeSet::new();
     schema_keys(&crate::schema(), "", &mut known);
-    assert!(known.len() > 60, "{known:?}");
+    // Every provider with all of its options is tried below.
+    known.retain(|key| key.strip_prefix("acme.dns.").is_none_or(|option| !OPTIONS.contains(&option)));
+    assert!(known.len() > 100, "{known:?}");
     assert_eq!(known.difference(&used).collect::<Vec<_>>(), Vec::<&String>::new());
+}
+
+/// A configuration whose `acme.dns` holds these entries.
+fn with_dns(entries: &[String]) -> Result<crate::Loaded, crate::Report> {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("switcher.yaml");
+    let text = format!("acme: {{dns: {{{}}}}}\napps: {{shop: {{}}}}\n", entries.join(", "));
+    crate::durable::replace(&file, text.as_bytes(), 0o600, crate::durable::Durability::Synced)
+        .expect("a file");
+    load(&sources(&file))
+}
+
+#[test]
+fn every_provider_takes_its_options_and_lacks_each_that_it_needs() {
+    for provider in PROVIDERS {
+        let name = provider.name;
+        let entry = |option: &&str| format!("{option}: /run/{option}");
+        let all: Vec<String> = provider.needs.iter().chain(provider.may).map(entry).collect();
+        let whole = [vec![format!("provider: {name}")], all].concat();
+        let loaded = with_dns(&whole).unwrap_or_else(|report| panic!("{name}:\n{report}"));
+        let dns = loaded.settings.acme.and_then(|acme| acme.dns).expect("what was written");
+        let options = provider
+            .needs
+            .iter()
+            .chain(provider.may)
+            .map(|option| ((*option).into(), format!("/run/{option}")));
+        assert_eq!(dns.provider, DnsProvider::Named { name: name.into(), options: options.collect() });
+        for option in OPTIONS {
+            let needed = provider.needs.contains(option);
+            if !needed && provider.may.contains(option) {
+                continue;
+            }
+            let mut other = whole.clone();
+            other.retain(|entry| !entry.starts_with(&format!("{option}:")));
+            other.extend((!needed).then(|| entry(option)));
+            let report = with_dns(&other).map(|_| ()).expect_err("one too many or too few").to_string();
+            assert!(report.contains(&format!("`{option}`")), "{name} {option}: {report}");
+        }
+    }
+}
+
+#[test]
+fn an_unknown_provider_is_told_every_name_there_is() {
+    let report =
+        with_dns(&["provider: my-own-name-server".into()]).map(|_| ()).expect_err("unknown").to_string();
+    assert!(PROVIDERS.iter().all(|provider| report.contains(&format!("`{}`", provider.name))), "{report}");
 }
 
 #[test]

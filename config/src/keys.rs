@@ -2,6 +2,8 @@
 //!
 //! The sections have the shape of the file. [`crate::parse`] turns them into [`crate::settings`] and back.
 
+mod acme;
+
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -10,20 +12,26 @@ use ipnet::IpNet;
 use serde_json::{Value, json};
 
 use crate::node::{Node, Value as Written};
+use crate::providers::OPTIONS;
 use crate::reader::Reader;
 use crate::section::{Setting, Shown, section};
-use crate::settings::{AccessLog, Balance, Tls};
+use crate::settings::{AccessLog, Balance, Hsts, Tls, TlsListener};
 use crate::values::{
-    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
+    Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe, OneHost, Positive,
+    ProbePath, Secret, ServerName, StatusRange, Text, TlsFileKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
+
+pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 
 section! {
     /// The configuration of Switcher: one file, read by `switcher-proxy` and `switcher`.
     RootKeys {
         /// Listeners and process-wide rules.
         proxy: ProxyKeys = ProxyKeys::default();
+        /// Certificates by ACME; `acme: {email: YOU@YOUR.DOMAIN}` is enough.
+        acme: Option<AcmeKeys> = None;
         /// The applications, by name. A name is a lower-case DNS label.
         apps: Apps = Apps::default();
     }
@@ -34,8 +42,10 @@ section! {
     ProxyKeys {
         /// Plain listeners, one address or a list; `[]` means none.
         http: Vec<ListenAddress> = vec![ListenAddress(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)))];
-        /// TLS listeners, one address or a list.
-        https: Vec<ListenAddress> = Vec::new();
+        /// TLS listeners: one address, or a list of addresses and sections.
+        https: Vec<TlsListener> = Vec::new();
+        /// Limits on TLS handshakes, over all listeners.
+        handshakes: HandshakeKeys = HandshakeKeys::default();
         /// The unix socket of the admin API, made with mode 0600.
         admin: PathBuf = PathBuf::from("/run/switcher/admin.sock");
         /// A read-only TCP listener for /status, /metrics, /health and /ready.
@@ -58,6 +68,16 @@ section! {
 }
 
 section! {
+    /// Limits on TLS handshakes.
+    HandshakeKeys {
+        /// How long one may take.
+        timeout: Positive = Positive(Span::seconds(10));
+        /// How many may be under way at once; further ones wait for their turn within their timeout.
+        limit: Limit = Limit(1024);
+    }
+}
+
+section! {
     /// The headers that answers carry.
     HeaderKeys {
         /// The header that names the slot, or `off`.
@@ -74,10 +94,16 @@ section! {
         hosts: Vec<HostPattern> = Vec::new();
         /// Path prefix.
         path: PathPrefix = PathPrefix::default();
-        /// Where its certificate comes from: `auto`, `internal`, `off` or files.
+        /// Where its certificate comes from: `auto`, `on_demand`, `internal`, `off` or files.
         tls: Tls = Tls::Auto;
         /// Whether plain HTTP answers 308 to https, unless `tls` is off.
         redirect: bool = true;
+        /// The one of its hosts that requests for the others are sent on to (308).
+        canonical_host: Option<OneHost> = None;
+        /// Strict Transport Security: `off`, `ladder` (minutes at first, a year in the end) or a section.
+        hsts: Hsts = Hsts::Off;
+        /// Roots in PEM that a client's certificate must come from; without them none is asked for.
+        client_ca: Option<PathBuf> = None;
         /// Fixed upstream addresses of the slots; left out when they are registered at run time.
         slots: SlotKeys = SlotKeys::default();
         /// The slot that is live before the first switch.
@@ -271,7 +297,7 @@ impl Setting for Apps {
 pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
 
 /// Words that make a key look like a secret, wherever somebody has put it.
-const SECRET_WORDS: &[&str] = &["token", "secret", "passw"];
+const SECRET_WORDS: &[&str] = &["token", "secret", "passw", "hmac", "private key"];
 
 /// Whether a key's value is a secret, or would be if the key were spelt right.
 pub(crate) fn is_secret_key(key: &str) -> bool {
@@ -284,11 +310,21 @@ pub(crate) fn looks_secret(line: &str) -> bool {
     SECRET_WORDS.iter().any(|word| line.contains(word))
 }
 
+/// Whether a key that is none of its section's may hold a credential, because of where it stands.
+pub(crate) fn is_stray_credential(section: &str, key: &str) -> bool {
+    match section {
+        "dns" => !DnsKeys::KEYS.contains(&key) && !OPTIONS.contains(&key),
+        "eab" => !EabKeys::KEYS.contains(&key),
+        _ => false,
+    }
+}
+
 /// The section in which a key stands that was met elsewhere.
 pub(crate) fn section_of(key: &str) -> Option<&'static str> {
-    let sections: [(&str, &[&str]); 9] = [
+    let sections: &[(&str, &[&str])] = &[
         ("the file's top level", RootKeys::KEYS),
         ("`proxy`", ProxyKeys::KEYS),
+        ("`acme`", AcmeKeys::KEYS),
         ("an application", AppKeys::KEYS),
         ("`health`", HealthKeys::KEYS),
         ("`drain`", DrainKeys::KEYS),
@@ -296,6 +332,14 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`maintenance`", MaintenanceKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
+        ("an item of `proxy.https`", ListenerKeys::KEYS),
+        ("`tls`", TlsFileKeys::KEYS),
+        ("`hsts`", HstsKeys::KEYS),
+        ("`acme.eab`", EabKeys::KEYS),
+        ("`acme.on_demand`", OnDemandKeys::KEYS),
+        ("`acme.dns`", DnsKeys::KEYS),
+        ("`acme.dns`", OPTIONS),
+        ("`acme.retry`", RetryKeys::KEYS),
     ];
-    sections.into_iter().find(|(_, keys)| keys.contains(&key)).map(|(name, _)| name)
+    sections.iter().find(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name)
 }

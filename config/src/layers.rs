@@ -8,11 +8,12 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::keys::{is_secret_key, looks_secret};
+use crate::keys::{is_secret_key, is_stray_credential, looks_secret};
 use crate::load::Sources;
 use crate::node::{Node, Origin, Value, Veil};
 use crate::problem::{Problem, Quotes, quoted};
 use crate::substitute::substitute;
+use crate::values::may_hold_a_secret;
 use crate::variables::{DotEnv, Variables, parse_dot_env};
 use crate::yaml;
 
@@ -298,7 +299,7 @@ pub(crate) const UNKNOWN: &str = "?";
 /// Forbids to quote the lines on which a secret key's value was written, wherever an alias took it from.
 fn hide_secrets(root: &Node, quotes: &mut Quotes) {
     let mut hidden: BTreeMap<String, Vec<(usize, usize)>> = BTreeMap::new();
-    collect_secrets(root, false, &mut hidden);
+    collect_secrets(root, "", false, &mut hidden);
     for (file, lines) in hidden {
         for (first, last) in lines {
             quotes.hide(&file, first, last);
@@ -306,16 +307,24 @@ fn hide_secrets(root: &Node, quotes: &mut Quotes) {
     }
 }
 
-fn collect_secrets(node: &Node, secret: bool, hidden: &mut BTreeMap<String, Vec<(usize, usize)>>) {
+fn collect_secrets(
+    node: &Node,
+    name: &str,
+    secret: bool,
+    hidden: &mut BTreeMap<String, Vec<(usize, usize)>>,
+) {
+    let secret = secret || matches!(&node.value, Value::Scalar { text, .. } if may_hold_a_secret(text));
     if secret && let Some(first) = node.origin.line() {
         hidden.entry(node.origin.source()).or_default().push((first, node.last_line));
     }
     match &node.value {
         Value::Scalar { .. } => {}
-        Value::Sequence(items) => items.iter().for_each(|item| collect_secrets(item, secret, hidden)),
+        Value::Sequence(items) => items.iter().for_each(|item| collect_secrets(item, name, secret, hidden)),
         Value::Mapping(entries) => {
             for (key, item) in entries {
-                collect_secrets(item, secret || is_secret_key(&key.text), hidden);
+                let key = key.text.as_str();
+                let secret = secret || is_secret_key(key) || is_stray_credential(name, key);
+                collect_secrets(item, key, secret, hidden);
             }
         }
     }

@@ -2,26 +2,29 @@
 //!
 //! Nothing can fail here: what could be wrong was told when the sections were read.
 
+mod acme;
+
+use crate::PerSlot;
 use crate::keys::{
-    AppKeys, Apps, CheckKeys, DrainKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys, ProxyKeys,
-    RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
+    AppKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys,
+    ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
-    AppSettings, Check, Drain, Handshakes, Health, Hsts, Maintenance, Pause, ProxySettings, Settings,
-    Timeouts, TlsListener, TlsVersion, UpstreamTls,
+    AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, ProxySettings, Settings, Timeouts,
+    UpstreamTls,
 };
 use crate::values::{
-    Authority, Count, Header, HeaderOrOff, Maybe, Positive, ProbePath, Secret, ServerName, StatusRange, Text,
+    Authority, Count, Header, HeaderOrOff, Limit, Maybe, OneHost, Positive, ProbePath, Secret, ServerName,
+    StatusRange, Text,
 };
 use crate::words::Protocol;
-use crate::{PerSlot, Span};
 
 impl From<RootKeys> for Settings {
     fn from(keys: RootKeys) -> Self {
         let Apps(apps) = keys.apps;
         Self {
             proxy: keys.proxy.into(),
-            acme: None,
+            acme: keys.acme.map(Into::into),
             apps: apps.into_iter().map(|(name, app)| (name, app.into())).collect(),
         }
     }
@@ -31,6 +34,7 @@ impl From<Settings> for RootKeys {
     fn from(settings: Settings) -> Self {
         Self {
             proxy: settings.proxy.into(),
+            acme: settings.acme.map(Into::into),
             apps: Apps(settings.apps.into_iter().map(|(name, app)| (name, app.into())).collect()),
         }
     }
@@ -40,12 +44,8 @@ impl From<ProxyKeys> for ProxySettings {
     fn from(keys: ProxyKeys) -> Self {
         Self {
             http: keys.http,
-            https: keys
-                .https
-                .into_iter()
-                .map(|listen| TlsListener { listen, min_version: TlsVersion::Tls12, ciphers: None })
-                .collect(),
-            handshakes: Handshakes { timeout: Span::seconds(10), limit: 1024 },
+            https: keys.https,
+            handshakes: Handshakes { timeout: keys.handshakes.timeout.0, limit: keys.handshakes.limit.0 },
             admin: keys.admin,
             status: keys.status,
             data_dir: keys.data_dir,
@@ -64,7 +64,11 @@ impl From<ProxySettings> for ProxyKeys {
     fn from(proxy: ProxySettings) -> Self {
         Self {
             http: proxy.http,
-            https: proxy.https.into_iter().map(|listener| listener.listen).collect(),
+            https: proxy.https,
+            handshakes: HandshakeKeys {
+                timeout: Positive(proxy.handshakes.timeout),
+                limit: Limit(proxy.handshakes.limit),
+            },
             admin: proxy.admin,
             status: proxy.status,
             data_dir: proxy.data_dir,
@@ -88,9 +92,9 @@ impl From<AppKeys> for AppSettings {
             path: keys.path,
             tls: keys.tls,
             redirect: keys.redirect,
-            canonical_host: None,
-            hsts: Hsts::Off,
-            client_ca: None,
+            canonical_host: keys.canonical_host.map(|host| host.0),
+            hsts: keys.hsts,
+            client_ca: keys.client_ca,
             slots: PerSlot { blue: keys.slots.blue, green: keys.slots.green },
             initial: keys.initial,
             balance: keys.balance,
@@ -111,6 +115,9 @@ impl From<AppSettings> for AppKeys {
             path: app.path,
             tls: app.tls,
             redirect: app.redirect,
+            canonical_host: app.canonical_host.map(OneHost),
+            hsts: app.hsts,
+            client_ca: app.client_ca,
             slots: SlotKeys { blue: app.slots.blue, green: app.slots.green },
             initial: app.initial,
             balance: app.balance,

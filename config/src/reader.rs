@@ -49,10 +49,7 @@ impl Reader {
         match &node.value {
             Value::Mapping(entries) => {
                 for (key, _) in entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-                    let message = format!("{} is no key here", quoted(&key.text));
-                    self.under(&key.text, |reader| {
-                        reader.wrong_key(key, message, key_hint(&key.text, known));
-                    });
+                    self.unknown(key, known);
                 }
                 Some(entries)
             }
@@ -63,6 +60,12 @@ impl Reader {
                 None
             }
         }
+    }
+
+    /// Tells that a key is none of those known here, with the likeliest meant.
+    pub(crate) fn unknown(&mut self, key: &Key, known: &[&str]) {
+        let message = format!("{} is no key here", quoted(&key.text));
+        self.under(&key.text, |reader| reader.wrong_key(key, message, key_hint(&key.text, known)));
     }
 
     /// The text of a single value. `None` also when a name in it is not set, which was told before.
@@ -130,6 +133,9 @@ pub(crate) fn meant<'a>(word: &str, known: &[&'a str]) -> Option<&'a str> {
 fn key_hint(word: &str, known: &[&str]) -> String {
     if let Some(known) = meant(word, known) {
         return format!("did you mean `{known}`?");
+    }
+    if let Some(known) = known.iter().find(|known| known.strip_suffix("_file") == Some(word)) {
+        return format!("did you mean `{known}`? It takes the name of a file that holds the value");
     }
     let elsewhere = crate::keys::section_of(word)
         .map(|section| format!("`{word}` stands in {section}; "))

@@ -1,4 +1,4 @@
-//! What a setting is, and the macro that declares a section's keys once.
+//! What a setting is, and the macros that declare a section's keys once.
 //!
 //! From one declaration (name, type, default, sentence) come the strict reader with its list of known keys,
 //! the defaults, what `show` prints and the JSON Schema. The declarations stand in [`crate::keys`].
@@ -70,34 +70,62 @@ pub(crate) fn take<T: Setting>(
     }
 }
 
+/// Takes the value of a key that has no default out of its section; `hint` says what a whole section looks like.
+pub(crate) fn demand<T: Setting>(section: &Node, key: &str, reader: &mut Reader, hint: &str) -> Option<T> {
+    match section.get(key) {
+        Some(node) => reader.under(key, |reader| T::read(node, reader)),
+        None => {
+            reader.wrong(section, format!("the key `{key}` is missing"), hint);
+            None
+        }
+    }
+}
+
 /// One key in the JSON Schema.
-pub(crate) fn key_schema<T: Setting>(about: &str, default: &T) -> Value {
+pub(crate) fn key_schema<T: Setting>(about: &str, default: Option<&T>) -> Value {
     let mut schema = T::schema();
     schema["description"] = about.trim().into();
-    if !matches!(default.show(), Shown::Absent | Shown::Secret) {
-        schema["default"] = default.show().to_json();
+    if let Some(default) = default.map(Setting::show).filter(|d| !matches!(d, Shown::Absent | Shown::Secret))
+    {
+        schema["default"] = default.to_json();
     }
     schema
 }
 
-/// A section in the JSON Schema. A section may be empty, so null is one too.
-pub(crate) fn section_schema(about: &str, keys: Vec<(&str, Value)>) -> Value {
+/// A section in the JSON Schema. One without required keys may be empty, so null is one too.
+pub(crate) fn section_schema(about: &str, keys: Vec<(&str, Value)>, required: &[&str]) -> Value {
     let properties: serde_json::Map<String, Value> =
         keys.into_iter().map(|(key, schema)| (key.to_owned(), schema)).collect();
-    json!({
+    let mut schema = json!({
         "description": about.trim(),
         "type": ["object", "null"],
         "additionalProperties": false,
         "properties": properties,
-    })
+    });
+    if !required.is_empty() {
+        schema["type"] = "object".into();
+        schema["required"] = required.into();
+    }
+    schema
 }
 
-/// Declares a section: a struct whose fields are the keys.
-macro_rules! section {
+/// Declares a section of which some keys have no default: a struct whose fields are the keys, and the hint
+/// for whoever left one out.
+macro_rules! record {
+    (@take $node:ident, $reader:ident, $hint:literal, $key:ident, $type:ty) => {
+        $crate::section::demand::<$type>($node, stringify!($key), $reader, $hint)
+    };
+    (@take $node:ident, $reader:ident, $hint:literal, $key:ident, $type:ty, $default:expr) => {
+        $crate::section::take($node, stringify!($key), $reader, || -> $type { $default })
+    };
+    (@default $type:ty) => { None::<&$type> };
+    (@default $type:ty, $default:expr) => { Some::<&$type>(&$default) };
+    (@required $key:ident) => { Some(stringify!($key)) };
+    (@required $key:ident, $default:expr) => { None };
     (
         $(#[doc = $about:literal])+
-        $name:ident {
-            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr; )+
+        $name:ident, $hint:literal {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty $(= $default:expr)?; )+
         }
     ) => {
         $(#[doc = $about])+
@@ -109,19 +137,21 @@ macro_rules! section {
         impl $name {
             /// The names of the keys, in the order declared.
             pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
-        }
 
-        impl Default for $name {
-            fn default() -> Self {
-                Self { $($key: $default),+ }
+            /// Reads the keys, whatever else the section holds.
+            pub(crate) fn fields(
+                node: &$crate::node::Node,
+                reader: &mut $crate::reader::Reader,
+            ) -> Option<Self> {
+                $( let $key = $crate::section::record!(@take node, reader, $hint, $key, $type $(, $default)?); )+
+                Some(Self { $($key: $key?),+ })
             }
         }
 
         impl $crate::section::Setting for $name {
             fn read(node: &$crate::node::Node, reader: &mut $crate::reader::Reader) -> Option<Self> {
                 reader.section(node, Self::KEYS)?;
-                $( let $key = $crate::section::take(node, stringify!($key), reader, || -> $type { $default }); )+
-                Some(Self { $($key: $key?),+ })
+                Self::fields(node, reader)
             }
 
             fn show(&self) -> $crate::section::Shown {
@@ -131,12 +161,41 @@ macro_rules! section {
             }
 
             fn schema() -> serde_json::Value {
+                let required: &[Option<&str>] = &[$($crate::section::record!(@required $key $(, $default)?)),+];
+                let required: Vec<&str> = required.iter().flatten().copied().collect();
                 $crate::section::section_schema(concat!($($about),+), vec![
                     $((
                         stringify!($key),
-                        $crate::section::key_schema::<$type>(concat!($($doc),+), &$default),
+                        $crate::section::key_schema::<$type>(
+                            concat!($($doc),+),
+                            $crate::section::record!(@default $type $(, $default)?),
+                        ),
                     )),+
-                ])
+                ], &required)
+            }
+        }
+    };
+}
+pub(crate) use record;
+
+/// Declares a section whose keys all have a default.
+macro_rules! section {
+    (
+        $(#[doc = $about:literal])+
+        $name:ident {
+            $( $(#[doc = $doc:literal])+ $key:ident: $type:ty = $default:expr; )+
+        }
+    ) => {
+        $crate::section::record! {
+            $(#[doc = $about])+
+            $name, "" {
+                $( $(#[doc = $doc])+ $key: $type = $default; )+
+            }
+        }
+
+        impl Default for $name {
+            fn default() -> Self {
+                Self { $($key: $default),+ }
             }
         }
     };

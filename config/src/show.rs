@@ -69,6 +69,10 @@ impl Printer {
                 self.lines.push((head.to_owned(), None));
                 for (index, item) in items.iter().enumerate() {
                     let below = node.and_then(|node| node.items().get(index));
+                    if let Shown::Section(entries) = item {
+                        self.section_in_a_list(entries, below.or(node), depth);
+                        continue;
+                    }
                     let line = format!("{:1$}- {2}", "", depth * 2 + 2, scalar(item));
                     self.lines.push((line, Some(origin(below.or(node)))));
                 }
@@ -80,6 +84,16 @@ impl Printer {
             | Shown::Secret
             | Shown::List(_)
             | Shown::Section(_) => self.lines.push((format!("{head} {}", scalar(value)), Some(origin(node)))),
+        }
+    }
+
+    /// A section that is an item of a list: its first line carries the dash.
+    fn section_in_a_list(&mut self, entries: &[(String, Shown)], written: Option<&Node>, depth: usize) {
+        let first = self.lines.len();
+        self.section(entries, written, depth + 2);
+        let dash = depth * 2 + 2;
+        if let Some((line, _)) = self.lines.get_mut(first) {
+            line.replace_range(dash..=dash, "-");
         }
     }
 

@@ -1,7 +1,11 @@
 //! The kinds of values that keys take: how each is read, shown and described.
 //!
-//! The vocabulary's own types are read by their own `FromStr`; what only the file needs stands here.
-//! Used by the declarations in [`crate::keys`].
+//! The vocabulary's own types are read by their own `FromStr`; what only the file needs stands here, and what
+//! only certificates need below: `acme`, `dns`, `tls`. Used by the declarations in [`crate::keys`].
+
+mod acme;
+mod dns;
+mod tls;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -15,6 +19,10 @@ use crate::node::{Node, Value as Written};
 use crate::reader::Reader;
 use crate::section::{Setting, Shown};
 use crate::{Bytes, HostPattern, ListenAddress, PathPrefix, Span, UpstreamAddress};
+
+pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, may_hold_a_secret};
+pub(crate) use dns::DnsKeys;
+pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
 
 /// A text that holds a name to replace: an editor must accept it wherever a value is expected.
 pub(crate) fn or_name(schema: Value) -> Value {
@@ -40,6 +48,8 @@ macro_rules! leaf {
         }
     };
 }
+
+use leaf;
 
 /// A text with an example.
 fn text_schema(example: &str) -> Value {
@@ -158,12 +168,9 @@ impl Setting for bool {
 impl Setting for PathBuf {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let text = reader.text(node, "`/var/lib/switcher`")?;
-        if text.is_empty() || text.contains('\0') {
-            reader.wrong(
-                node,
-                "the path is empty or holds a zero byte",
-                "write for example `/var/lib/switcher`",
-            );
+        if text.is_empty() || text.contains(['\0', '\n']) {
+            let message = "the path is empty, or holds a zero byte or a line break";
+            reader.wrong(node, message, "name a file or folder, for example `/var/lib/switcher`");
             return None;
         }
         Some(Self::from(text))
@@ -198,6 +205,19 @@ impl Setting for IpNet {
         text_schema("10.0.0.0/8")
     }
 }
+
+/// The most of something at once: at least one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Limit(pub(crate) u32);
+
+impl FromStr for Limit {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        whole(text, 1, u32::MAX).map(Self)
+    }
+}
+leaf!(Limit, "20", |v| Shown::Bare(v.0.into()), number_schema(1, u32::MAX));
 
 /// The name of a header (RFC 9110 section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]

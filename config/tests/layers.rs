@@ -357,21 +357,58 @@ fn settings() -> impl Strategy<Value = String> {
     let proxy = (0u16.., 1u16..u16::MAX, "[a-z/ #:'\"\\\\$é\u{7}-]{1,20}", any::<bool>()).prop_map(|(threads, port, folder, log)| {
         let folder = serde_json::to_string(&folder).expect("JSON").replace('$', "$$");
         let log = if log { "off" } else { "text" };
-        format!("proxy: {{threads: {threads}, http: [\"127.0.0.1:{port}\", \"[::1]:{port}\"], data_dir: {folder}, access_log: {log}}}\n")
+        format!("proxy: {{threads: {threads}, http: [\"127.0.0.1:{port}\", \"[::1]:{port}\"], data_dir: {folder}, access_log: {log}, handshakes: {{timeout: {port}ms, limit: {port}}}, https: [\"127.0.0.2:{port}\", {{listen: \"127.0.0.3:{port}\", min_version: 1.3}}, {{listen: \"127.0.0.4:{port}\", ciphers: [TLS_AES_128_GCM_SHA256, TLS_ECDHE_RSA_WITH_AES_128_GCM_SHA256]}}]}}\n")
     });
     let app = ("[a-z][a-z0-9]{0,8}", 0u64..10_000_000, 1u64..10_000, any::<u32>(), 100u16..599, text).prop_map(
         |(host, drain, interval, requests, status, body)| {
             let body = if body == "\"\"" { "\"x\"".to_owned() } else { body };
             format!(
-                "  app-{host}:\n    hosts: [{host}.example.com, \"*.{host}\"]\n    drain: {{requests: {drain}ms}}\n    health: {{interval: {interval}ms, status: {status}-599, body: {body}}}\n    pause: {{requests: {requests}, memory: {drain}}}\n    slots: {{green: [\"h2c://{host}:80\"]}}\n    initial: green\n"
+                "  app-{host}:\n    hosts: [{host}.example.com, \"*.{host}\"]\n    tls: internal\n    drain: {{requests: {drain}ms}}\n    health: {{interval: {interval}ms, status: {status}-599, body: {body}}}\n    pause: {{requests: {requests}, memory: {drain}}}\n    slots: {{green: [\"h2c://{host}:80\"]}}\n    initial: green\n"
             )
         },
     );
-    (proxy, prop::collection::vec(app, 1..4)).prop_map(|(proxy, mut apps)| {
+    (proxy, acme(), prop::collection::vec(app, 1..4)).prop_map(|(proxy, acme, mut apps)| {
         apps.sort();
         apps.dedup_by_key(|app| app.lines().next().map(str::to_owned));
-        format!("{proxy}apps:\n{}", apps.concat())
+        format!("{proxy}{acme}apps:\n{}{}", apps.concat(), CERTIFIED)
     })
+}
+
+/// Applications whose keys about certificates stand for every kind there is.
+const CERTIFIED: &str = "  files: {hosts: [files.example.org], tls: {certificate: a.pem, key: 'b #.key', ocsp: \"c: d\"}, hsts: ladder, client_ca: e.pem}\n  \
+    customers: {path: /customers, tls: on_demand, canonical_host: www.example.org, hsts: {max_age: 400d, include_subdomains: yes, preload: on}}\n  \
+    home: {hosts: [nas.lan], tls: internal, hsts: {max_age: 90m}}\n";
+
+/// The `acme` section.
+fn acme() -> impl Strategy<Value = String> {
+    let word = || {
+        "[ -~]{0,12}"
+            .prop_map(|text| serde_json::to_string(&format!("x{text}")).expect("JSON").replace('$', "$$"))
+    };
+    let directory = prop::sample::select(vec![
+        "letsencrypt-staging",
+        "[letsencrypt, google]",
+        "[https://ca.example:14000/dir?a=$$b, zerossl]",
+    ]);
+    let challenge = prop::sample::select(vec!["auto", "http-01", "tls-alpn-01", "dns-01"]);
+    let kind =
+        (prop::sample::select(vec!["ecdsa", "rsa", "both"]), prop::sample::select(vec!["app", "host"]));
+    let who = (any::<bool>(), word(), word(), word()).prop_map(|(named, a, b, c)| {
+        if named {
+            format!("provider: rfc2136, server: {a}, key_name: {b}, key_file: ./f, algorithm: {c}")
+        } else {
+            format!("exec: [{a}, {b}, {c}, \"\"]")
+        }
+    });
+    let numbers = (1u32..100, 1u64..10_000_000, 1u32.., any::<[u8; 4]>());
+    (directory, challenge, kind, who, word(), numbers).prop_map(
+        |(directory, challenge, (key, group), who, text, (seconds, millis, limit, ip))| {
+            let [a, b, c, d] = ip;
+            format!(
+                "acme:\n  email: a+b@example.com\n  directory: {directory}\n  challenge: {challenge}\n  eab: {{kid: {text}, hmac_file: ./h}}\n  ca_file: {text}\n  dns: {{{who}, propagation_timeout: {millis}ms, ttl: {seconds}s}}\n  resolvers: [{a}.{b}.{c}.{d}, \"{a}.{b}.{c}.{d}:{seconds}\", \"::{a}\"]\n  profile: {text}\n  key: {key}\n  group: {group}\n  retry: {{first: {millis}ms, max: 12h}}\n  on_demand: {{ask: \"http://127.0.0.1:{seconds}/?a=b\", limit: {limit}, window: {millis}ms, refusal: {seconds}m}}\n"
+            )
+        },
+    )
 }
 
 proptest! {
@@ -398,7 +435,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_yaml_like_text_never_panics(text in "([a-z]{1,3}|apps|proxy|health|[:\\-\\[\\]{},&*!|>'\"#%@`?$~<]|\\$\\{|\n|  |\t| |é){0,60}") {
+    fn arbitrary_yaml_like_text_never_panics(text in "([a-z]{1,3}|apps|proxy|health|acme|dns|https|tls|hsts|hosts|directory|eab|[:\\-\\[\\]{},&*!|>'\"#%@`?$~<]|\\$\\{|\n|  |\t| |é){0,60}") {
         let place = Place::with(&[("switcher.yaml", &text)]).variable("SWITCHER__APPS__A__HOSTS", &text);
         let _ = load(&place.sources).map_err(|report| report.to_string());
     }
