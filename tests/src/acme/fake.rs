@@ -4,6 +4,7 @@
 //! names of a request, and verifies neither signatures nor challenges. What it does is in `state`, its HTTP in
 //! `wire`.
 
+mod order;
 mod reply;
 mod request;
 mod state;
