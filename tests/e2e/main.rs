@@ -3,6 +3,7 @@
 //! They need both programs: `cargo build -p switcher-proxy -p switcher`.
 
 mod access_log;
+mod acme;
 mod admin;
 mod answer;
 mod balance;

@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    AppStatus, Changed, DrainReceipt, InFlight, PauseRequest, PromoteRequest, Refusal, RegisterRequest,
-    Reloaded, Status, StopRequest, Switched,
+    AppStatus, CertificateStatus, Changed, DrainReceipt, Imported, InFlight, PauseRequest, PromoteRequest,
+    Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked, Status, StopRequest,
+    Switched,
 };
 use switcher_config::{AppName, Generation, Slot};
 use tokio::net::UnixStream;
@@ -182,6 +183,39 @@ impl Admin {
     /// When it is bad.
     pub async fn reload(&self) -> Outcome<Reloaded> {
         self.typed("POST", "/v1/reload", &()).await
+    }
+
+    /// The certificates that are served.
+    ///
+    /// # Panics
+    /// When there is no such answer.
+    pub async fn certificates(&self) -> Vec<CertificateStatus> {
+        self.typed("GET", "/v1/certificates", &()).await.expect("certificates")
+    }
+
+    /// Renews what covers these names now; none means all.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn renew(&self, names: &[&str]) -> Outcome<Renewed> {
+        let names = names.iter().map(ToString::to_string).collect();
+        self.typed("POST", "/v1/certificates/renew", &RenewRequest { names, force: true }).await
+    }
+
+    /// Revokes a certificate.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn revoke(&self, wish: &RevokeRequest) -> Outcome<Revoked> {
+        self.typed("POST", "/v1/certificates/revoke", wish).await
+    }
+
+    /// Takes over what lies in the inbox.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn import(&self) -> Outcome<Imported> {
+        self.typed("POST", "/v1/certificates/import", &()).await
     }
 
     /// Opens the stream of events.

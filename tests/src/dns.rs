@@ -15,6 +15,7 @@ use crate::until::{PATIENCE, until};
 
 pub use bind::Bind;
 pub use question::texts;
+use question::try_texts;
 
 /// The program behind [`Records`].
 pub const PROGRAM: &str = "pebble-challtestsrv";
@@ -55,9 +56,12 @@ impl Records {
             ],
             &[],
         );
-        until(PATIENCE, "the DNS server to listen", || {
+        until(PATIENCE, "the DNS server to answer", || {
             server.insist();
-            async { tokio::net::TcpStream::connect(management.address()).await.is_ok() }
+            async {
+                let management = tokio::net::TcpStream::connect(management.address()).await;
+                management.is_ok() && try_texts(dns.address(), "up.test").await.is_ok()
+            }
         })
         .await;
         Self { dns, management, _server: server }

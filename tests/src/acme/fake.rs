@@ -4,6 +4,7 @@
 //! names of a request, and verifies neither signatures nor challenges. What it does is in `state`, its HTTP in
 //! `wire`.
 
+mod order;
 mod reply;
 mod request;
 mod state;
@@ -23,6 +24,7 @@ use tokio::task::JoinHandle;
 use crate::acme::authority::Authority;
 use crate::acme::strict::{Leaf, Strict};
 use crate::certificate::put;
+pub use request::ari_id;
 use state::State;
 
 /// What a request is about.
@@ -258,6 +260,11 @@ impl FakeCa {
     #[must_use]
     pub fn accounts(&self) -> usize {
         self.state().accounts.len()
+    }
+
+    /// It knows no account any more, as after a restore from an old backup.
+    pub fn forget_accounts(&self) {
+        self.state().accounts.clear();
     }
 
     /// Every order, in the order in which they came.

@@ -84,6 +84,16 @@ impl Leaf {
         }
     }
 
+    /// Its public key.
+    ///
+    /// # Panics
+    /// Never: it was read before.
+    #[must_use]
+    pub fn public_key(&self) -> Vec<u8> {
+        let (_, x509) = X509Certificate::from_der(&self.der).expect("a certificate");
+        x509.public_key().raw.to_vec()
+    }
+
     /// Reads the first certificate of a PEM text.
     ///
     /// # Panics

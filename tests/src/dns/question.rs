@@ -1,5 +1,6 @@
 //! One DNS question over UDP: which texts does a name have?
 
+use std::io;
 use std::net::SocketAddr;
 
 use tokio::net::UdpSocket;
@@ -13,14 +14,19 @@ const TXT: u16 = 16;
 /// # Panics
 /// When the server does not answer, or answers something that is no DNS.
 pub async fn texts(server: SocketAddr, name: &str) -> Vec<String> {
-    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-    socket.connect(server).await.expect("a server");
-    socket.send(&question(name)).await.expect("a question sent");
+    try_texts(server, name).await.expect("a DNS answer")
+}
+
+/// The same of a server that may not be there yet.
+pub(super) async fn try_texts(server: SocketAddr, name: &str) -> io::Result<Vec<String>> {
+    let socket = UdpSocket::bind("127.0.0.1:0").await?;
+    socket.connect(server).await?;
+    socket.send(&question(name)).await?;
     let mut buffer = vec![0; 4096];
-    let length = within(PATIENCE, "a DNS answer", socket.recv(&mut buffer)).await.expect("a DNS answer");
-    let mut found = read(&buffer[..length]).expect("a DNS answer");
+    let length = within(PATIENCE, "a DNS answer", socket.recv(&mut buffer)).await?;
+    let mut found = read(&buffer[..length]).ok_or(io::ErrorKind::InvalidData)?;
     found.sort();
-    found
+    Ok(found)
 }
 
 /// RFC 1035 section 4: a header, and one question of class IN.

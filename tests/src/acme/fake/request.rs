@@ -9,7 +9,11 @@ use x509_parser::prelude::{FromDer as _, ParsedExtension, X509Certificate};
 use crate::acme::strict::{self, Leaf};
 
 /// How RFC 9773 section 4.1 names a certificate: its authority's key identifier and its serial number.
-pub(super) fn ari_id(leaf: &Leaf) -> String {
+///
+/// # Panics
+/// When it was not issued by an authority of the harness.
+#[must_use]
+pub fn ari_id(leaf: &Leaf) -> String {
     let (_, x509) = X509Certificate::from_der(&leaf.der).expect("a certificate");
     let mut identifiers = x509.extensions().iter().filter_map(|extension| {
         let ParsedExtension::AuthorityKeyIdentifier(id) = extension.parsed_extension() else { return None };
