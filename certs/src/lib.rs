@@ -6,6 +6,7 @@
 //! library; a slot switch never touches TLS.
 
 pub mod challenges;
+pub mod check;
 pub mod dns;
 pub mod lineage;
 pub mod on_demand;
