@@ -9,6 +9,7 @@ pub mod challenges;
 pub mod ledger;
 pub mod folder;
 pub mod internal;
+pub mod check;
 pub mod dns;
 pub mod lineage;
 pub mod on_demand;

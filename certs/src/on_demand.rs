@@ -11,6 +11,7 @@ use reqwest::{Client, Url};
 use switcher_config::settings;
 use tokio::sync::Notify;
 
+use crate::check::innermost;
 pub use gate::{Decision, Gate, Refusal, valid};
 
 mod gate;
@@ -129,15 +130,6 @@ impl Drop for Turn<'_> {
         self.of.gate().given_up(self.name);
         self.of.answered.notify_waiters();
     }
-}
-
-/// What is at the bottom of an error: the wrappers say only that a request failed.
-fn innermost(error: &reqwest::Error) -> String {
-    let mut inner: &dyn std::error::Error = error;
-    while let Some(source) = inner.source() {
-        inner = source;
-    }
-    inner.to_string()
 }
 
 #[cfg(test)]
