@@ -239,7 +239,7 @@ fn unprovable(host: &HostPattern, promise: &Promise) -> Option<(String, &'static
 const PRIVATE: [&str; 10] =
     ["localhost", "local", "internal", "test", "example", "invalid", "lan", "home", "corp", "home.arpa"];
 
-/// What makes a host a private one.
+/// What makes a host one that no public authority issues for (CA/Browser Forum Baseline Requirements 7.1.4.2).
 fn is_private(host: &HostPattern) -> Option<&'static str> {
     let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = host;
     if let Ok(ip) = name.parse::<IpAddr>() {
@@ -248,6 +248,9 @@ fn is_private(host: &HostPattern) -> Option<&'static str> {
     let ends = |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     if PRIVATE.into_iter().any(ends) {
         return Some("is a private name");
+    }
+    if name.contains('_') {
+        return Some("has a `_` in it");
     }
     (!name.contains('.')).then_some("is a name without a domain")
 }
@@ -287,6 +290,7 @@ mod tests {
             "fe80::1",
             "::ffff:10.0.0.1",
             "169.254.1.1",
+            "my_shop.example.com",
             "*.com",
         ] {
             assert!(is_private(&private.parse().expect(private)).is_some(), "{private}");

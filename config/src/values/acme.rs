@@ -156,7 +156,7 @@ impl Setting for SecretFile {
         if looks_like_a_secret(text) {
             let message = "this takes the name of a file, and the value looks like the secret itself";
             let hint = "put the secret into a file with mode 0600 and name that file, for example `/run/secrets/NAME` \
-                        (a file beside this one as `./NAME`)";
+                        (if it is a file's name after all, write `./` in front)";
             reader.wrong(node, message, hint);
             return None;
         }
