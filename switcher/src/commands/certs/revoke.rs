@@ -92,9 +92,14 @@ fn confirm(ctx: &Context, meant: &CertificateStatus) -> Result<(), Failure> {
     let _ = stderr.flush();
     let mut answer = String::new();
     match stdin.lock().read_line(&mut answer) {
-        Ok(_) if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Ok(()),
+        Ok(_) if is_yes(&answer) => Ok(()),
         Ok(_) | Err(_) => Err(unconfirmed("not revoked: the question was not answered with yes")),
     }
+}
+
+/// Only a clear yes revokes; an empty line and the end of the input are none.
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 fn page(revoked: &Revoked, now: Timestamp) -> Page {
@@ -121,4 +126,15 @@ fn not_replaced(ctx: &Context, name: &str, revoked: &Revoked) -> Option<Failure>
     let live = Live::Certificates { certificates: vec![served(replacement)] };
     let next = ctx.command(&format!("certs check {}", typed(name)));
     Some(Failure::new(Code::CertNotReplaced, message, live, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        assert!(["y\n", "yes\n", " YES "].into_iter().all(is_yes));
+        assert!(!["", "\n", "n\n", "yeah\n", "no, yes\n"].into_iter().any(is_yes));
+    }
 }
