@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use switcher_config::wire::{CertificateSource, CertificateStatus, RenewalOutcome, RevokeRequest, Revoked};
 
 use super::renew::line;
-use super::{Outcome, authority, interrupt, left_alone, listed, met, served, typed, unknown};
+use super::{Outcome, authority, interrupt, left_alone, listed, met, now_served, served, typed, unknown};
 use crate::certificate;
 use crate::cli::RevokeArgs;
 use crate::code::Code;
 use crate::context::Context;
-use crate::failure::{Failure, Live, Served};
+use crate::failure::{Failure, Live};
 use crate::layout::{Page, Tone};
 
 /// Revokes; a failure when it was not confirmed, not possible, or not replaced.
@@ -64,11 +64,6 @@ fn not_ours(ctx: &Context, name: &str, meant: &CertificateStatus) -> Option<Fail
     };
     let message = format!("the certificate for {name} {why}");
     Some(Failure::new(Code::CertNotOurs, message, live, ctx.command(&next)))
-}
-
-fn now_served(certificate: &CertificateStatus) -> Served {
-    let own = certificate.source != CertificateSource::Placeholder;
-    Served { names: certificate.names.clone(), not_after: own.then_some(certificate.not_after) }
 }
 
 /// Asks on the terminal; nobody there is a refusal.
