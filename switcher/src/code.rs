@@ -199,7 +199,7 @@ or not at all. When the proxy answers again, `switcher status` shows which."
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot
 ended with the old process), or more than 32 switches were made since."
 
-    CertFailed "E-CERT-01" Failed "a certificate was not renewed"
+    CertFailed "E-CERT-01" Failed "a certificate was not renewed, or not revoked"
 "The authority refused, could not be reached, or could not see the proof of control over a name; the error carries
 the reason. The certificate before is served on, and the proxy tries again by itself, later each time. `switcher
 certs check` looks for what stands in the way without asking the authority for anything."

@@ -9,7 +9,7 @@ mod trust;
 
 use std::ffi::OsStr;
 
-use switcher_config::wire::{CertificateStatus, Renewal};
+use switcher_config::wire::{CertificateSource, CertificateStatus, Renewal};
 
 use super::{Outcome, interrupt};
 use crate::admin::{Admin, AdminError};
@@ -35,7 +35,8 @@ pub(super) async fn run(ctx: &Context, what: CertsCommand) -> Outcome {
 /// What the admin client met, leading on to the list of certificates where the outcome is not known.
 fn met(ctx: &Context, admin: &Admin, error: AdminError) -> Failure {
     let unknown = error.outcome_unknown();
-    let mut failure = ctx.diagnose(admin, error, None, Live::No);
+    let live = if matches!(error, AdminError::Refused(_)) { Live::Unchanged } else { Live::No };
+    let mut failure = ctx.diagnose(admin, error, None, live);
     if unknown {
         failure.next = ctx.command("certs list");
     }
@@ -67,6 +68,12 @@ fn typed(name: &str) -> String {
 /// What is served after an attempt to renew.
 fn served(renewal: &Renewal) -> Served {
     Served { names: renewal.names.clone(), not_after: renewal.not_after }
+}
+
+/// What is served before anything was asked for.
+fn now_served(certificate: &CertificateStatus) -> Served {
+    let own = certificate.source != CertificateSource::Placeholder;
+    Served { names: certificate.names.clone(), not_after: own.then_some(certificate.not_after) }
 }
 
 /// `Let's Encrypt` as the configuration writes it, or what stands for it.

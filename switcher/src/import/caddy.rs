@@ -5,6 +5,7 @@
 //! directory's URL as `issuer_data.ca`.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -41,11 +42,17 @@ fn root(path: &Path) -> Result<PathBuf, SourceError> {
     if path.file_name().is_some_and(|name| name == "certificates") {
         return Ok(path.to_owned());
     }
-    let places = ["certificates", "caddy/certificates", ".local/share/caddy/certificates"];
-    let found = places.iter().map(|place| path.join(place)).find(|folder| folder.is_dir());
-    found.ok_or_else(|| {
-        SourceError::not_it(path, "is no data folder of Caddy: there is no folder `certificates` in it")
-    })
+    for place in ["certificates", "caddy/certificates", ".local/share/caddy/certificates"] {
+        let folder = path.join(place);
+        match fs::metadata(&folder) {
+            Ok(found) if found.is_dir() => return Ok(folder),
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                return Err(SourceError::unreadable(&folder)(error));
+            }
+            Ok(_) | Err(_) => {}
+        }
+    }
+    Err(SourceError::not_it(path, "is no data folder of Caddy: there is no folder `certificates` in it"))
 }
 
 /// The folders in a folder, in order.

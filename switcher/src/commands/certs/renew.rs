@@ -7,12 +7,12 @@ use switcher_config::wire::{
     CertificateSource, CertificateStatus, RenewRequest, Renewal, RenewalOutcome, Renewed,
 };
 
-use super::{Outcome, authority, interrupt, left_alone, listed, met, served, typed, unknown};
+use super::{Outcome, authority, interrupt, left_alone, listed, met, now_served, served, typed, unknown};
 use crate::certificate;
 use crate::code::Code;
 use crate::commands::interrupted_early;
 use crate::context::Context;
-use crate::failure::{Failure, Live};
+use crate::failure::{Failure, Live, Served};
 use crate::layout::{Page, Tone};
 use crate::phrase;
 
@@ -22,6 +22,9 @@ pub(super) async fn run(ctx: &Context, names: Vec<String>, force: bool) -> Outco
     let mut interrupt = interrupt(ctx)?;
     let certificates =
         interrupt.unless(listed(ctx, &admin)).await.map_err(|end| interrupted_early(ctx, end))??;
+    if let Some(failure) = names.iter().find_map(|name| from_files(ctx, name, &certificates)) {
+        return Err(failure);
+    }
     let request = RenewRequest { names, force };
     if let Some(asking) = asking(&certificates, &request, Timestamp::now()) {
         ctx.reporter.waiting(&asking);
@@ -161,11 +164,20 @@ fn not_possible(ctx: &Context, request: &RenewRequest, all: &[Renewal]) -> Optio
             return Some(unknown(ctx, name, Live::Unchanged));
         }
         if its.iter().all(|renewal| renewal.outcome == RenewalOutcome::NotOurs) {
-            let message =
-                format!("the certificate for {name} comes from files; renew it where they come from");
-            let live = Live::Certificates { certificates: its.into_iter().map(served).collect() };
-            return Some(Failure::new(Code::CertNotOurs, message, live, ctx.command("certs list")));
+            return Some(not_ours(ctx, name, its.into_iter().map(served).collect()));
         }
     }
     None
+}
+
+/// The certificate of a name that was asked for comes from files: nothing is sent in vain.
+fn from_files(ctx: &Context, name: &str, certificates: &[CertificateStatus]) -> Option<Failure> {
+    let shown = certificate::shown_for(certificates, name)?;
+    (shown.source == CertificateSource::File).then(|| not_ours(ctx, name, vec![now_served(shown)]))
+}
+
+fn not_ours(ctx: &Context, name: &str, certificates: Vec<Served>) -> Failure {
+    let message = format!("the certificate for {name} comes from files; renew it where they come from");
+    let live = Live::Certificates { certificates };
+    Failure::new(Code::CertNotOurs, message, live, ctx.command("certs list"))
 }

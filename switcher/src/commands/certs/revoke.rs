@@ -6,12 +6,12 @@ use jiff::Timestamp;
 use switcher_config::wire::{CertificateSource, CertificateStatus, RenewalOutcome, RevokeRequest, Revoked};
 
 use super::renew::line;
-use super::{Outcome, authority, interrupt, left_alone, listed, met, served, typed, unknown};
+use super::{Outcome, authority, interrupt, left_alone, listed, met, now_served, served, typed, unknown};
 use crate::certificate;
 use crate::cli::RevokeArgs;
 use crate::code::Code;
 use crate::context::Context;
-use crate::failure::{Failure, Live, Served};
+use crate::failure::{Failure, Live};
 use crate::layout::{Page, Tone};
 
 /// Revokes; a failure when it was not confirmed, not possible, or not replaced.
@@ -66,11 +66,6 @@ fn not_ours(ctx: &Context, name: &str, meant: &CertificateStatus) -> Option<Fail
     Some(Failure::new(Code::CertNotOurs, message, live, ctx.command(&next)))
 }
 
-fn now_served(certificate: &CertificateStatus) -> Served {
-    let own = certificate.source != CertificateSource::Placeholder;
-    Served { names: certificate.names.clone(), not_after: own.then_some(certificate.not_after) }
-}
-
 /// Asks on the terminal; nobody there is a refusal.
 fn confirm(ctx: &Context, meant: &CertificateStatus) -> Result<(), Failure> {
     let (stdin, mut stderr) = (std::io::stdin(), std::io::stderr());
@@ -92,9 +87,14 @@ fn confirm(ctx: &Context, meant: &CertificateStatus) -> Result<(), Failure> {
     let _ = stderr.flush();
     let mut answer = String::new();
     match stdin.lock().read_line(&mut answer) {
-        Ok(_) if matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes") => Ok(()),
+        Ok(_) if is_yes(&answer) => Ok(()),
         Ok(_) | Err(_) => Err(unconfirmed("not revoked: the question was not answered with yes")),
     }
+}
+
+/// Only a clear yes revokes; an empty line and the end of the input are none.
+fn is_yes(answer: &str) -> bool {
+    matches!(answer.trim().to_ascii_lowercase().as_str(), "y" | "yes")
 }
 
 fn page(revoked: &Revoked, now: Timestamp) -> Page {
@@ -121,4 +121,15 @@ fn not_replaced(ctx: &Context, name: &str, revoked: &Revoked) -> Option<Failure>
     let live = Live::Certificates { certificates: vec![served(replacement)] };
     let next = ctx.command(&format!("certs check {}", typed(name)));
     Some(Failure::new(Code::CertNotReplaced, message, live, next))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_clear_yes_is_one() {
+        assert!(["y\n", "yes\n", " YES "].into_iter().all(is_yes));
+        assert!(!["", "\n", "n\n", "yeah\n", "no, yes\n"].into_iter().any(is_yes));
+    }
 }
