@@ -13,6 +13,7 @@ pub mod answer;
 pub mod app;
 pub mod apply;
 pub mod balance;
+pub mod certificates;
 pub mod command;
 pub mod compose;
 pub mod connection;

@@ -11,6 +11,8 @@ use prometheus::{
 use switcher_config::wire::{ByKind, Health, Kind};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
 
+use crate::certificates::CertificateMetrics;
+
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
 
@@ -39,6 +41,8 @@ pub struct Metrics {
     unrouted: Classes,
     access_log_dropped: IntCounter,
     tls: TlsMetrics,
+    /// What is counted of certificates.
+    pub certificates: CertificateMetrics,
 }
 
 /// One application's handles.
@@ -127,6 +131,7 @@ impl Metrics {
             unrouted: Classes(CLASSES.map(|class| unrouted.with_label_values(&[class]))),
             access_log_dropped: dropped(&registry)?,
             tls: TlsMetrics::new(&registry)?,
+            certificates: CertificateMetrics::new(&registry)?,
             registry,
         })
     }

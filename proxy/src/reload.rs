@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use switcher_certs::{Pair, Source, Store, Wanted};
-use switcher_config::settings::{self, Settings, Tls};
+use switcher_certs::{Manager, Pair, Plan, Store};
+use switcher_config::settings::{Settings, Tls};
 use switcher_config::wire::{RefusalReason, Reloaded};
 use switcher_config::{Sources, load};
 use tokio::sync::Mutex;
@@ -26,6 +26,8 @@ pub struct Reloader {
     pub shared: Arc<Shared>,
     /// What is served by TLS.
     pub certificates: Arc<Store>,
+    /// What is renewed.
+    pub manager: Manager,
     /// One reload at a time: it has several steps.
     pub turn: Mutex<()>,
 }
@@ -52,9 +54,11 @@ impl Reloader {
         if let Err(error) = self.shared.tls.replace(&settings, client_cas) {
             tracing::error!(%error, "the TLS settings could not be changed");
         }
-        if let Err(error) = self.certificates.replace_wanted(wanted(&settings)) {
+        let plan = Plan::new(&settings);
+        if let Err(error) = self.certificates.replace_wanted(plan.wanted.clone()) {
             tracing::error!(%error, "a certificate could not be prepared");
         }
+        self.manager.apply(plan).await;
         Ok(reloaded)
     }
 }
@@ -79,21 +83,4 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
         problems.push(lines);
     }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
-}
-
-/// The certificates that the applications want.
-#[must_use]
-pub fn wanted(settings: &Settings) -> Vec<Wanted> {
-    let of_app = |app: &settings::AppSettings| {
-        let source = match &app.tls {
-            // What is obtained on demand is not wanted before somebody asks for it.
-            Tls::Off | Tls::OnDemand => return None,
-            Tls::Auto | Tls::Internal => Source::Placeholder { why: None },
-            Tls::Files { certificate, key, ocsp } => {
-                Source::Files { certificate: certificate.clone(), key: key.clone(), ocsp: ocsp.clone() }
-            }
-        };
-        Some(Wanted { names: app.hosts.iter().map(ToString::to_string).collect(), source })
-    };
-    settings.apps.values().filter_map(of_app).collect()
 }
