@@ -6,11 +6,17 @@ mod access_log;
 mod admin;
 mod answer;
 mod balance;
+mod canonical;
+mod challenge_http;
 mod cli;
+mod client_ca;
 mod config;
 mod drain;
+mod handshake;
 mod header;
 mod health;
+
+mod hsts;
 mod http1;
 mod http2;
 mod pause;

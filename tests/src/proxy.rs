@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -36,8 +37,8 @@ pub struct Proxy {
 }
 
 struct Ports {
-    http: Port,
-    https: Port,
+    http: Arc<Port>,
+    https: Arc<Port>,
     status: Port,
 }
 
@@ -79,7 +80,9 @@ impl Proxy {
     /// When the program is not built.
     #[must_use]
     pub fn spawn_in(folder: TempDir, setup: Setup, wrapper: &[&str]) -> Self {
-        let ports = Ports { http: Port::reserve(), https: Port::reserve(), status: Port::reserve() };
+        let [http, https] =
+            setup.listeners.clone().unwrap_or_else(|| [(); 2].map(|()| Arc::new(Port::reserve())));
+        let ports = Ports { http, https, status: Port::reserve() };
         let config = folder.path().join("switcher.yaml");
         put(&config, &setup.text(folder.path(), &ports.http, &ports.https, &ports.status));
         let (stdout, stderr) = (Output::default(), Output::default());
@@ -89,13 +92,13 @@ impl Proxy {
 
     /// Its plain listener.
     #[must_use]
-    pub const fn http(&self) -> SocketAddr {
+    pub fn http(&self) -> SocketAddr {
         self.ports.http.address()
     }
 
     /// Its TLS listener.
     #[must_use]
-    pub const fn https(&self) -> SocketAddr {
+    pub fn https(&self) -> SocketAddr {
         self.ports.https.address()
     }
 

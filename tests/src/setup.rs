@@ -4,6 +4,7 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::sync::Arc;
 
 use switcher_config::Slot;
 
@@ -15,6 +16,8 @@ use crate::proxy::Proxy;
 #[derive(Debug, Clone)]
 pub struct Setup {
     proxy: Section,
+    acme: Section,
+    pub(crate) listeners: Option<[Arc<Port>; 2]>,
     apps: Vec<(String, Section)>,
     pub(crate) arguments: Vec<String>,
 }
@@ -56,7 +59,13 @@ impl Setup {
             set(&mut shop, "initial", "green");
         }
         let proxy = vec![("threads".to_owned(), "2".to_owned())];
-        Self { proxy, apps: vec![("shop".to_owned(), shop)], arguments: Vec::new() }
+        Self {
+            proxy,
+            acme: Vec::new(),
+            listeners: None,
+            apps: vec![("shop".to_owned(), shop)],
+            arguments: Vec::new(),
+        }
     }
 
     /// `shop` with two applications as its slots.
@@ -75,6 +84,20 @@ impl Setup {
     #[must_use]
     pub fn proxy(mut self, key: &str, value: &str) -> Self {
         set(&mut self.proxy, key, value);
+        self
+    }
+
+    /// Sets a key of the `acme` section.
+    #[must_use]
+    pub fn acme(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.acme, key, value);
+        self
+    }
+
+    /// Listens where an authority looks: its plain and its TLS port.
+    #[must_use]
+    pub fn listeners(mut self, http: &Arc<Port>, https: &Arc<Port>) -> Self {
+        self.listeners = Some([Arc::clone(http), Arc::clone(https)]);
         self
     }
 
@@ -148,6 +171,10 @@ impl Setup {
         default("data_dir", folder.join("data").display().to_string());
         let mut text = "proxy:\n".to_owned();
         write_section(&mut text, &proxy, "  ");
+        if !self.acme.is_empty() {
+            text.push_str("acme:\n");
+            write_section(&mut text, &self.acme, "  ");
+        }
         text.push_str("apps:\n");
         for (name, section) in &self.apps {
             let _ = writeln!(text, "  {name}:");
