@@ -1,11 +1,12 @@
 //! Client certificates: who is let in, by which connection, and what a reload changes.
 
 use std::path::Path;
+use std::time::Duration;
 
 use switcher_tests::certificate::{Certificate, ClientRoot, put};
 use switcher_tests::http1::{get_with, request};
 use switcher_tests::tls::Hello;
-use switcher_tests::{App, Http1, Http2, Proxy, Setup};
+use switcher_tests::{App, Http1, Http2, PATIENCE, Proxy, Setup, until};
 use tempfile::TempDir;
 
 /// Two applications under one certificate: `closed.test` demands certificates of `ca.pem`, `open.test` none.
@@ -195,4 +196,22 @@ async fn a_client_with_a_certificate_resumes() {
     assert_eq!(Http1::over(again.stream).exchange(&to("closed.test")).await.status, 200);
     let elsewhere = hello.again_to("open.test").connect(proxy.https()).await;
     assert!(!elsewhere.resumed, "a session counts for its own name");
+}
+
+#[tokio::test]
+async fn a_session_is_resumed_only_as_long_as_its_certificate_is_good() {
+    let (stage, ours) = (Stage::new().await, ClientRoot::new("ours"));
+    let proxy = stage.setup(Some(&stage.ca(&ours))).start_healthy().await;
+    let brief = ours.issue_for(Duration::from_secs(3));
+    for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
+        let hello = Hello::to("closed.test").versions(&[version]).showing(&brief);
+        assert_eq!(served(&proxy, hello.clone()).await.expect("served"), 200);
+        assert!(hello.connect(proxy.https()).await.resumed);
+    }
+    let hello = Hello::to("closed.test").versions(&[&rustls::version::TLS12]).showing(&brief);
+    until(PATIENCE, "the certificate to expire", || async { served(&proxy, hello.clone()).await.is_err() })
+        .await;
+    let hits = stage.closed.hits();
+    assert!(served(&proxy, hello).await.is_err(), "and it stays refused");
+    assert_eq!(stage.closed.hits(), hits);
 }

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -84,19 +85,25 @@ impl ClientRoot {
     /// A client's certificate that is good now.
     #[must_use]
     pub fn issue(&self) -> Arc<CertifiedKey> {
-        self.issue_until(2045)
+        self.issue_until(SystemTime::from(date_time_ymd(2045, 1, 1)))
+    }
+
+    /// A client's certificate that is good for so long.
+    #[must_use]
+    pub fn issue_for(&self, lifetime: Duration) -> Arc<CertifiedKey> {
+        self.issue_until(SystemTime::now() + lifetime)
     }
 
     /// A client's certificate that was good once.
     #[must_use]
     pub fn issue_expired(&self) -> Arc<CertifiedKey> {
-        self.issue_until(2021)
+        self.issue_until(SystemTime::from(date_time_ymd(2021, 1, 1)))
     }
 
-    fn issue_until(&self, year: i32) -> Arc<CertifiedKey> {
+    fn issue_until(&self, end: SystemTime) -> Arc<CertifiedKey> {
         let mut params = CertificateParams::default();
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
-        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), end.into());
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
         let der = PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
