@@ -38,6 +38,9 @@ const PREFACE: Duration = Duration::from_secs(10);
 /// How long a plain connection may stay silent before its first request.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
 
+/// How long handshakes that are under way may go on when the process ends.
+const LAST_HANDSHAKES: Duration = Duration::from_secs(10);
+
 /// How long a connection that ends with the process is read to its end.
 const LINGER: Duration = Duration::from_millis(500);
 
@@ -269,7 +272,11 @@ async fn serve(stream: TcpStream, peer: SocketAddr, tls: Option<Secure>, accepta
         }
         Some(secure) => {
             // In a box, so that the memory of the handshake is given back when it is done.
-            let shaken = Box::pin(secure.front.shake(secure.listener, l4(stream))).await;
+            let handshake = Box::pin(secure.front.shake(secure.listener, l4(stream)));
+            let shaken = tokio::select! {
+                shaken = handshake => shaken,
+                () = too_late(shutdown.clone()) => return,
+            };
             let shaken = match shaken {
                 Ok(shaken) => shaken,
                 Err(reason) => {
@@ -282,6 +289,13 @@ async fn serve(stream: TcpStream, peer: SocketAddr, tls: Option<Secure>, accepta
             drive(connection, Box::new(shaken.stream), http2.then_some(socket), shutdown).await;
         }
     }
+}
+
+/// Resolves when a handshake has had its time although the process ends: one may wait for its certificate.
+async fn too_late(mut shutdown: ShutdownWatch) {
+    // An error means that the process is past its end.
+    let _ = shutdown.wait_for(|down| *down).await;
+    tokio::time::sleep(LAST_HANDSHAKES).await;
 }
 
 /// Drives a connection to its end. One of HTTP/2 (then its socket is given) that ends with the process

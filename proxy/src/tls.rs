@@ -250,10 +250,14 @@ impl Front {
         name: Option<Box<str>>,
         deadline: Instant,
     ) -> NotServed {
-        let Some(name) = name.filter(|name| self.challenges.tls_alpn(name).is_some()) else {
-            refuse(hello.io, true).await;
+        let Some(name) = name else {
+            refuse(hello.io, false).await;
             return NotServed::Refused(None);
         };
+        if self.challenges.tls_alpn(&name).is_none() {
+            refuse(hello.io, true).await;
+            return NotServed::Refused(Some(name));
+        }
         let shaking = hello.into_stream(Arc::clone(state.configurations.challenge()));
         match timeout_at(deadline, shaking).await {
             Ok(Ok(mut stream)) => {

@@ -7,11 +7,17 @@ mod acme;
 mod admin;
 mod answer;
 mod balance;
+mod canonical;
+mod challenge_http;
 mod cli;
+mod client_ca;
 mod config;
 mod drain;
+mod handshake;
 mod header;
 mod health;
+
+mod hsts;
 mod http1;
 mod http2;
 mod pause;

@@ -1,8 +1,16 @@
 //! Certificates for tests: self-signed, as PEM files or in memory.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    date_time_ymd,
+};
+use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use rustls::sign::CertifiedKey;
 
 /// A self-signed certificate with its key.
 pub struct Certificate {
@@ -49,6 +57,58 @@ impl Certificate {
     #[must_use]
     pub fn key(&self) -> PrivateKeyDer<'static> {
         PrivateKeyDer::try_from(self.key_der.clone()).expect("a private key")
+    }
+}
+
+/// An authority for clients' certificates.
+pub struct ClientRoot {
+    issuer: Issuer<'static, KeyPair>,
+    /// The root, in PEM.
+    pub pem: String,
+}
+
+impl ClientRoot {
+    /// A fresh root.
+    ///
+    /// # Panics
+    /// When the system gives no randomness.
+    #[must_use]
+    pub fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a root").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// A client's certificate that is good now.
+    #[must_use]
+    pub fn issue(&self) -> Arc<CertifiedKey> {
+        self.issue_until(SystemTime::from(date_time_ymd(2045, 1, 1)))
+    }
+
+    /// A client's certificate that is good for so long.
+    #[must_use]
+    pub fn issue_for(&self, lifetime: Duration) -> Arc<CertifiedKey> {
+        self.issue_until(SystemTime::now() + lifetime)
+    }
+
+    /// A client's certificate that was good once.
+    #[must_use]
+    pub fn issue_expired(&self) -> Arc<CertifiedKey> {
+        self.issue_until(SystemTime::from(date_time_ymd(2021, 1, 1)))
+    }
+
+    fn issue_until(&self, end: SystemTime) -> Arc<CertifiedKey> {
+        let mut params = CertificateParams::default();
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), end.into());
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let der = PrivateKeyDer::try_from(key.serialize_der()).expect("a private key");
+        let signer = aws_lc_rs::default_provider().key_provider.load_private_key(der).expect("a key");
+        Arc::new(CertifiedKey::new(vec![certificate.der().clone()], signer))
     }
 }
 

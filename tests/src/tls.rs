@@ -3,9 +3,14 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use rustls::client::{ResolvesClientCert, Resumption};
 use rustls::crypto::{CryptoProvider, aws_lc_rs};
 use rustls::pki_types::{CertificateDer, ServerName};
-use rustls::{ClientConfig, NamedGroup, ProtocolVersion, SupportedProtocolVersion};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CipherSuite, ClientConfig, HandshakeKind, NamedGroup, ProtocolVersion, SignatureScheme,
+    SupportedProtocolVersion,
+};
 use switcher::demo::load::tls::AnyCertificate;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
@@ -21,6 +26,24 @@ pub struct Hello {
     alpn: Vec<Vec<u8>>,
     versions: Vec<&'static SupportedProtocolVersion>,
     provider: CryptoProvider,
+    // What rustls compares before it resumes: a session is one of a verifier and of credentials.
+    verifier: Arc<AnyCertificate>,
+    credentials: Arc<dyn ResolvesClientCert>,
+    sessions: Resumption,
+}
+
+/// Shows nothing when it is asked for a certificate.
+#[derive(Debug)]
+struct NoCertificate;
+
+impl ResolvesClientCert for NoCertificate {
+    fn resolve(&self, _: &[&[u8]], _: &[SignatureScheme]) -> Option<Arc<CertifiedKey>> {
+        None
+    }
+
+    fn has_certs(&self) -> bool {
+        false
+    }
 }
 
 /// What was agreed on, with the connection.
@@ -35,6 +58,10 @@ pub struct Agreed {
     pub group: Option<NamedGroup>,
     /// TLS 1.2 or 1.3.
     pub version: Option<ProtocolVersion>,
+    /// The cipher suite.
+    pub cipher: Option<CipherSuite>,
+    /// Whether a session was resumed.
+    pub resumed: bool,
 }
 
 impl Hello {
@@ -46,7 +73,23 @@ impl Hello {
             alpn: vec![b"http/1.1".to_vec()],
             versions: rustls::ALL_VERSIONS.to_vec(),
             provider: aws_lc_rs::default_provider(),
+            verifier: Arc::default(),
+            credentials: Arc::new(NoCertificate),
+            sessions: Resumption::in_memory_sessions(16),
         }
+    }
+
+    /// Shows this certificate when it is asked for one.
+    #[must_use]
+    pub fn showing(mut self, certificate: &Arc<CertifiedKey>) -> Self {
+        self.credentials = Arc::new(SingleCertAndKey::from(Arc::clone(certificate)));
+        self
+    }
+
+    /// For another server name, with the same sessions to resume.
+    #[must_use]
+    pub fn again_to(&self, name: &str) -> Self {
+        Self { name: name.to_owned(), ..self.clone() }
     }
 
     /// Offers these protocols by ALPN, the preferred one first.
@@ -82,9 +125,10 @@ impl Hello {
             .with_protocol_versions(&self.versions)
             .expect("supported versions")
             .dangerous()
-            .with_custom_certificate_verifier(Arc::new(AnyCertificate::default()))
-            .with_no_client_auth();
+            .with_custom_certificate_verifier(self.verifier)
+            .with_client_cert_resolver(self.credentials);
         config.alpn_protocols = self.alpn;
+        config.resumption = self.sessions;
         let name = ServerName::try_from(self.name).expect("a server name");
         let tcp = within(PATIENCE, "a connection", TcpStream::connect(address)).await?;
         tcp.set_nodelay(true)?;
@@ -98,6 +142,8 @@ impl Hello {
             alpn: session.alpn_protocol().map(|p| String::from_utf8_lossy(p).into_owned()),
             group: session.negotiated_key_exchange_group().map(|g| g.name()),
             version: session.protocol_version(),
+            cipher: session.negotiated_cipher_suite().map(|suite| suite.suite()),
+            resumed: session.handshake_kind() == Some(HandshakeKind::Resumed),
             stream,
         })
     }

@@ -35,7 +35,6 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reas
 
 /// Gives an authority what it looks for (RFC 8555 section 8.3).
 pub(super) async fn challenge(session: &mut Session, ctx: &mut Context, answer: &str) -> Result<bool> {
-    ctx.own_answer = Some("challenge");
     ctx.status = Some(StatusCode::OK.as_u16());
     let mut head = ResponseHeader::build(StatusCode::OK, Some(4))?;
     head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
