@@ -85,8 +85,8 @@ pub fn is_address(name: &str) -> bool {
     name.parse::<IpAddr>().is_ok()
 }
 
-/// `shop.example.com`, `_.example.com` for a wildcard, `a.example.com+2-1f2e3d4c` for three names, with `.rsa`
-/// and `.internal` behind. Long names are cut, so a hash of all of them keeps two lineages apart.
+/// `shop.example.com`, `_.example.com` for a wildcard, `a.example.com+2-1f2e3d4c` for three names, with `+rsa`
+/// and `+internal` behind. Long names are cut, so a hash of all of them keeps two lineages apart.
 fn id(names: &[String], key: KeyType, issuer: Issuer) -> Option<String> {
     let first = names.first()?;
     let mut id: String = first
@@ -107,10 +107,10 @@ fn id(names: &[String], key: KeyType, issuer: Issuer) -> Option<String> {
         });
     }
     if key == KeyType::Rsa {
-        id.push_str(".rsa");
+        id.push_str("+rsa");
     }
     if issuer == Issuer::Internal {
-        id.push_str(".internal");
+        id.push_str("+internal");
     }
     Some(id)
 }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(id_of(&["Shop.example.com"], Ecdsa, Acme), "shop.example.com");
         assert_eq!(
             id_of(&["shop.example.com"], KeyType::Rsa, Issuer::Internal),
-            "shop.example.com.rsa.internal"
+            "shop.example.com+rsa+internal"
         );
         let two = id_of(&["b.example", "a.example", "B.example"], Ecdsa, Acme);
         assert!(two.starts_with("a.example+1-"), "{two}");

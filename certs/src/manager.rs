@@ -42,17 +42,23 @@ pub struct Manager {
 
 /// The work that is ready to begin: when authorities that look can be answered.
 #[must_use]
-pub struct Work(Keeper);
+pub struct Work {
+    keeper: Keeper,
+    events: broadcast::Receiver<CertificateEvent>,
+}
 
 impl Work {
-    /// Begins, on a thread of its own.
+    /// Begins, on a thread of its own. Answers everything that happens, and what happened while loading.
     ///
     /// # Errors
     /// When the system gives no thread.
-    pub fn begin(self) -> std::io::Result<()> {
+    pub fn begin(self) -> std::io::Result<broadcast::Receiver<CertificateEvent>> {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-        let work = move || runtime.block_on(self.0.run());
-        std::thread::Builder::new().name("certificates".into()).spawn(work).map(drop)
+        let keeper = self.keeper;
+        std::thread::Builder::new()
+            .name("certificates".into())
+            .spawn(move || runtime.block_on(keeper.run()))?;
+        Ok(self.events)
     }
 }
 
@@ -81,7 +87,7 @@ impl Manager {
     /// Loads what lies in `root` and brings it to the store. No authority is asked before the [`Work`] begins.
     pub fn load(store: Arc<Store>, root: &Path, plan: Plan) -> (Self, Work) {
         let (commands, receiver) = mpsc::channel(COMMANDS);
-        let (events, _) = broadcast::channel(EVENTS);
+        let (events, since_now) = broadcast::channel(EVENTS);
         let shared = Arc::new(Shared {
             store,
             root: root.to_owned(),
@@ -92,7 +98,7 @@ impl Manager {
         });
         let mut keeper = Keeper::new(Arc::clone(&shared), receiver);
         keeper.apply(plan);
-        (Self { commands, shared }, Work(keeper))
+        (Self { commands, shared }, Work { keeper, events: since_now })
     }
 
     /// Stops ordering, or goes on. When this returns after a stop, nothing is written any more: another process
@@ -100,12 +106,6 @@ impl Manager {
     pub async fn pause(&self, pause: bool) {
         // It has ended only if the process does.
         let _ = self.ask(|reply| Command::Pause { pause, reply }).await;
-    }
-
-    /// What happens from now on.
-    #[must_use]
-    pub fn events(&self) -> broadcast::Receiver<CertificateEvent> {
-        self.shared.events.subscribe()
     }
 
     /// Works on another plan from now on. What the store is to serve was replaced before.

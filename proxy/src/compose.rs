@@ -119,10 +119,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let listeners = Listeners::open(&settings.proxy, &mut inherited)?;
     drop::<Inherited>(inherited);
 
-    let metrics = Arc::new(Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|e| CannotRun::System {
-        what: "the metrics cannot be set up",
-        source: std::io::Error::other(e),
-    })?);
+    let metrics = metrics()?;
     let control = Arc::new(Control::new(file, remembered, Arc::clone(&settings), Arc::clone(&metrics)));
     control.apply(Arc::clone(&settings)).await?;
     let plan = Plan::new(&settings);
@@ -170,6 +167,14 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         admin_accepting: tokio::sync::Mutex::default(),
     };
     process.serve(takeover, signal, work).await
+}
+
+fn metrics() -> Result<Arc<Metrics>, CannotRun> {
+    let metrics = Metrics::new(env!("CARGO_PKG_VERSION")).map_err(|error| CannotRun::System {
+        what: "the metrics cannot be set up",
+        source: std::io::Error::other(error),
+    });
+    metrics.map(Arc::new)
 }
 
 fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
@@ -227,12 +232,13 @@ impl Process {
         self.start_accepting(&acceptance)?;
         drop(acceptance);
         // Authorities that look are answered from here on.
-        certificates.begin().map_err(system("the thread for certificates cannot be started"))?;
+        let happenings =
+            certificates.begin().map_err(system("the thread for certificates cannot be started"))?;
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
         tokio::spawn(sweep::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         tokio::spawn(certificates::tell(
-            self.manager.events(),
+            happenings,
             self.control.events.clone(),
             self.metrics.certificates.clone(),
         ));

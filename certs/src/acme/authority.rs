@@ -5,6 +5,7 @@
 //! an external one is made by the library in one go; between its answer and the disk lies one write.
 
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE_NO_PAD};
@@ -20,6 +21,9 @@ use super::transport::{DirectoryAnswer, Rest, Transport};
 use super::{AcmeError, patiently, problem_type};
 use crate::folder::{self, Folder, Secret};
 
+/// How long what a directory says is believed.
+const SESSION: Duration = Duration::from_secs(3600);
+
 /// An authority as it is configured, with the session that was opened last.
 pub(crate) struct Authority {
     directory: Directory,
@@ -27,7 +31,7 @@ pub(crate) struct Authority {
     eab: Option<ExternalAccount>,
     ca_file: Option<PathBuf>,
     /// Held while a session is opened, so that two orders never make two accounts.
-    session: Mutex<Option<Session>>,
+    session: Mutex<Option<(Session, Instant)>>,
     rest: Rest,
 }
 
@@ -72,11 +76,13 @@ impl Authority {
     /// The session, opened if there is none.
     pub(crate) async fn session(&self, folder: &Folder) -> Result<Session, AcmeError> {
         let mut session = self.session.lock().await;
-        if let Some(open) = &*session {
+        if let Some((open, since)) = &*session
+            && since.elapsed() < SESSION
+        {
             return Ok(open.clone());
         }
         let opened = self.open(folder).await?;
-        *session = Some(opened.clone());
+        *session = Some((opened.clone(), Instant::now()));
         Ok(opened)
     }
 

@@ -290,10 +290,11 @@ impl Request<'_> {
                 }
             }
         }
-        let order_problem: Option<Problem> = order.state().error.clone();
+        let problem: Option<Problem> = order.state().error.clone();
+        let because = problem.as_ref().map(|problem| format!(": {}", words(problem))).unwrap_or_default();
         AcmeError::Refused {
             ca: self.authority.url().to_owned(),
-            why: order_problem.as_ref().map_or_else(|| "the order became invalid".into(), words),
+            why: format!("the order for {} became invalid{because}", self.lineage),
             kind: None,
         }
     }

@@ -272,10 +272,10 @@ fn lineage_of(id: &str, pair: &Pair) -> Option<Lineage> {
         .flat_map(|(key, issuer)| {
             let suffix = match issuer {
                 Issuer::Acme => "",
-                Issuer::Internal => ".internal",
+                Issuer::Internal => "+internal",
             };
             let stem = id.strip_suffix(suffix).unwrap_or(id);
-            let stem = if key == KeyType::Rsa { stem.strip_suffix(".rsa").unwrap_or(stem) } else { stem };
+            let stem = if key == KeyType::Rsa { stem.strip_suffix("+rsa").unwrap_or(stem) } else { stem };
             // All names of the certificate, one of them, or a host that one of its wildcards stands for.
             let all = Lineage::new(pair.names().iter().cloned(), key, issuer);
             let one = pair.names().iter().map(move |name| Lineage::new([name.clone()], key, issuer));

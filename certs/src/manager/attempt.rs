@@ -16,12 +16,12 @@ use crate::acme::AcmeError;
 use crate::acme::authority::{Authority, Session};
 use crate::acme::challenge::{Solvers, ways};
 use crate::acme::order::{Issued, Request, resumable};
-use crate::folder::Folder;
+use crate::folder::{Folder, FolderError, Refusal};
 use crate::internal::Authority as InternalAuthority;
 use crate::ledger::What;
 use crate::lineage::{Issuer, Lineage};
 use crate::on_demand::OnDemand;
-use crate::pair::Pair;
+use crate::pair::{Pair, PairError};
 use crate::record::{ChallengeKind, Record};
 
 /// How long one authority may keep an attempt.
@@ -208,7 +208,11 @@ impl Attempt {
             replaces,
         };
         let Issued { key, chain_pem, challenge } = request.obtain(session, wanted).await?;
-        let pair = self.folder.save_certificate(&self.lineage, key.reveal(), &chain_pem)?;
+        let pair = match self.folder.save_certificate(&self.lineage, key.reveal(), &chain_pem) {
+            Ok(pair) => pair,
+            Err(FolderError::Refused { why, .. }) => return Err(self.useless(authority, &why)?),
+            Err(error) => return Err(error.into()),
+        };
         self.folder.remove_order(&self.lineage)?;
         // It is stored, so a ledger that can not be written is no reason to call this a failure.
         if let Err(error) =
@@ -217,6 +221,18 @@ impl Attempt {
             warn!(%error, "an issued certificate could not be written into the ledger");
         }
         Ok(Success { pair, ca: Some(authority.url().to_owned()), challenge })
+    }
+
+    /// What to say of an answer that is no certificate to be served. One that was cut short or is no certificate
+    /// at all may come better the next time; any other needs another order.
+    fn useless(&self, authority: &Authority, why: &Refusal) -> Result<AcmeError, AcmeError> {
+        let again =
+            matches!(why, Refusal::Unusable(PairError::NoCertificate { .. } | PairError::Damaged { .. }));
+        if !again {
+            self.folder.remove_order(&self.lineage)?;
+        }
+        let why = format!("what it issued for {} cannot be served: {why}", self.lineage);
+        Ok(AcmeError::Nonsense { ca: authority.url().to_owned(), why })
     }
 
     /// What the new certificate takes the place of, when the same authority issued it.

@@ -25,6 +25,7 @@ use crate::acme::authority::Authority;
 use crate::acme::challenge::Solvers;
 use crate::dns::Dns;
 use crate::folder::{Contents, Folder};
+use crate::internal;
 use crate::ledger::Ledger;
 use crate::lineage::{Issuer, Lineage};
 use crate::on_demand::OnDemand;
@@ -144,9 +145,24 @@ impl Keeper {
             self.kept.entry(lineage.id().to_owned()).or_insert_with(new).record.on_demand = false;
         }
         self.shared.plan.store(Arc::new(plan));
+        self.make_root();
         self.serve_everything();
+        for kept in self.kept.values().filter(|kept| kept.pair.is_none() && !kept.record.on_demand) {
+            info!(names = %kept.lineage, "a placeholder is shown until there is a certificate");
+        }
         if let Err(error) = self.import() {
             warn!(%error, "nothing can be imported");
+        }
+    }
+
+    /// Makes the root of the internal authority as soon as somebody wants it, so that it can be trusted from the
+    /// start. What goes wrong is told again, with every attempt to issue from it.
+    fn make_root(&self) {
+        let plan = self.shared.plan.load();
+        let wanted = plan.lineages.iter().any(|lineage| lineage.issuer() == Issuer::Internal);
+        let Some(folder) = self.folder.as_ref().filter(|_| wanted) else { return };
+        if let Err(error) = internal::Authority::open(&folder.internal(), Timestamp::now()) {
+            error!(%error, "the internal authority cannot be used");
         }
     }
 

@@ -114,7 +114,7 @@ impl Pebble {
     /// How many orders it took.
     #[must_use]
     pub fn orders(&self) -> usize {
-        self.said("order to the db")
+        self.said("Added order")
     }
 
     /// How many certificates it issued.

@@ -78,7 +78,7 @@ fn one_import_serves_every_lineage_that_it_covers_and_each_gets_its_kind_of_key(
     home.put("imported/inside.pem", &bundle(&until(2040, &["inside.example"], KeyType::Ecdsa)));
     let outcome = outcome(&home, &wanted);
     assert_eq!(outcome[0], taken("ab.pem", &[wanted[1].id(), "a.example"]), "the most names first");
-    assert_eq!(outcome[1], taken("both.pem", &["both.example.rsa"]), "the other one is still to be ordered");
+    assert_eq!(outcome[1], taken("both.pem", &["both.example+rsa"]), "the other one is still to be ordered");
     assert_eq!(outcome[3], taken("old.pem", &["old.example"]), "nothing is issued when moving from RSA");
     let (file, refused) = &outcome[2];
     let refused = refused.as_ref().expect_err("an internal name wants no import");
