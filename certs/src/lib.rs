@@ -6,10 +6,10 @@
 //! library; a slot switch never touches TLS.
 
 pub mod challenges;
-pub mod ledger;
+pub mod dns;
 pub mod folder;
 pub mod internal;
-pub mod dns;
+pub mod ledger;
 pub mod lineage;
 pub mod pair;
 pub mod placeholder;
