@@ -4,17 +4,87 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{CertificateParams, KeyPair, PKCS_RSA_SHA256, date_time_ymd};
-use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
-use rustls::crypto::{CryptoProvider, aws_lc_rs};
-use rustls::{
-    ClientConfig, ClientConnection, Connection, DigitallySignedStruct, HandshakeKind, NamedGroup,
-    ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion, version,
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
+    PKCS_RSA_SHA256, date_time_ymd,
 };
-use rustls_pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{
+    ClientSessionMemoryCache, ClientSessionStore, Resumption, Tls12ClientSessionValue,
+    Tls13ClientSessionValue,
+};
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::ResolvesServerCert;
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
+use rustls::{
+    CipherSuite, ClientConfig, ClientConnection, Connection, DigitallySignedStruct, HandshakeKind,
+    NamedGroup, ProtocolVersion, ServerConfig, ServerConnection, SignatureScheme, SupportedProtocolVersion,
+    version,
+};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use switcher_config::ListenAddress;
 use switcher_config::durable::{self, Durability};
+use switcher_config::settings::{TlsListener, TlsVersion};
 
 use crate::pair::Facts;
+use crate::{ClientCa, Configurations, Sessions};
+
+/// The configuration of an ordinary listener around a resolver.
+pub(crate) fn server_config(
+    resolver: Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let listener = TlsListener {
+        listen: ListenAddress(([127, 0, 0, 1], 443).into()),
+        min_version: TlsVersion::Tls12,
+        ciphers: None,
+    };
+    let made = Configurations::new([&listener], &[], &resolver, &Sessions::new()?)?;
+    Ok(Arc::clone(made.get(0, None).expect("one listener")))
+}
+
+/// An authority for clients' certificates.
+pub(crate) struct ClientRoot {
+    issuer: Issuer<'static, KeyPair>,
+    pub(crate) pem: String,
+}
+
+impl ClientRoot {
+    pub(crate) fn new(name: &str) -> Self {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        let pem = params.self_signed(&key).expect("a root").pem();
+        Self { issuer: Issuer::new(params, key), pem }
+    }
+
+    /// Only certificates of this root are accepted.
+    pub(crate) fn client_ca(&self) -> Arc<ClientCa> {
+        let folder = Folder::new();
+        let (path, _) = folder.put_text("roots", &self.pem, "");
+        Arc::new(ClientCa::read(&path).expect("good roots"))
+    }
+
+    pub(crate) fn issue(&self, name: &str) -> Arc<CertifiedKey> {
+        self.issue_until(name, 2045)
+    }
+
+    pub(crate) fn issue_expired(&self, name: &str) -> Arc<CertifiedKey> {
+        self.issue_until(name, 2021)
+    }
+
+    fn issue_until(&self, name: &str, year: i32) -> Arc<CertifiedKey> {
+        let mut params = CertificateParams::default();
+        params.distinguished_name.push(DnType::CommonName, name);
+        params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(year, 1, 1));
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        let der = PrivatePkcs8KeyDer::from(key.serialize_der()).into();
+        let signer = aws_lc_rs::default_provider().key_provider.load_private_key(der).expect("a key");
+        Arc::new(CertifiedKey::new(vec![certificate.der().clone()], signer))
+    }
+}
 
 /// A certificate and its key, in PEM.
 pub(crate) struct Issued {
@@ -78,6 +148,7 @@ pub(crate) struct Shown {
     pub(crate) names: Vec<String>,
     pub(crate) version: Option<ProtocolVersion>,
     pub(crate) group: Option<NamedGroup>,
+    pub(crate) cipher: Option<CipherSuite>,
     pub(crate) alpn: Option<Vec<u8>>,
     pub(crate) resumed: bool,
 }
@@ -113,19 +184,30 @@ impl Client {
 
     /// A client that cannot verify ECDSA.
     pub(crate) fn rsa_only() -> Self {
-        let mut client = Self::default();
-        client.0 = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
             .with_protocol_versions(&[&version::TLS13, &version::TLS12])
             .expect("versions")
             .dangerous()
             .with_custom_certificate_verifier(Arc::new(AcceptRsa))
             .with_no_client_auth();
-        client
+        Self(config)
     }
 
     /// Offers these protocols.
     pub(crate) fn alpn(mut self, protocols: &[&str]) -> Self {
         self.0.alpn_protocols = protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
+        self
+    }
+
+    /// Shows this certificate when it is asked for one.
+    pub(crate) fn certified(mut self, shown: &Arc<CertifiedKey>) -> Self {
+        self.0.client_auth_cert_resolver = Arc::new(SingleCertAndKey::from(Arc::clone(shown)));
+        self
+    }
+
+    /// Resumes with whatever session it has, whichever name that is of.
+    pub(crate) fn one_store_for_every_name(mut self) -> Self {
+        self.0.resumption = Resumption::store(Arc::new(OneStore(ClientSessionMemoryCache::new(8))));
         self
     }
 
@@ -152,6 +234,7 @@ impl Client {
             names: Facts::of(leaf).expect("a readable certificate").names,
             version: client.protocol_version(),
             group: client.negotiated_key_exchange_group().map(|group| group.name()),
+            cipher: client.negotiated_cipher_suite().map(|suite| suite.suite()),
             alpn: client.alpn_protocol().map(<[u8]>::to_vec),
             resumed: client.handshake_kind() == Some(HandshakeKind::Resumed),
         })
@@ -246,5 +329,45 @@ impl ServerCertVerifier for AcceptAll {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         aws_lc_rs::default_provider().signature_verification_algorithms.supported_schemes()
+    }
+}
+
+/// Sessions of every name under one.
+#[derive(Debug)]
+struct OneStore(ClientSessionMemoryCache);
+
+impl OneStore {
+    fn name() -> ServerName<'static> {
+        ServerName::try_from("every.example").expect("a name")
+    }
+}
+
+impl ClientSessionStore for OneStore {
+    fn set_kx_hint(&self, _: ServerName<'static>, group: NamedGroup) {
+        self.0.set_kx_hint(Self::name(), group);
+    }
+
+    fn kx_hint(&self, _: &ServerName<'_>) -> Option<NamedGroup> {
+        self.0.kx_hint(&Self::name())
+    }
+
+    fn set_tls12_session(&self, _: ServerName<'static>, value: Tls12ClientSessionValue) {
+        self.0.set_tls12_session(Self::name(), value);
+    }
+
+    fn tls12_session(&self, _: &ServerName<'_>) -> Option<Tls12ClientSessionValue> {
+        self.0.tls12_session(&Self::name())
+    }
+
+    fn remove_tls12_session(&self, _: &ServerName<'static>) {
+        self.0.remove_tls12_session(&Self::name());
+    }
+
+    fn insert_tls13_ticket(&self, _: ServerName<'static>, value: Tls13ClientSessionValue) {
+        self.0.insert_tls13_ticket(Self::name(), value);
+    }
+
+    fn take_tls13_ticket(&self, _: &ServerName<'static>) -> Option<Tls13ClientSessionValue> {
+        self.0.take_tls13_ticket(&Self::name())
     }
 }

@@ -5,14 +5,19 @@
 //! lock. [`server`] makes the rustls configuration around it. Nothing here knows of slots or of the proxy
 //! library; a slot switch never touches TLS.
 
+pub mod acme;
 pub mod challenges;
+pub mod check;
 pub mod dns;
 pub mod folder;
 pub mod internal;
 pub mod ledger;
 pub mod lineage;
+pub mod manager;
+pub mod on_demand;
 pub mod pair;
 pub mod placeholder;
+pub mod plan;
 pub mod record;
 pub mod renewal;
 pub mod resolver;
@@ -21,9 +26,13 @@ pub mod store;
 
 pub use challenges::Challenges;
 pub use lineage::{Issuer, KeyType, Lineage};
+pub use manager::Manager;
 pub use pair::{Pair, PairError};
+pub use plan::Plan;
 pub use resolver::Resolver;
-pub use server::{install_provider, server_config};
+pub use server::client_ca::{ClientCa, ClientCaError, RootsId};
+pub use server::sessions::Sessions;
+pub use server::{Configurations, install_provider};
 pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]

@@ -23,6 +23,10 @@ pub struct Record {
     /// The directory's URL of the authority that issued what is served.
     #[serde(default)]
     pub ca: Option<String>,
+    /// The certificate that was revoked, as RFC 9773 section 4.1 writes it: as long as it is the one that is
+    /// served, another one is due at once.
+    #[serde(default)]
+    pub revoked: Option<String>,
     /// The kind of challenge that worked last.
     #[serde(default)]
     pub challenge: Option<ChallengeKind>,
@@ -47,6 +51,7 @@ impl Record {
             issuer: lineage.issuer(),
             on_demand: false,
             ca: None,
+            revoked: None,
             challenge: None,
             first_issued_at: None,
             ari: None,

@@ -10,6 +10,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use jiff::Timestamp;
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use rustls::{CipherSuite, SignatureAlgorithm, SignatureScheme};
@@ -32,7 +33,7 @@ pub struct Table {
     /// Answers clients that dial an IP address and so send no name, when a certificate is for one.
     address: Option<Ranked>,
     /// Answers them otherwise, when there is no `default`.
-    first: Option<Served>,
+    first: Option<Ranked>,
 }
 
 /// What is shown for a name: one certificate, or one for each kind of client.
@@ -59,6 +60,17 @@ pub enum Rank {
     Real,
 }
 
+/// What is known of a certificate before a handshake shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shown {
+    /// Whether it is a placeholder.
+    pub rank: Rank,
+    /// Whether it answers for the name itself, and not for want of a better one.
+    pub named: bool,
+    /// When it expires.
+    pub not_after: Timestamp,
+}
+
 #[derive(Debug)]
 struct Ranked {
     rank: Rank,
@@ -69,8 +81,8 @@ impl Table {
     /// Lets a certificate answer for names, wildcards as `*.example.com`; for no names it becomes the
     /// default. Of two for the same name the higher rank answers, then the earlier one.
     pub fn insert(&mut self, names: &[String], rank: Rank, served: &Served) {
-        self.first.get_or_insert_with(|| served.clone());
         let ranked = || Ranked { rank, served: served.clone() };
+        self.first.get_or_insert_with(ranked);
         let better = |now: &Option<Ranked>| now.as_ref().is_none_or(|now| now.rank < rank);
         if names.is_empty() && better(&self.default) {
             self.default = Some(ranked());
@@ -93,17 +105,23 @@ impl Table {
     /// The certificate for a name as the client sent it: exact, then wildcard, then the default. A name that
     /// nobody has is refused; a client that sent none, as those by IP address do, gets one to read.
     fn find(&self, name: Option<&str>) -> Option<&Served> {
-        let default = self.default.as_ref().map(|ranked| &ranked.served);
-        let Some(name) = name else {
-            return self.address.as_ref().map(|ranked| &ranked.served).or(default).or(self.first.as_ref());
-        };
-        let mut buffer = [0; LONGEST_NAME];
-        lower(name, &mut buffer).and_then(|name| self.find_named(name)).or(default)
+        self.find_ranked(name).map(|(ranked, _)| &ranked.served)
     }
 
-    fn find_named(&self, name: &str) -> Option<&Served> {
-        let ranked = self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1));
-        ranked.map(|ranked| &ranked.served)
+    /// The same with its rank, and whether it answers for the name itself.
+    fn find_ranked(&self, name: Option<&str>) -> Option<(&Ranked, bool)> {
+        let by_default = |ranked| (ranked, false);
+        let default = self.default.as_ref();
+        let Some(name) = name else {
+            return self.address.as_ref().or(default).or(self.first.as_ref()).map(by_default);
+        };
+        let mut buffer = [0; LONGEST_NAME];
+        let named = lower(name, &mut buffer).and_then(|name| self.find_named(name));
+        named.map(|ranked| (ranked, true)).or(default.map(by_default))
+    }
+
+    fn find_named(&self, name: &str) -> Option<&Ranked> {
+        self.exact.get(name).or_else(|| self.wildcard.get(name.split_once('.')?.1))
     }
 }
 
@@ -133,6 +151,14 @@ impl Resolver {
     /// Puts another table in force. Handshakes under way keep the certificate they have.
     pub fn swap(&self, table: Table) {
         self.table.store(Arc::new(table));
+    }
+
+    /// What a client that asks for this name is shown; none when it is refused.
+    #[must_use]
+    pub fn shown(&self, server_name: Option<&str>) -> Option<Shown> {
+        let table = self.table.load();
+        let (ranked, named) = table.find_ranked(server_name)?;
+        Some(Shown { rank: ranked.rank, named, not_after: ranked.served.pair.not_after() })
     }
 
     /// Whether a client that asks for this name is shown a certificate.
@@ -222,8 +248,6 @@ impl fmt::Debug for Resolver {
 
 #[cfg(test)]
 mod tests {
-    use jiff::Timestamp;
-
     use super::*;
     use crate::placeholder::placeholder;
 

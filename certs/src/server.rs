@@ -1,16 +1,34 @@
-//! The rustls configuration of every TLS listener.
+//! The rustls configurations of the TLS listeners.
 //!
 //! One crypto library everywhere, aws-lc-rs, named here and installed by every `main`, so that nothing falls
-//! back to another. Called by the proxy's composition root.
+//! back to another. A listener has one configuration for clients who show no certificate and one for each
+//! [`ClientCa`]; all are made anew at a reload, around the same [`Resolver`](crate::Resolver) and the same
+//! [`Sessions`], so that clients go on resuming. Invariant: what a session of one configuration proved counts
+//! in no other: each client CA has its own ticket keys. Called by the proxy's TLS front.
 
+pub mod client_ca;
+pub mod sessions;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::HashMap;
 use std::sync::Arc;
 
-use rustls::ServerConfig;
-use rustls::crypto::aws_lc_rs;
-use rustls::server::ResolvesServerCert;
+use rustls::crypto::{CryptoProvider, aws_lc_rs};
+use rustls::server::{ClientHello, NoServerSessionStorage, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::{ServerConfig, SupportedCipherSuite, SupportedProtocolVersion, version};
+use switcher_config::settings::{TlsListener, TlsVersion};
+
+use crate::challenges::ACME_TLS_ALPN;
+use client_ca::{ClientCa, RootsId};
+use sessions::{Sessions, Trust};
 
 /// What clients may speak inside TLS, the preferred one first.
 const ALPN: [&[u8]; 2] = [b"h2", b"http/1.1"];
+
+/// TLS 1.3 alone.
+static MODERN: &[&SupportedProtocolVersion] = &[&version::TLS13];
 
 /// Makes aws-lc-rs the crypto library of the whole process. Called first in every `main`: a later
 /// installation by a dependency then changes nothing. Calling it twice is harmless.
@@ -19,102 +37,127 @@ pub fn install_provider() {
     let _ = aws_lc_rs::default_provider().install_default();
 }
 
-/// TLS 1.2 and 1.3 with post-quantum key exchange first, HTTP/2 before HTTP/1.1, and resumption by tickets
-/// (keys rotate every six hours and are in memory only).
-///
-/// # Errors
-/// When the system gives no randomness.
-pub fn server_config(resolver: Arc<dyn ResolvesServerCert>) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
-        .with_protocol_versions(&[&rustls::version::TLS13, &rustls::version::TLS12])?
-        .with_no_client_auth()
-        .with_cert_resolver(resolver);
+/// Every configuration in force.
+#[derive(Debug)]
+pub struct Configurations {
+    listeners: Vec<OfListener>,
+    challenge: Arc<ServerConfig>,
+}
+
+#[derive(Debug)]
+struct OfListener {
+    /// For hosts that demand no client certificate.
+    open: Arc<ServerConfig>,
+    mutual: HashMap<RootsId, Arc<ServerConfig>>,
+}
+
+impl Configurations {
+    /// Those of some listeners, in their order, and some client CAs.
+    ///
+    /// # Errors
+    /// When a listener's ciphers leave nothing to speak, or the system gives no randomness.
+    pub fn new<'a>(
+        listeners: impl IntoIterator<Item = &'a TlsListener>,
+        client_cas: &[Arc<ClientCa>],
+        resolver: &Arc<dyn ResolvesServerCert>,
+        sessions: &Sessions,
+    ) -> Result<Self, rustls::Error> {
+        let of_listener = |listener: &TlsListener| {
+            let open = configuration(listener, None, resolver, &sessions.open())?;
+            let mutual = client_cas.iter().map(|ca| {
+                let config = configuration(listener, Some(ca), resolver, &sessions.of(ca.id())?)?;
+                Ok((ca.id(), config))
+            });
+            Ok(OfListener { open, mutual: mutual.collect::<Result<_, rustls::Error>>()? })
+        };
+        let listeners = listeners.into_iter().map(of_listener).collect::<Result<_, rustls::Error>>()?;
+        Ok(Self { listeners, challenge: challenge_configuration(resolver)? })
+    }
+
+    /// The one for a handshake on a listener, by its place in the order, with a host that demands this client
+    /// CA or none.
+    #[must_use]
+    pub fn get(&self, listener: usize, client_ca: Option<RootsId>) -> Option<&Arc<ServerConfig>> {
+        let listener = self.listeners.get(listener)?;
+        match client_ca {
+            None => Some(&listener.open),
+            Some(id) => listener.mutual.get(&id),
+        }
+    }
+
+    /// The one for an authority that looks at a tls-alpn-01 challenge: it never asks for a client certificate,
+    /// and no session comes of it.
+    #[must_use]
+    pub fn challenge(&self) -> &Arc<ServerConfig> {
+        &self.challenge
+    }
+}
+
+fn configuration(
+    listener: &TlsListener,
+    client_ca: Option<&ClientCa>,
+    resolver: &Arc<dyn ResolvesServerCert>,
+    trust: &Trust,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let provider = provider(listener.ciphers.as_deref());
+    let builder = ServerConfig::builder_with_provider(Arc::new(provider))
+        .with_protocol_versions(versions(listener.min_version))?;
+    let builder = match client_ca {
+        Some(ca) => builder.with_client_cert_verifier(Arc::clone(ca.verifier())),
+        None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
+    };
+    let mut config = builder.with_cert_resolver(Arc::clone(resolver));
     config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
-    config.ticketer = aws_lc_rs::Ticketer::new()?;
+    // Whoever lists ciphers lists them in the order of preference.
+    config.ignore_client_order = listener.ciphers.is_some();
+    config.ticketer = Arc::clone(&trust.ticketer);
+    config.session_storage = Arc::clone(&trust.storage);
     Ok(Arc::new(config))
 }
 
-#[cfg(test)]
-mod tests {
-    use rustls::{NamedGroup, ProtocolVersion};
+/// RFC 8737 section 3: TLS 1.2 or later, and `acme-tls/1` is all that is spoken.
+fn challenge_configuration(
+    resolver: &Arc<dyn ResolvesServerCert>,
+) -> Result<Arc<ServerConfig>, rustls::Error> {
+    let mut config = ServerConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+        .with_protocol_versions(versions(TlsVersion::Tls12))?
+        .with_no_client_auth()
+        .with_cert_resolver(Arc::clone(resolver));
+    config.alpn_protocols = vec![ACME_TLS_ALPN.to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    Ok(Arc::new(config))
+}
 
-    use super::*;
-    use crate::Resolver;
-    use crate::fixtures::{Client, Folder, issue};
-    use crate::store::{Source, Store, Wanted};
-
-    fn store(names: &[&str]) -> Store {
-        let names = names.iter().map(ToString::to_string).collect();
-        Store::new(vec![Wanted { names, source: Source::Placeholder { why: None } }]).expect("a store")
+/// The versions from this one on.
+fn versions(min: TlsVersion) -> &'static [&'static SupportedProtocolVersion] {
+    match min {
+        TlsVersion::Tls12 => rustls::ALL_VERSIONS,
+        TlsVersion::Tls13 => MODERN,
     }
+}
 
-    #[test]
-    fn post_quantum_key_exchange_comes_first_and_is_enough() {
-        assert_eq!(aws_lc_rs::default_provider().kx_groups[0].name(), NamedGroup::X25519MLKEM768);
-        let config = server_config(store(&["a.example"]).resolver()).expect("a configuration");
-        let shown =
-            Client::only(NamedGroup::X25519MLKEM768).shake(&config, Some("a.example")).expect("served");
-        assert_eq!(shown.group, Some(NamedGroup::X25519MLKEM768));
-        assert_eq!(shown.version, Some(ProtocolVersion::TLSv1_3));
+/// The crypto library with these cipher suites in this order, or with all that it holds safe. Post-quantum key
+/// exchange comes first either way.
+fn provider(ciphers: Option<&[String]>) -> CryptoProvider {
+    let mut provider = aws_lc_rs::default_provider();
+    if let Some(names) = ciphers {
+        let all = std::mem::take(&mut provider.cipher_suites);
+        let named = |name: &String| all.iter().find(|suite| is_named(suite, name)).copied();
+        provider.cipher_suites = names.iter().filter_map(named).collect();
     }
+    provider
+}
 
-    #[test]
-    fn http_2_is_preferred_and_http_1_1_is_served() {
-        let config = server_config(store(&["a.example"]).resolver()).expect("a configuration");
-        for (offered, chosen) in
-            [(&["http/1.1", "h2"][..], Some(&b"h2"[..])), (&["http/1.1"], Some(b"http/1.1")), (&[], None)]
-        {
-            let shown = Client::default().alpn(offered).shake(&config, Some("a.example")).expect("served");
-            assert_eq!(shown.alpn.as_deref(), chosen);
-        }
-        let refused = Client::default().alpn(&["spdy/3"]).shake(&config, Some("a.example"));
-        assert!(refused.is_err(), "a protocol that nobody serves is refused in the handshake");
-    }
+/// By the IANA name, in which suites of TLS 1.3 begin with `TLS_`, or by the library's, where it is `TLS13_`.
+fn is_named(suite: &SupportedCipherSuite, name: &str) -> bool {
+    let Some(own) = suite.suite().as_str() else { return false };
+    own == name || own.strip_prefix("TLS13_") == name.strip_prefix("TLS_")
+}
 
-    #[test]
-    fn old_clients_are_served_by_tls_1_2() {
-        let config = server_config(store(&["a.example"]).resolver()).expect("a configuration");
-        let shown = Client::tls12().shake(&config, Some("a.example")).expect("served");
-        assert_eq!(shown.version, Some(ProtocolVersion::TLSv1_2));
-    }
-
-    #[test]
-    fn a_returning_client_resumes_with_its_ticket() {
-        let config = server_config(store(&["a.example"]).resolver()).expect("a configuration");
-        let client = Client::default();
-        assert!(!client.shake(&config, Some("a.example")).expect("served").resumed);
-        assert!(client.shake(&config, Some("a.example")).expect("served again").resumed);
-    }
-
-    #[test]
-    fn a_server_without_certificates_refuses_in_the_handshake() {
-        let config = server_config(Arc::new(Resolver::default())).expect("a configuration");
-        assert!(Client::default().shake(&config, Some("a.example")).is_err());
-    }
-
-    #[test]
-    fn each_name_is_shown_its_own_certificate_and_strangers_the_default() {
-        let folder = Folder::new();
-        let (certificate, key) = folder.put("wild", &issue(&["*.example.com"]));
-        let wanted = |names: &[&str], source| Wanted {
-            names: names.iter().map(ToString::to_string).collect(),
-            source,
-        };
-        let store = Store::new(vec![
-            wanted(&["shop.example.com"], Source::Placeholder { why: None }),
-            wanted(&["*.example.com"], Source::Files { certificate, key, ocsp: None }),
-            wanted(&[], Source::Placeholder { why: None }),
-        ])
-        .expect("a store");
-        let config = server_config(store.resolver()).expect("a configuration");
-        for (name, names) in [
-            (Some("shop.example.com"), "shop.example.com"),
-            (Some("eu.example.com"), "*.example.com"),
-            (Some("example.org"), "placeholder.switcher.invalid"),
-            (None, "placeholder.switcher.invalid"),
-        ] {
-            let shown = Client::default().shake(&config, name).expect("served");
-            assert_eq!(shown.names, [names], "{name:?}");
-        }
-    }
+/// A hello's server name: what the client asks for, in lower case and without the dot of the root.
+#[must_use]
+pub fn server_name(hello: &ClientHello<'_>) -> Option<Box<str>> {
+    let name = hello.server_name()?;
+    Some(name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase().into())
 }

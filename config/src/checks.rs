@@ -47,11 +47,6 @@ fn has_listener(root: &Node, key: &str) -> bool {
     written.map_or(key == "http", |node| node.items().iter().any(|item| !item.is_null()))
 }
 
-/// A value that is written and not null.
-fn given<'a>(section: &'a Node, key: &str) -> Option<&'a Node> {
-    section.get(key).filter(|node| !node.is_null())
-}
-
 /// Reads a value without telling what is wrong with it: that was told before.
 fn quietly<T: Setting>(node: Option<&Node>) -> Option<T> {
     T::read(node?, &mut Reader::default())

@@ -133,6 +133,11 @@ impl Node {
         }
     }
 
+    /// The value of a key that is written and not null.
+    pub(crate) fn given(&self, key: &str) -> Option<&Self> {
+        self.get(key).filter(|node| !node.is_null())
+    }
+
     /// The entries, when this is a mapping.
     pub(crate) fn entries(&self) -> &[(Key, Self)] {
         match &self.value {

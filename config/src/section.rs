@@ -73,6 +73,10 @@ pub(crate) fn take<T: Setting>(
 /// Takes the value of a key that has no default out of its section; `hint` says what a whole section looks like.
 pub(crate) fn demand<T: Setting>(section: &Node, key: &str, reader: &mut Reader, hint: &str) -> Option<T> {
     match section.get(key) {
+        Some(node) if node.is_null() => reader.under(key, |reader| {
+            reader.wrong(node, "the value is missing", hint);
+            None
+        }),
         Some(node) => reader.under(key, |reader| T::read(node, reader)),
         None => {
             reader.wrong(section, format!("the key `{key}` is missing"), hint);

@@ -65,7 +65,7 @@ pub struct TlsListener {
     pub listen: ListenAddress,
     /// The lowest version. Default 1.2.
     pub min_version: TlsVersion,
-    /// Cipher suites by their IANA names, the preferred one first. Default: all that rustls holds safe.
+    /// Cipher suites by rustls's names for them (`TLS13_…` for version 1.3, else IANA's), the preferred one first. Default: all that rustls holds safe.
     pub ciphers: Option<Vec<String>>,
 }
 

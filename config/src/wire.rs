@@ -417,6 +417,10 @@ pub enum RefusalReason {
     ShuttingDown,
     /// 403: mutations are not accepted here.
     ReadOnly,
+    /// 404: no certificate of ours is served for that name.
+    UnknownCertificate,
+    /// 502: the authority refused, or could not be asked; what was served is served on.
+    CertificateFailed,
 }
 
 /// One server-sent event of `GET /v1/events`; the SSE event name is the same as `event`.

@@ -6,6 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
+use switcher_config::settings::{Directory, DnsProvider, TlsVersion};
 use switcher_config::{AppName, Loaded, Report, Slot, Sources, Span, load};
 use tempfile::TempDir;
 
@@ -124,6 +125,37 @@ fn a_stronger_layer_wins_key_by_key_and_show_names_it() {
     assert!(loaded.show(false).contains("shutdown_timeout: \"***\""));
     assert_eq!(loaded.show_json()["proxy"]["shutdown_timeout"], "***");
     assert_eq!(loaded.files.len(), 3);
+}
+
+#[test]
+fn a_stronger_layer_takes_certificates_back_or_asks_for_them_in_another_way() {
+    let base = "acme: {email: ops@example.com, dns: {provider: cloudflare, token_file: /run/token}}\napps: {shop: {hosts: [\"*.example.com\"]}}\n";
+    let with = |layer| {
+        Place::with(&[("switcher.yaml", base), ("switcher.production.yaml", layer)])
+            .environment("production")
+            .load()
+    };
+    assert_eq!(with("acme: null\n").settings.acme, None);
+    let other = with("acme: {dns: {provider: null, token_file: null, exec: [/bin/hook]}}\n");
+    let dns = other.settings.acme.as_ref().and_then(|acme| acme.dns.as_ref()).expect("still there");
+    assert_eq!(dns.provider, DnsProvider::Exec(vec!["/bin/hook".into()]));
+    assert!(!other.show(true).contains("token_file"), "{}", other.show(true));
+    assert_eq!(origin_of(&other, "email:"), "switcher.yaml:1");
+
+    let by_variable =
+        Place::with(&[("switcher.yaml", MINIMAL), ("secrets/switcher__acme__eab__kid", "hunter2")])
+            .variable("SWITCHER__ACME__EMAIL", "ops@example.com")
+            .variable("SWITCHER__ACME__DIRECTORY", "[letsencrypt, zerossl]")
+            .variable("SWITCHER__ACME__EAB__HMAC_FILE", "/run/hmac")
+            .variable("SWITCHER__PROXY__HTTPS", "[{listen: \"0.0.0.0:443\", min_version: 1.3}]")
+            .load();
+    let listener = &by_variable.settings.proxy.https[0];
+    assert_eq!(listener.min_version, TlsVersion::Tls13);
+    assert_eq!(origin_of(&by_variable, "min_version:"), "environment variable SWITCHER__PROXY__HTTPS");
+    let acme = by_variable.settings.acme.as_ref().expect("from variables");
+    assert_eq!(acme.directories, [Directory::LetsEncrypt, Directory::ZeroSsl]);
+    assert_eq!(acme.eab.as_ref().map(|eab| eab.kid.as_str()), Some("hunter2"));
+    assert!(!by_variable.show(true).contains("hunter2"), "what came from a secret is not shown");
 }
 
 #[test]

@@ -4,6 +4,7 @@
 //! Handlers translate; [`Control`] decides. The OpenAPI document is made from
 //! the handlers themselves.
 
+mod certificates;
 mod change;
 mod events;
 mod read;
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::routing::get;
-use switcher_certs::Store;
+use switcher_certs::{Manager, Store};
 use utoipa::OpenApi;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -30,6 +31,8 @@ pub struct Admin {
     pub control: Arc<Control>,
     /// What is served by TLS.
     pub certificates: Arc<Store>,
+    /// Renews what the proxy renews itself.
+    pub manager: Manager,
     /// The counters.
     pub metrics: Arc<Metrics>,
     /// For the number of lost lines.
@@ -57,6 +60,10 @@ pub fn router(admin: Admin) -> axum::Router {
         .routes(routes!(change::resume))
         .routes(routes!(change::stop))
         .routes(routes!(change::reload))
+        .routes(routes!(certificates::renew))
+        .routes(routes!(certificates::revoke))
+        .routes(routes!(certificates::import))
+        .routes(routes!(certificates::check))
         .split_for_parts();
     document.merge(changing);
     finish(read.merge(change).fallback(refusal::not_found), document, admin)
@@ -75,7 +82,8 @@ fn reading() -> OpenApiRouter<Admin> {
         .routes(routes!(read::status))
         .routes(routes!(read::in_flight))
         .routes(routes!(read::drain))
-        .routes(routes!(read::certificates))
+        .routes(routes!(certificates::list))
+        .routes(routes!(certificates::root))
         .routes(routes!(read::metrics))
         .routes(routes!(read::health))
         .routes(routes!(read::ready))

@@ -31,6 +31,13 @@ pub enum Reason {
         /// The name of the TLS handshake.
         sni: String,
     },
+    /// 421: the application demands client certificates, and the connection was not opened with one of them.
+    NoClientCertificate {
+        /// The host asked for.
+        host: String,
+    },
+    /// 404: an authority's token that nobody waits for.
+    UnknownToken,
     /// 400: the request cannot be understood.
     BadRequest {
         /// What is wrong with it, as the end of a sentence.
@@ -84,8 +91,8 @@ impl Reason {
     #[must_use]
     pub const fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownHost { .. } | Self::NoPath => StatusCode::NOT_FOUND,
-            Self::Misdirected { .. } => StatusCode::MISDIRECTED_REQUEST,
+            Self::UnknownHost { .. } | Self::NoPath | Self::UnknownToken => StatusCode::NOT_FOUND,
+            Self::Misdirected { .. } | Self::NoClientCertificate { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
@@ -105,6 +112,8 @@ impl Reason {
             Self::UnknownHost { .. } => "unknown_host",
             Self::NoPath => "no_path",
             Self::Misdirected { .. } => "misdirected",
+            Self::NoClientCertificate { .. } => "client_certificate",
+            Self::UnknownToken => "unknown_token",
             Self::BadRequest { .. } => "bad_request",
             Self::SlowRequest => "slow_request",
             Self::NoUpstream { .. } => "no_upstream",
@@ -151,6 +160,12 @@ impl Reason {
                 quoted(host)
             )
             .into(),
+            Self::NoClientCertificate { host } => format!(
+                "{} demands a client certificate, and this connection was not opened with one for it; open a TLS connection for that name and show yours.",
+                quoted(host)
+            )
+            .into(),
+            Self::UnknownToken => "No certificate authority is expected to ask for this token.".into(),
             Self::BadRequest { why } => format!("The request cannot be understood: {why}.").into(),
             Self::SlowRequest => "The rest of the request did not come in time.".into(),
             Self::NoUpstream { slot } => {
@@ -177,6 +192,8 @@ impl Reason {
             Self::UnknownHost { .. }
             | Self::NoPath
             | Self::Misdirected { .. }
+            | Self::NoClientCertificate { .. }
+            | Self::UnknownToken
             | Self::BadRequest { .. }
             | Self::SlowRequest
             | Self::NoUpstream { .. }
@@ -210,6 +227,8 @@ impl Reason {
             Self::UnknownHost { .. }
             | Self::NoPath
             | Self::Misdirected { .. }
+            | Self::NoClientCertificate { .. }
+            | Self::UnknownToken
             | Self::BadRequest { .. }
             | Self::SlowRequest
             | Self::NoUpstream { .. }
@@ -376,6 +395,8 @@ mod tests {
             Reason::UnknownHost { host: "nowhere.example".into() },
             Reason::NoPath,
             Reason::Misdirected { host: "a.example".into(), sni: "b.example".into() },
+            Reason::NoClientCertificate { host: "a.example".into() },
+            Reason::UnknownToken,
             Reason::BadRequest { why: "it has no host" },
             Reason::SlowRequest,
             Reason::NoUpstream { slot: Slot::Blue },

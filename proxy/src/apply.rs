@@ -15,7 +15,7 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use switcher_config::settings::{AppSettings, ProxySettings, Settings};
 use switcher_config::wire::{Event, RefusalReason, Reloaded};
-use switcher_config::{AppName, PerSlot};
+use switcher_config::{AppName, ListenAddress, PerSlot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
@@ -230,7 +230,7 @@ fn differences(before: &View, settings: &Settings) -> Reloaded {
 fn fixed_part(old: &ProxySettings, new: &ProxySettings) -> Vec<&'static str> {
     [
         ("http", old.http != new.http),
-        ("https", old.https != new.https),
+        ("https", addresses(old) != addresses(new)),
         ("admin", old.admin != new.admin),
         ("status", old.status != new.status),
         ("data_dir", old.data_dir != new.data_dir),
@@ -242,8 +242,15 @@ fn fixed_part(old: &ProxySettings, new: &ProxySettings) -> Vec<&'static str> {
     .collect()
 }
 
+/// What is listened on with TLS; how is followed.
+fn addresses(proxy: &ProxySettings) -> Vec<ListenAddress> {
+    proxy.https.iter().map(|listener| listener.listen).collect()
+}
+
 fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {
     let followed = [
+        old.https != new.https && addresses(old) == addresses(new),
+        old.handshakes != new.handshakes,
         old.shutdown_timeout != new.shutdown_timeout,
         old.trusted_proxies != new.trusted_proxies,
         old.client_ip_header != new.client_ip_header,

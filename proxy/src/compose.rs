@@ -8,7 +8,8 @@ use arc_swap::ArcSwap;
 use pingora::proxy::HttpProxy;
 use pingora::server::configuration::ServerConf;
 use sd_notify::NotifyState;
-use switcher_certs::{Resolver, Store, server_config};
+use switcher_certs::manager::Work;
+use switcher_certs::{Manager, Plan, Store};
 use switcher_config::settings::Settings;
 use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
@@ -22,14 +23,17 @@ use crate::control::Control;
 use crate::decide::Denied;
 use crate::folder::{FolderLock, UnusableFolder};
 use crate::gateway::{Gateway, Shared};
-use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, accept};
+use crate::hsts::Policies;
+use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, Secure, accept};
 use crate::metrics::Metrics;
-use crate::reload::{Reloader, wanted};
+use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
+use crate::tls::client_cas::ClientCas;
+use crate::tls::{AtFirstHandshake, Front};
 use crate::upgrade::{self, Takeover};
-use crate::{sweep, view};
+use crate::{certificates, sweep, view};
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
@@ -106,6 +110,7 @@ impl CannotRun {
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
+    let client_cas = ClientCas::read(&settings).map_err(CannotRun::Certificates)?;
     let mut takeover = take_over(&command, &settings)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
     let lock = FolderLock::take(&settings.proxy.data_dir, &mut inherited)?;
@@ -120,15 +125,25 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     })?);
     let control = Arc::new(Control::new(file, remembered, Arc::clone(&settings), Arc::clone(&metrics)));
     control.apply(Arc::clone(&settings)).await?;
+    let plan = Plan::new(&settings);
     let certificates =
-        Arc::new(Store::new(wanted(&settings)).map_err(|error| CannotRun::Tls(error.to_string()))?);
+        Arc::new(Store::new(plan.wanted.clone()).map_err(|error| CannotRun::Tls(error.to_string()))?);
+    let (manager, work) =
+        Manager::load(Arc::clone(&certificates), &settings.proxy.data_dir.join("certs"), plan);
+    let at_first_handshake: Arc<dyn AtFirstHandshake> = Arc::new(manager.clone());
+    let tls =
+        Front::new(&certificates, &settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
+            .map_err(|error| CannotRun::Tls(error.to_string()))?;
     let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
         .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
     let (signal, ending) = watch::channel(false);
     let shared = Arc::new(Shared {
         router: control.router(),
-        rules: ArcSwap::from_pointee(Rules::new(&settings.proxy)),
+        rules: ArcSwap::from_pointee(Rules::new(&settings)),
         certificates: certificates.resolver(),
+        challenges: certificates.challenges(),
+        tls: Arc::new(tls),
+        hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
         metrics: Arc::clone(&metrics),
         ending,
@@ -138,12 +153,14 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         control: Arc::clone(&control),
         shared: Arc::clone(&shared),
         certificates: Arc::clone(&certificates),
+        manager: manager.clone(),
         turn: tokio::sync::Mutex::new(()),
     });
     let process = Process {
         settings,
         control,
         certificates,
+        manager,
         access_log,
         shared,
         reloader,
@@ -152,7 +169,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         lock,
         admin_accepting: tokio::sync::Mutex::default(),
     };
-    process.serve(takeover, signal).await
+    process.serve(takeover, signal, work).await
 }
 
 fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
@@ -177,6 +194,7 @@ struct Process {
     settings: Arc<Settings>,
     control: Arc<Control>,
     certificates: Arc<Store>,
+    manager: Manager,
     access_log: AccessLog,
     shared: Arc<Shared>,
     reloader: Arc<Reloader>,
@@ -194,7 +212,12 @@ enum End {
 }
 
 impl Process {
-    async fn serve(self, takeover: Option<Takeover>, signal: watch::Sender<bool>) -> Result<(), CannotRun> {
+    async fn serve(
+        self,
+        takeover: Option<Takeover>,
+        signal: watch::Sender<bool>,
+        certificates: Work,
+    ) -> Result<(), CannotRun> {
         let system = |what| move |source| CannotRun::System { what, source };
         // Read before anything is accepted, so that no signal finds the default action.
         let mut signals = Signals::new().map_err(system("signals cannot be handled"))?;
@@ -203,9 +226,16 @@ impl Process {
         let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
         self.start_accepting(&acceptance)?;
         drop(acceptance);
+        // Authorities that look are answered from here on.
+        certificates.begin().map_err(system("the thread for certificates cannot be started"))?;
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
         tokio::spawn(sweep::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
+        tokio::spawn(certificates::tell(
+            self.manager.events(),
+            self.control.events.clone(),
+            self.metrics.certificates.clone(),
+        ));
         if let Some(takeover) = takeover
             && let Err(error) = takeover.serving()
         {
@@ -219,6 +249,7 @@ impl Process {
         if matches!(end, End::Terminated) {
             tell_systemd(&[NotifyState::Stopping]);
             self.control.freeze(true).await;
+            self.manager.pause(true).await;
             // A new process may have bound the path already, so only a terminated one takes it away.
             let _ = std::fs::remove_file(&self.settings.proxy.admin);
         }
@@ -256,10 +287,9 @@ impl Process {
 
     fn start_accepting(&self, acceptance: &Acceptance) -> Result<(), CannotRun> {
         let system = |source| CannotRun::System { what: "a listening socket cannot be used", source };
-        let resolver: Arc<Resolver> = self.certificates.resolver();
-        let tls = server_config(resolver).map_err(|error| CannotRun::Tls(error.to_string()))?;
+        let secure = |listener| Some(Secure { front: Arc::clone(&self.shared.tls), listener });
         let plain = self.listeners.http.iter().map(|listener| (listener, None));
-        let secure = self.listeners.https.iter().map(|listener| (listener, Some(Arc::clone(&tls))));
+        let secure = self.listeners.https.iter().enumerate().map(|(place, socket)| (socket, secure(place)));
         for (listener, tls) in plain.chain(secure) {
             let listener = listener.try_clone().map_err(system)?;
             tokio::spawn(accept(listener, tls, acceptance.clone()));
@@ -282,6 +312,7 @@ impl Process {
         let admin = Admin {
             control: Arc::clone(&self.control),
             certificates: Arc::clone(&self.certificates),
+            manager: self.manager.clone(),
             metrics: Arc::clone(&self.metrics),
             access_log: self.access_log.clone(),
             reloader: Arc::clone(&self.reloader),
@@ -343,6 +374,7 @@ impl Process {
             }
             Err(error) => {
                 self.control.freeze(false).await;
+                self.manager.pause(false).await;
                 if let Err(error) = self.start_admin().await {
                     tracing::error!(%error, "the admin API cannot be served any more");
                 }
@@ -359,6 +391,7 @@ impl Process {
         let new = blocking(move || upgrade::meet(&folder)).await?;
         // The new process reads the routing state, so nothing may change it from here on.
         self.control.freeze(true).await;
+        self.manager.pause(true).await;
         // And nobody may be answered by this process once the other one is asked; meanwhile they queue.
         self.stop_admin().await;
         blocking(move || upgrade::hand_over(new, &sockets)).await

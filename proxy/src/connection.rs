@@ -16,6 +16,8 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::H2Options;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use switcher_certs::RootsId;
+use switcher_certs::resolver::Shown;
 
 use crate::gateway::Gateway;
 
@@ -38,6 +40,10 @@ pub struct Facts {
 pub struct Tls {
     /// The server name of the handshake, in lower case.
     pub sni: Option<Box<str>>,
+    /// What certificate it was shown.
+    pub shown: Shown,
+    /// The roots that the client's certificate was demanded of and found good by.
+    pub client_ca: Option<RootsId>,
 }
 
 /// One request as it begins.

@@ -24,15 +24,17 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
-use switcher_certs::Resolver;
+use switcher_certs::{Challenges, Resolver};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::connection::current_request;
 use crate::hop::is_websocket;
+use crate::hsts::Policies;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::rules::Rules;
+use crate::tls::Front;
 
 pub use context::Context;
 
@@ -44,6 +46,12 @@ pub struct Shared {
     pub rules: ArcSwap<Rules>,
     /// Which certificate covers which name, for 421.
     pub certificates: Arc<Resolver>,
+    /// Answers for authorities that look.
+    pub challenges: Arc<Challenges>,
+    /// Which client certificates are demanded.
+    pub tls: Arc<Front>,
+    /// What browsers are told about insisting on https.
+    pub hsts: Arc<Policies>,
     /// Where requests are logged.
     pub access_log: AccessLog,
     /// Counters of the whole proxy.

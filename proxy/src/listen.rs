@@ -15,7 +15,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::apps::ServerApp as _;
-use pingora::listeners::tls::Acceptor;
 use pingora::protocols::l4::stream::Stream as L4Stream;
 use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _, Stream};
 use pingora::proxy::HttpProxy;
@@ -26,15 +25,15 @@ use switcher_config::settings::ProxySettings;
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 
-use crate::connection::{Connection, Facts, Tls};
+use crate::connection::{Connection, Facts};
 use crate::gateway::Gateway;
+use crate::tls::Front;
 
 /// Connections the kernel holds for us while we are busy. It caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
-/// How long a client may take for its TLS handshake, or for the first bytes of a plain connection
-/// that decide on HTTP/2.
-const HANDSHAKE: Duration = Duration::from_secs(10);
+/// How long a client may take for the rest of the first bytes of a plain connection, which decide on HTTP/2.
+const PREFACE: Duration = Duration::from_secs(10);
 
 /// How long a plain connection may stay silent before its first request.
 const FIRST_BYTES: Duration = Duration::from_secs(60);
@@ -221,12 +220,17 @@ pub struct Acceptance {
     pub alive: mpsc::Sender<Infallible>,
 }
 
-/// Accepts connections until shutdown. With a TLS configuration each begins with a handshake.
-pub async fn accept(
-    listener: TcpListener,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    acceptance: Acceptance,
-) -> io::Result<()> {
+/// What makes a listener one of TLS.
+#[derive(Clone)]
+pub struct Secure {
+    /// Shakes hands.
+    pub front: Arc<Front>,
+    /// The listener's place in the settings.
+    pub listener: usize,
+}
+
+/// Accepts connections until shutdown. On a TLS listener each begins with a handshake.
+pub async fn accept(listener: TcpListener, tls: Option<Secure>, acceptance: Acceptance) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut shutdown = acceptance.shutdown.clone();
     loop {
@@ -251,12 +255,7 @@ pub async fn accept(
 }
 
 /// Serves one connection to its end.
-async fn serve(
-    stream: TcpStream,
-    peer: SocketAddr,
-    tls: Option<Arc<rustls::ServerConfig>>,
-    acceptance: Acceptance,
-) {
+async fn serve(stream: TcpStream, peer: SocketAddr, tls: Option<Secure>, acceptance: Acceptance) {
     let socket = stream.as_raw_fd();
     // An error would only cost latency.
     let _ = stream.set_nodelay(true);
@@ -268,19 +267,19 @@ async fn serve(
             let connection = Arc::new(Connection::new(acceptance.proxy, facts, h2c));
             drive(connection, Box::new(l4(stream)), h2c.then_some(socket), shutdown).await;
         }
-        Some(config) => {
-            let acceptor = Acceptor::from_server_config(config);
-            let handshake = acceptor.tls_handshake(l4(stream));
-            let stream = match tokio::time::timeout(HANDSHAKE, handshake).await {
-                Ok(Ok(stream)) => stream,
-                Ok(Err(error)) => return tracing::debug!(%peer, %error, "the TLS handshake failed"),
-                Err(_) => return tracing::debug!(%peer, "the TLS handshake took too long"),
+        Some(secure) => {
+            // In a box, so that the memory of the handshake is given back when it is done.
+            let shaken = Box::pin(secure.front.shake(secure.listener, l4(stream))).await;
+            let shaken = match shaken {
+                Ok(shaken) => shaken,
+                Err(reason) => {
+                    return tracing::debug!(%peer, %reason, "the TLS handshake brought no connection");
+                }
             };
-            let sni = stream.get_ssl().and_then(|tls| tls.server_name()).map(str::to_ascii_lowercase);
-            let facts = Facts { peer, socket, tls: Some(Tls { sni: sni.map(Into::into) }) };
-            let http2 = matches!(stream.selected_alpn_proto(), Some(ALPN::H2));
+            let http2 = matches!(shaken.stream.selected_alpn_proto(), Some(ALPN::H2));
+            let facts = Facts { peer, socket, tls: Some(shaken.tls) };
             let connection = Arc::new(Connection::new(acceptance.proxy, facts, false));
-            drive(connection, Box::new(stream), http2.then_some(socket), shutdown).await;
+            drive(connection, Box::new(shaken.stream), http2.then_some(socket), shutdown).await;
         }
     }
 }
@@ -348,12 +347,12 @@ async fn speaks_h2c(stream: &TcpStream, mut shutdown: ShutdownWatch) -> Option<b
                 return Some(true);
             }
             // Part of the preface: the kernel reports it again at once, so wait a moment for the rest.
-            limit = HANDSHAKE;
+            limit = PREFACE;
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
     tokio::select! {
-        found = tokio::time::timeout(FIRST_BYTES + HANDSHAKE, look) => found.ok().flatten(),
+        found = tokio::time::timeout(FIRST_BYTES + PREFACE, look) => found.ok().flatten(),
         // Its first request may be on the way: HTTP/1.1 waits for it as long as idle connections may wait.
         _ = shutdown.wait_for(|down| *down) => Some(false),
     }

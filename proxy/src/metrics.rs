@@ -5,10 +5,13 @@
 //! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder,
+    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    TextEncoder,
 };
 use switcher_config::wire::{ByKind, Health, Kind};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
+
+use crate::certificates::CertificateMetrics;
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -37,6 +40,9 @@ pub struct Metrics {
     held: IntGaugeVec,
     unrouted: Classes,
     access_log_dropped: IntCounter,
+    tls: TlsMetrics,
+    /// What is counted of certificates.
+    pub certificates: CertificateMetrics,
 }
 
 /// One application's handles.
@@ -124,6 +130,8 @@ impl Metrics {
             held: gauge("switcher_held", "Requests held while the application is paused.", &["app"])?,
             unrouted: Classes(CLASSES.map(|class| unrouted.with_label_values(&[class]))),
             access_log_dropped: dropped(&registry)?,
+            tls: TlsMetrics::new(&registry)?,
+            certificates: CertificateMetrics::new(&registry)?,
             registry,
         })
     }
@@ -177,6 +185,12 @@ impl Metrics {
                 );
             }
         }
+    }
+
+    /// What the TLS front counts.
+    #[must_use]
+    pub fn tls(&self) -> &TlsMetrics {
+        &self.tls
     }
 
     /// A request for no application was answered.
@@ -244,6 +258,95 @@ impl SlotMetrics {
     pub fn drained(&self, kind: Kind, finished: u64, cut: u64) {
         self.finished.get(kind).inc_by(finished);
         self.cut.get(kind).inc_by(cut);
+    }
+}
+
+/// How a TLS handshake ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Handshake {
+    /// With a connection.
+    Ok,
+    /// An authority looked at a challenge.
+    Challenge,
+    /// There was no certificate for what the client asked for.
+    Refused,
+    /// The two sides did not agree, or the connection broke.
+    Failed,
+    /// The time was over.
+    Timeout,
+    /// The time was over before it had its turn.
+    Limited,
+}
+
+impl Handshake {
+    const ALL: [(Self, &str); 6] = [
+        (Self::Ok, "ok"),
+        (Self::Challenge, "challenge"),
+        (Self::Refused, "refused"),
+        (Self::Failed, "failed"),
+        (Self::Timeout, "timeout"),
+        (Self::Limited, "limited"),
+    ];
+}
+
+/// What is counted of TLS handshakes, over all listeners.
+#[derive(Debug, Clone)]
+pub struct TlsMetrics {
+    /// In the order of [`Handshake::ALL`].
+    handshakes: [IntCounter; 6],
+    full: IntCounter,
+    resumed: IntCounter,
+    in_flight: IntGauge,
+}
+
+/// A handshake under way; counted as such until dropped.
+#[must_use]
+pub struct UnderWay<'a>(&'a IntGauge);
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.dec();
+    }
+}
+
+impl TlsMetrics {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let counter = |name, help, label: &str| {
+            let family = IntCounterVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(family.clone())).map(|()| family)
+        };
+        let handshakes =
+            counter("switcher_tls_handshakes_total", "TLS handshakes, by how they ended.", "result")?;
+        let sessions =
+            counter("switcher_tls_sessions_total", "TLS sessions, begun anew or resumed.", "kind")?;
+        let in_flight = IntGauge::new("switcher_tls_handshakes_in_flight", "TLS handshakes under way.")?;
+        registry.register(Box::new(in_flight.clone()))?;
+        Ok(Self {
+            handshakes: Handshake::ALL.map(|(_, name)| handshakes.with_label_values(&[name])),
+            full: sessions.with_label_values(&["full"]),
+            resumed: sessions.with_label_values(&["resumed"]),
+            in_flight,
+        })
+    }
+
+    /// A handshake has begun.
+    pub fn under_way(&self) -> UnderWay<'_> {
+        self.in_flight.inc();
+        UnderWay(&self.in_flight)
+    }
+
+    /// A handshake has ended.
+    pub fn count(&self, how: Handshake) {
+        for (counter, (ending, _)) in self.handshakes.iter().zip(Handshake::ALL) {
+            if ending == how {
+                counter.inc();
+            }
+        }
+    }
+
+    /// A session has begun, or was resumed.
+    pub fn session(&self, resumed: bool) {
+        if resumed { self.resumed.inc() } else { self.full.inc() }
     }
 }
 

@@ -4,8 +4,8 @@
 
 use std::sync::Arc;
 
-use switcher_certs::{Pair, Source, Store, Wanted};
-use switcher_config::settings::{self, Settings, Tls};
+use switcher_certs::{Manager, Pair, Plan, Store};
+use switcher_config::settings::{Settings, Tls};
 use switcher_config::wire::{RefusalReason, Reloaded};
 use switcher_config::{Sources, load};
 use tokio::sync::Mutex;
@@ -14,6 +14,7 @@ use crate::control::Control;
 use crate::decide::Denied;
 use crate::gateway::Shared;
 use crate::rules::Rules;
+use crate::tls::client_cas::ClientCas;
 
 /// Reads the configuration again and applies it.
 pub struct Reloader {
@@ -25,6 +26,8 @@ pub struct Reloader {
     pub shared: Arc<Shared>,
     /// What is served by TLS.
     pub certificates: Arc<Store>,
+    /// What is renewed.
+    pub manager: Manager,
     /// One reload at a time: it has several steps.
     pub turn: Mutex<()>,
 }
@@ -43,16 +46,24 @@ impl Reloader {
         let settings = Arc::new(loaded.settings);
         check_certificates(&settings, Some(&self.control.view().settings))
             .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
+        let client_cas = ClientCas::read(&settings)
+            .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
-        self.shared.rules.store(Arc::new(Rules::new(&settings.proxy)));
-        if let Err(error) = self.certificates.replace_wanted(wanted(&settings)) {
+        self.shared.rules.store(Arc::new(Rules::new(&settings)));
+        self.shared.hsts.replace(&settings);
+        if let Err(error) = self.shared.tls.replace(&settings, client_cas) {
+            tracing::error!(%error, "the TLS settings could not be changed");
+        }
+        let plan = Plan::new(&settings);
+        if let Err(error) = self.certificates.replace_wanted(plan.wanted.clone()) {
             tracing::error!(%error, "a certificate could not be prepared");
         }
+        self.manager.apply(plan).await;
         Ok(reloaded)
     }
 }
 
-/// Whether every certificate that the settings name can be used, except those that `before` named too:
+/// Whether every certificate and client CA that the settings name can be used, except certificates that `before` named too:
 /// a running proxy goes on with what it has of them.
 ///
 /// # Errors
@@ -68,21 +79,8 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
             problems.push(format!("apps.{name}.tls: {error}"));
         }
     }
+    if let Err(lines) = ClientCas::read(settings) {
+        problems.push(lines);
+    }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
-}
-
-/// The certificates that the applications want.
-#[must_use]
-pub fn wanted(settings: &Settings) -> Vec<Wanted> {
-    let of_app = |app: &settings::AppSettings| {
-        let source = match &app.tls {
-            Tls::Off => return None,
-            Tls::Auto | Tls::OnDemand | Tls::Internal => Source::Placeholder { why: None },
-            Tls::Files { certificate, key, ocsp } => {
-                Source::Files { certificate: certificate.clone(), key: key.clone(), ocsp: ocsp.clone() }
-            }
-        };
-        Some(Wanted { names: app.hosts.iter().map(ToString::to_string).collect(), source })
-    };
-    settings.apps.values().filter_map(of_app).collect()
 }

@@ -3,9 +3,10 @@
 use std::sync::Arc;
 
 use switcher_config::settings::{
-    AppSettings, Balance, Check, Drain, Health, Maintenance, Pause, Timeouts, Tls, UpstreamTls,
+    AccessLog, AppSettings, Balance, Check, Drain, Handshakes, Health, Maintenance, Pause, ProxySettings,
+    Settings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
-use switcher_config::{AppName, Bytes, Generation, PathPrefix, PerSlot, Slot, Span};
+use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
 
 use crate::epoch::{Epoch, NewEpoch, Trust};
@@ -52,6 +53,28 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         maintenance: Maintenance { bypass_header: "X-Switcher-Bypass".to_owned(), bypass_token: None },
         upstream_tls: UpstreamTls { verify: true, server_name: None, ca_file: None },
     }
+}
+
+/// Whole settings with these applications, one TLS listener and otherwise defaults.
+pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
+    let listen = ListenAddress(([127, 0, 0, 1], 443).into());
+    let proxy = ProxySettings {
+        http: Vec::new(),
+        https: vec![TlsListener { listen, min_version: TlsVersion::Tls12, ciphers: None }],
+        handshakes: Handshakes { timeout: Span::seconds(10), limit: 1024 },
+        admin: "admin.sock".into(),
+        status: None,
+        data_dir: "data".into(),
+        threads: 0,
+        shutdown_timeout: Span::seconds(30),
+        trusted_proxies: Vec::new(),
+        client_ip_header: None,
+        access_log: AccessLog::Off,
+        slot_header: None,
+        release_header: None,
+    };
+    let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
+    Settings { proxy, acme: None, apps: apps.into_iter().map(named).collect() }
 }
 
 /// An epoch over `count` upstreams that nobody probes.

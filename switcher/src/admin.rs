@@ -3,6 +3,7 @@
 //! Its invariant: an error says whether the question can have reached the proxy. [`AdminError::Connect`]
 //! means it cannot; [`AdminError::Lost`] and [`AdminError::Timeout`] mean that nobody knows.
 
+mod certificates;
 mod connection;
 mod error;
 mod events;
@@ -145,8 +146,18 @@ impl Admin {
         path: &str,
         body: &impl Serialize,
     ) -> Result<T, AdminError> {
+        self.send_within(method, path, body, ANSWER).await
+    }
+
+    async fn send_within<T: DeserializeOwned>(
+        &self,
+        method: Method,
+        path: &str,
+        body: &impl Serialize,
+        within: Duration,
+    ) -> Result<T, AdminError> {
         let body = serde_json::to_vec(body).map_err(|error| AdminError::Gibberish(error.to_string()))?;
-        self.ask(method, path, Some(body), ANSWER).await
+        self.ask(method, path, Some(body), within).await
     }
 
     async fn ask<T: DeserializeOwned>(

@@ -1,5 +1,7 @@
 //! What can be typed. Options stand before or after the verb; wrong usage is a [`Failure`] like any other.
 
+mod certs;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -15,6 +17,8 @@ use crate::context::Surroundings;
 use crate::demo;
 use crate::failure::{Failure, Live};
 use crate::progress::Progress;
+
+pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 
 /// Moves traffic between two running versions of an application, and loses nothing.
 #[derive(Debug, Parser)]
@@ -115,6 +119,9 @@ pub enum Command {
     },
     /// Print what happens in the proxy, as it happens
     Events,
+    /// Show, check, renew, revoke and import certificates
+    #[command(subcommand)]
+    Certs(CertsCommand),
     /// Check or show the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -291,6 +298,9 @@ mod tests {
             "switcher --app Shop status",
             "switcher register green 8002",
             "switcher config shaw",
+            "switcher certs revoke",
+            "switcher certs renew https://shop.example.com/",
+            "switcher certs import nginx /etc/nginx",
             "switcher --progress loud status",
         ]
         .iter()

@@ -199,12 +199,67 @@ or not at all. When the proxy answers again, `switcher status` shows which."
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot
 ended with the old process), or more than 32 switches were made since."
 
+    CertFailed "E-CERT-01" Failed "a certificate was not renewed, or not revoked"
+"The authority refused, could not be reached, or could not see the proof of control over a name; the error carries
+the reason. The certificate before is served on, and the proxy tries again by itself, later each time. `switcher
+certs check` looks for what stands in the way without asking the authority for anything."
+
+    CertLimit "E-CERT-02" Failed "the authority may not be asked now"
+"Authorities limit how often certificates may be ordered, and shut out who goes on asking. The proxy keeps count of
+its orders and stays below the limits, also with `--force`; the error says which limit it is and when there is room
+again. The certificate before is served on."
+
+    CertNotOurs "E-CERT-03" Failed "the certificate is not the proxy's to renew or revoke"
+"The proxy renews what it got from an authority by ACME or from its own, and revokes what it got by ACME. A
+certificate from files belongs to whoever wrote them: renew it there, and the proxy serves the new files by itself
+as soon as they change. A placeholder, or one of the internal authority, is known to no authority that could revoke
+it."
+
+    CertUnknown "E-CERT-04" Usage "no certificate covers that name"
+"The proxy serves no certificate for the name and wants none. `switcher certs list` shows the names there are. A
+name gets one when it stands under `hosts` of an application whose `tls` is `auto` or `internal`, after `switcher
+reload`."
+
+    CertUnconfirmed "E-CERT-05" Usage "revoking was not confirmed"
+"A revoked certificate never becomes valid again, so `certs revoke` asks first. Where nobody can be asked, in a
+script or a pipe, say `--yes`. Nothing was revoked."
+
+    CertBlocked "E-CERT-06" Failed "something stands between a name and its certificate"
+"`switcher certs check` found what would make the authority refuse, without asking it for a certificate, so no limit
+was touched. Each finding says what to do about it. What is served now is served on."
+
+    CertSource "E-CERT-07" Failed "there is nothing to import there"
+"`switcher certs import` reads Caddy's data folder (it holds `certificates`), Traefik's `acme.json`, or certbot's
+folder (it holds `live`). What the path names is missing, unreadable for this user, of another kind, or without a
+certificate. Other programs let only root and themselves read their keys. Nothing was changed."
+
+    CertNotWritten "E-CERT-08" Failed "the certificates cannot be written into the data folder"
+"Imported certificates are put into `certs/imported` below `proxy.data_dir`, where the proxy takes them from. The
+folder belongs to the user who runs the proxy: run the command as that user or as root. What was served is served
+on."
+
+    CertNotImported "E-CERT-09" Failed "not everything could be imported"
+"Some of what lies there could not be read or is damaged, or the proxy took nothing of it; each has its reason. What
+was taken is served. A name without an imported certificate gets one from the authority, as any other."
+
+    CertNoRoot "E-CERT-10" Failed "there is no internal root"
+"The proxy makes its own authority when an application with `tls: internal` is served for the first time. Until then
+there is no root to trust. It is kept in `certs/internal/root.pem` below `proxy.data_dir`."
+
+    CertNotReplaced "E-CERT-11" Failed "the certificate is revoked, and not replaced yet"
+"The authority revoked the certificate, and the order for its replacement failed; the error carries the reason. The
+proxy tries again by itself. Until then clients that look revocations up refuse what is served."
+
     InterruptedBefore "E-INTERRUPT-01" Interrupted "interrupted before anything was changed"
 "Ctrl-C or SIGTERM arrived before the change was asked for. Traffic stays where it was."
 
     InterruptedDrain "E-INTERRUPT-02" Interrupted "interrupted after traffic had moved"
 "Ctrl-C or SIGTERM arrived while the old slot was draining. Traffic HAS moved, and the drain goes on in the proxy
 without this command. `switcher status` shows when it is over."
+
+    InterruptedOrder "E-INTERRUPT-03" Interrupted "interrupted while the proxy asked the authority"
+"Ctrl-C or SIGTERM arrived while the proxy was asking for certificates. It goes on without this command, and serves
+what it gets. `switcher certs list` shows how it went."
 
     Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;

@@ -1,5 +1,6 @@
 //! The verbs, a file each; [`dispatch`] runs one and turns its outcome into an exit code.
 
+mod certs;
 mod completions;
 mod config;
 mod drain;
@@ -33,6 +34,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Demo(args) => return demo::run(args, ctx.global.json, ctx.global.progress),
         Command::DemoApp(args) => return demo::app::run(args),
         Command::Config(what) => config::run(&ctx, &what),
+        Command::Certs(what) => block_on(&ctx, certs::run(&ctx, what)),
         Command::Completions { shell } => completions::run(&ctx, shell),
         Command::Explain { code } => explain::run(&ctx, code.as_deref()),
         Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),

@@ -23,6 +23,11 @@ pub(crate) fn admin_socket(ctx: &Context, next: &str) -> Result<PathBuf, Failure
     }
 }
 
+/// The proxy's data folder that the configuration names.
+pub(crate) fn data_dir(ctx: &Context) -> Result<PathBuf, Failure> {
+    Ok(load(ctx, &ctx.command("config check"))?.settings.proxy.data_dir)
+}
+
 fn sources(ctx: &Context) -> Sources {
     Sources::from_process(ctx.global.config.clone(), ctx.global.environment.clone())
 }

@@ -183,7 +183,7 @@ fn served(status: &Status) -> String {
 }
 
 /// An argument as a shell takes it back.
-fn quoted(arg: &OsStr) -> String {
+pub(crate) fn quoted(arg: &OsStr) -> String {
     let text = arg.to_string_lossy();
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@%+,".contains(c);
     if !text.is_empty() && text.chars().all(plain) {

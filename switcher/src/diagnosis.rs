@@ -117,6 +117,8 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
         RefusalReason::NotSaved => (Code::StateNotSaved, "df -h".to_owned()),
         RefusalReason::ShuttingDown => (Code::ProxyShuttingDown, ctx.again().to_owned()),
         RefusalReason::ReadOnly => (Code::ProxyReadOnly, ctx.command("config show")),
+        RefusalReason::UnknownCertificate => (Code::CertUnknown, ctx.command("certs list")),
+        RefusalReason::CertificateFailed => (Code::CertFailed, ctx.command("certs check")),
     };
     Failure::new(code, refusal.message.trim_end().to_owned(), live, next)
 }
@@ -175,6 +177,8 @@ mod tests {
             RefusalReason::NotSaved,
             RefusalReason::ShuttingDown,
             RefusalReason::ReadOnly,
+            RefusalReason::UnknownCertificate,
+            RefusalReason::CertificateFailed,
         ];
         let shown = reasons.into_iter().map(|reason| {
             let message = format!("the proxy's own sentence about {reason:?}");

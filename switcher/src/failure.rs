@@ -2,6 +2,7 @@
 //!
 //! Commands return it; `commands::dispatch` prints it on stderr and takes the exit code from it.
 
+use jiff::Timestamp;
 use serde::Serialize;
 use serde_json::{Value, json};
 use switcher_config::wire::{AppStatus, Refusal};
@@ -9,6 +10,7 @@ use switcher_config::{AppName, Generation, Slot};
 
 use crate::code::Code;
 use crate::layout::{Tone, paint};
+use crate::phrase;
 
 /// What is live at the moment of a failure, as far as it is known; in JSON `null` where it is not.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -23,10 +25,34 @@ pub enum Live {
         /// Its generation.
         generation: Generation,
     },
+    /// The certificates that a command was about, as they are served now.
+    Certificates {
+        /// Each of them.
+        certificates: Vec<Served>,
+    },
     /// The proxy was asked for no change; whatever was live still is.
     Unchanged,
     /// The proxy could not be asked.
     No,
+}
+
+/// A certificate as it is served.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Served {
+    /// Its names.
+    pub names: Vec<String>,
+    /// When it expires; none when there is none of its own, so that a placeholder answers.
+    pub not_after: Option<Timestamp>,
+}
+
+impl Served {
+    fn sentence(&self) -> String {
+        let names = self.names.join(", ");
+        match self.not_after {
+            Some(at) => format!("{names}: the certificate until {}", phrase::moment(at)),
+            None => format!("{names}: no certificate of its own"),
+        }
+    }
 }
 
 impl Live {
@@ -48,6 +74,9 @@ impl Live {
     fn sentence(&self) -> String {
         match self {
             Self::Yes { app, slot, generation } => format!("{app}: {slot}, generation {generation}"),
+            Self::Certificates { certificates } => {
+                certificates.iter().map(Served::sentence).collect::<Vec<_>>().join("; ")
+            }
             Self::Unchanged => "as before; nothing was changed".to_owned(),
             Self::No => "not known; the proxy did not say".to_owned(),
         }

@@ -6,6 +6,7 @@
 
 pub mod admin;
 pub mod aftermath;
+pub mod certificate;
 pub mod cli;
 pub mod code;
 mod commands;
@@ -16,6 +17,7 @@ pub mod decide;
 pub mod demo;
 mod diagnosis;
 pub mod failure;
+mod import;
 mod interrupt;
 pub mod layout;
 mod mutation;

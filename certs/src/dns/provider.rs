@@ -103,6 +103,13 @@ impl Client {
 
     /// The library's words, and what is behind the terse ones.
     fn explain(&self, error: &Error) -> String {
+        let words = error.to_string();
+        // A refused signature comes without one of the server's own, which the library reports as unsupported.
+        if self.provider == "rfc2136" && words.contains("TSIG") {
+            return "the server refuses the signature; check that `acme.dns.key_name`, `acme.dns.algorithm` and \
+                    the key in the file of `acme.dns.key_file` are the server's, and both clocks"
+                .to_owned();
+        }
         let secrets: Vec<&str> = self.options.secrets().map(|(option, _)| option).collect();
         let hint = if matches!(error, Error::Unauthorized) {
             "check that the secret is valid and may edit the zone"
@@ -111,9 +118,9 @@ impl Client {
         } else if self.provider == "rfc2136" {
             "check the server, that it takes updates of this zone, and the TSIG key"
         } else {
-            return error.to_string();
+            return words;
         };
-        format!("{error}; {hint} (`acme.dns.{}`)", secrets.join("`, `acme.dns."))
+        format!("{words}; {hint} (`acme.dns.{}`)", secrets.join("`, `acme.dns."))
     }
 }
 

@@ -218,6 +218,18 @@ fn each_failure_waits_three_times_longer_up_to_the_longest_wait() {
 }
 
 #[test]
+fn chance_never_makes_a_further_failure_wait_less() {
+    let retry = Retry { first: Span::seconds(60), max: Span::seconds(70) };
+    for seed in 0..100 {
+        let wait = |failures| {
+            let record = after_failures(failures, at(0));
+            retry_at(&record, &Policy { retry, ari: false }, None, seed, at(0)).expect("it waits")
+        };
+        assert!(wait(1) <= wait(2) && wait(2) <= at(70), "{} and {}", wait(1), wait(2));
+    }
+}
+
+#[test]
 fn what_the_authority_asks_for_counts_when_it_is_later() {
     let mut record = after_failures(1, at(0));
     record.attempts.not_before = Some(at(5 * HOUR));

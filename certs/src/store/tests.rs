@@ -4,8 +4,8 @@ use std::time::Instant;
 
 use super::item::PLACEHOLDER_NAMES;
 use super::*;
-use crate::fixtures::{Client, Folder, issue, issue_rsa};
-use crate::{Issuer, KeyType, server_config};
+use crate::fixtures::{Client, Folder, issue, issue_rsa, server_config};
+use crate::{Issuer, KeyType};
 use switcher_config::wire::CertificateSource;
 
 fn names(names: &[&str]) -> Vec<String> {

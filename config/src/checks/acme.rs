@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{given, has_listener, quietly};
+use super::{has_listener, quietly};
 use crate::HostPattern;
 use crate::keys::RetryKeys;
 use crate::node::{Node, Value, Veil};
@@ -64,7 +64,7 @@ impl Promise {
             node => quietly::<OneOrMore<Directory>>(node).map_or_else(Vec::new, |list| list.0),
         };
         let challenge = acme.get("challenge").map_or(Some(ChallengeChoice::Auto), |node| quietly(Some(node)));
-        Self { challenge, has_dns: given(acme, "dns").is_some(), directories }
+        Self { challenge, has_dns: acme.given("dns").is_some(), directories }
     }
 
     /// Whether every authority is one that the whole world trusts, and that issues for public names only.
@@ -151,7 +151,7 @@ fn external_accounts(acme: &Node, reader: &mut Reader) {
         } else {
             "directory".into()
         };
-        let (message, hint) = if given(acme, "eab").is_none() {
+        let (message, hint) = if acme.given("eab").is_none() {
             (
                 format!(
                     "{} asks for an external account, and `acme.eab` is missing",
@@ -177,7 +177,7 @@ fn external_accounts(acme: &Node, reader: &mut Reader) {
 
 /// An application that takes certificates on demand, which nobody issues.
 fn on_demand(app: &Node, acme: Option<&Node>, is_set: bool, reader: &mut Reader) {
-    if acme.is_some_and(|acme| given(acme, "on_demand").is_some()) {
+    if acme.is_some_and(|acme| acme.given("on_demand").is_some()) {
         return;
     }
     let Some(node) = app.get("tls") else { return };
@@ -239,7 +239,7 @@ fn unprovable(host: &HostPattern, promise: &Promise) -> Option<(String, &'static
 const PRIVATE: [&str; 10] =
     ["localhost", "local", "internal", "test", "example", "invalid", "lan", "home", "corp", "home.arpa"];
 
-/// What makes a host a private one.
+/// What makes a host one that no public authority issues for (CA/Browser Forum Baseline Requirements 7.1.4.2).
 fn is_private(host: &HostPattern) -> Option<&'static str> {
     let (HostPattern::Exact(name) | HostPattern::Wildcard(name)) = host;
     if let Ok(ip) = name.parse::<IpAddr>() {
@@ -248,6 +248,9 @@ fn is_private(host: &HostPattern) -> Option<&'static str> {
     let ends = |end: &str| name.strip_suffix(end).is_some_and(|rest| rest.is_empty() || rest.ends_with('.'));
     if PRIVATE.into_iter().any(ends) {
         return Some("is a private name");
+    }
+    if name.contains('_') {
+        return Some("has a `_` in it");
     }
     (!name.contains('.')).then_some("is a name without a domain")
 }
@@ -287,6 +290,7 @@ mod tests {
             "fe80::1",
             "::ffff:10.0.0.1",
             "169.254.1.1",
+            "my_shop.example.com",
             "*.com",
         ] {
             assert!(is_private(&private.parse().expect(private)).is_some(), "{private}");

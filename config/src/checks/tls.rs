@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{claims_of, given, has_listener, printable_name, quietly};
+use super::{claims_of, has_listener, printable_name, quietly};
 use crate::HostPattern;
 use crate::node::{Key, Node};
 use crate::reader::{Reader, shown};
@@ -39,7 +39,7 @@ fn is_off(app: &Node) -> bool {
 
 /// A host to send requests on to that would not come back to this application.
 fn canonical_host(app: &Node, reader: &mut Reader) {
-    let Some(node) = given(app, "canonical_host") else { return };
+    let Some(node) = app.given("canonical_host") else { return };
     let Some(OneHost(host)) = quietly(Some(node)) else { return };
     let hosts = app.get("hosts").map_or(&[][..], Node::items);
     let readable: Option<Vec<HostPattern>> = hosts.iter().map(|host| quietly(Some(host))).collect();
@@ -54,7 +54,7 @@ fn canonical_host(app: &Node, reader: &mut Reader) {
 }
 
 fn hsts(app: &Node, reader: &mut Reader) {
-    let Some(node) = given(app, "hsts") else { return };
+    let Some(node) = app.given("hsts") else { return };
     if is_off(app) && quietly::<Hsts>(Some(node)).is_some_and(|hsts| hsts != Hsts::Off) {
         let message = "browsers would be told to insist on https, and with `tls: off` there is none";
         reader.under("hsts", |reader| {
@@ -65,7 +65,7 @@ fn hsts(app: &Node, reader: &mut Reader) {
 
 /// Client certificates that are demanded where a request can come in without one.
 fn client_ca(app: &Node, listeners: Listeners, reader: &mut Reader) {
-    let Some(node) = given(app, "client_ca") else { return };
+    let Some(node) = app.given("client_ca") else { return };
     let plain_too = quietly::<bool>(app.get("redirect")) == Some(false);
     let (message, hint) = if is_off(app) {
         (
@@ -93,7 +93,7 @@ fn client_ca(app: &Node, listeners: Listeners, reader: &mut Reader) {
 fn shared_hosts(apps: &[(Key, Node)], reader: &mut Reader) {
     let mut seen: BTreeMap<Option<HostPattern>, (&Key, Option<PathBuf>)> = BTreeMap::new();
     for (key, app) in apps {
-        let written = given(app, "client_ca");
+        let written = app.given("client_ca");
         let wanted: Option<PathBuf> = quietly(written);
         if written.is_some() && wanted.is_none() {
             continue;

@@ -23,8 +23,8 @@ impl Setting for Directory {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         let text = reader.text(node, "`letsencrypt`")?;
         // One authority has one name, however it is written: limits are counted by it.
-        if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text || named.url() == text)
-        {
+        let url = text.trim_end_matches('/');
+        if let Some(named) = NAMED.into_iter().find(|named| named.to_string() == text || named.url() == url) {
             return Some(named);
         }
         if text.starts_with("https://") && is_web_address(text) {
@@ -156,7 +156,7 @@ impl Setting for SecretFile {
         if looks_like_a_secret(text) {
             let message = "this takes the name of a file, and the value looks like the secret itself";
             let hint = "put the secret into a file with mode 0600 and name that file, for example `/run/secrets/NAME` \
-                        (a file beside this one as `./NAME`)";
+                        (if it is a file's name after all, write `./` in front)";
             reader.wrong(node, message, hint);
             return None;
         }

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::{Maybe, Positive, SecretFile, Text, leaf, or_name, span_schema};
+use super::{Positive, SecretFile, Text, leaf, or_name, span_schema};
 use crate::Span;
 use crate::node::{Key, Node, Value as Written, Veil};
 use crate::providers::{OPTIONS, PROVIDERS, Provider, provider};
@@ -20,13 +20,31 @@ section! {
     /// Who sets records for the challenge dns-01: a provider with its options, or a program.
     DnsKeys {
         /// The provider, by name.
-        provider: Maybe<ProviderName> = Maybe(None);
+        provider: OrNull<ProviderName> = OrNull(None);
         /// A program and its arguments, called with `set` or `remove`, the record's name and its value.
-        exec: Maybe<Program> = Maybe(None);
+        exec: OrNull<Program> = OrNull(None);
         /// How long to wait until every authoritative server shows the record.
         propagation_timeout: Positive = Positive(Span::seconds(120));
         /// The record's time to live.
         ttl: TimeToLive = TimeToLive(Span::seconds(60));
+    }
+}
+
+/// A value that may be missing, and that a stronger layer may take back by `null`; then its key is not shown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct OrNull<T>(Option<T>);
+
+impl<T: Setting> Setting for OrNull<T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        Option::read(node, reader).map(Self)
+    }
+
+    fn show(&self) -> Shown {
+        self.0.as_ref().map_or(Shown::Absent, Setting::show)
+    }
+
+    fn schema() -> Value {
+        Option::<T>::schema()
     }
 }
 
@@ -143,8 +161,8 @@ impl Setting for DnsSettings {
             DnsProvider::Exec(words) => (None, Some(Program(words.clone())), BTreeMap::new()),
         };
         let keys = DnsKeys {
-            provider: Maybe(provider),
-            exec: Maybe(exec),
+            provider: OrNull(provider),
+            exec: OrNull(exec),
             propagation_timeout: Positive(self.propagation_timeout),
             ttl: TimeToLive(self.ttl),
         };
@@ -162,7 +180,8 @@ impl Setting for DnsSettings {
             let takers =
                 PROVIDERS.iter().filter(|provider| takes(provider, option)).map(|provider| provider.name);
             let names: Vec<&str> = takers.collect();
-            let mut of_one = if is_file(option) { SecretFile::schema() } else { Text::schema() };
+            let mut of_one =
+                if is_file(option) { Option::<SecretFile>::schema() } else { Option::<Text>::schema() };
             of_one["description"] = format!("An option of {}.", list(&names)).into();
             schema["properties"][option] = of_one;
         }
@@ -181,7 +200,7 @@ fn takes(provider: &Provider, option: &str) -> bool {
 
 /// Who sets the records: a provider or a program, never both.
 fn who(node: &Node, reader: &mut Reader) -> Option<DnsProvider> {
-    match (node.get("provider"), node.get("exec")) {
+    match (node.given("provider"), node.given("exec")) {
         (Some(_), Some(exec)) => {
             options(node, None, reader);
             let message = "`provider` and `exec` stand side by side, and only one can set the records";
@@ -200,7 +219,7 @@ fn who(node: &Node, reader: &mut Reader) -> Option<DnsProvider> {
             let known = ProviderName::read(name, &mut Reader::default()).and_then(|name| provider(&name.0));
             let options = options(node, known.map(Taker::Provider), reader)?;
             let known = known?;
-            let lacking = known.needs.iter().filter(|option| node.get(option).is_none());
+            let lacking = known.needs.iter().filter(|option| node.given(option).is_none());
             let lacking: Vec<&str> = lacking.copied().collect();
             if !lacking.is_empty() {
                 let message = format!("the provider {} needs {} too", known.name, list(&lacking));
@@ -230,7 +249,7 @@ enum Taker {
     Program,
 }
 
-/// Every key beside the declared ones. Without a taker that is known, every option passes.
+/// Every key beside the declared ones; null is no option. Without a taker that is known, every option passes.
 fn options(node: &Node, taker: Option<Taker>, reader: &mut Reader) -> Option<BTreeMap<String, String>> {
     let mut known: Vec<&str> = DnsKeys::KEYS.to_vec();
     match taker {
@@ -240,6 +259,9 @@ fn options(node: &Node, taker: Option<Taker>, reader: &mut Reader) -> Option<BTr
     }
     let mut read = Some(BTreeMap::new());
     for (key, value) in node.entries().iter().filter(|(key, _)| !DnsKeys::KEYS.contains(&key.text.as_str())) {
+        if value.is_null() && OPTIONS.contains(&key.text.as_str()) {
+            continue;
+        }
         if known.contains(&key.text.as_str()) {
             let text = reader.under(&key.text, |reader| option(&key.text, value, reader));
             read = read.zip(text).map(|(mut read, text)| {

@@ -150,7 +150,7 @@ record! {
 impl Setting for TlsListener {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         if !matches!(node.value, Written::Mapping(_)) {
-            let listen = ListenAddress::read(node, reader)?;
+            let listen = reader.parsed(node, "`0.0.0.0:443`", ListenAddress::from_str)?;
             return Some(Self { listen, min_version: TlsVersion::Tls12, ciphers: None });
         }
         let ListenerKeys { listen, min_version, ciphers } = ListenerKeys::read(node, reader)?;

@@ -7,9 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use switcher_config::wire::{
-    CertificateStatus, DrainReceipt, Health, InFlight, Refusal, RefusalReason, Status,
-};
+use switcher_config::wire::{DrainReceipt, Health, InFlight, Refusal, RefusalReason, Status};
 use switcher_config::{AppName, Generation, Slot, Span};
 
 use super::Admin;
@@ -86,12 +84,6 @@ pub(super) async fn drain(
     Ok(Json(drain.receipt()))
 }
 
-/// The certificates that are served.
-#[utoipa::path(get, path = "/v1/certificates", responses((status = 200, body = Vec<CertificateStatus>)))]
-pub(super) async fn certificates(State(admin): State<Admin>) -> Json<Vec<CertificateStatus>> {
-    Json(admin.certificates.status())
-}
-
 /// Prometheus metrics.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
@@ -102,6 +94,7 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
             admin.metrics.set_slot(name, slot, health, &app.in_flight_by_kind(slot));
         }
     }
+    admin.metrics.certificates.set(&admin.certificates.status());
     admin.metrics.set_access_log_dropped(admin.access_log.dropped());
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),

@@ -43,13 +43,16 @@ impl Refused {
 
 const fn status_of(reason: RefusalReason) -> StatusCode {
     match reason {
-        RefusalReason::UnknownApp | RefusalReason::UnknownDrain => StatusCode::NOT_FOUND,
+        RefusalReason::UnknownApp | RefusalReason::UnknownDrain | RefusalReason::UnknownCertificate => {
+            StatusCode::NOT_FOUND
+        }
         RefusalReason::BadRequest => StatusCode::BAD_REQUEST,
         RefusalReason::GenerationMoved | RefusalReason::SlotIsLive => StatusCode::CONFLICT,
         RefusalReason::Unhealthy | RefusalReason::AlreadyActive | RefusalReason::NoUpstreams => {
             StatusCode::PRECONDITION_FAILED
         }
         RefusalReason::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
+        RefusalReason::CertificateFailed => StatusCode::BAD_GATEWAY,
         RefusalReason::NotSaved => StatusCode::INSUFFICIENT_STORAGE,
         RefusalReason::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         RefusalReason::ReadOnly => StatusCode::FORBIDDEN,

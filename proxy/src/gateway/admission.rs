@@ -1,24 +1,27 @@
 //! Admission: from a request's head to its lease, or to an answer of the proxy's own.
 //!
-//! The order is: who asks (trusted proxies, request id), what for (host, certificate, path), may it
-//! pass (redirect, stopped, paused), and then the lease. Nothing of the body has been read.
+//! The order is: who asks (trusted proxies, request id), is it an authority that looks at a challenge, what for
+//! (host, certificate, path), may it pass (redirect, client certificate, stopped, paused), and then the lease. Nothing of the body has been read.
 
 use std::borrow::Cow;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, Uri, Version, header};
+use http::uri::Authority;
+use http::{HeaderValue, Method, Uri, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
 use rustix::event::{PollFd, PollFlags};
 use subtle::ConstantTimeEq as _;
-use switcher_config::settings::{AppSettings, Tls};
+use switcher_certs::challenges::HTTP_PATH;
+use switcher_config::settings::{AppSettings, Hsts, Tls};
 
 use crate::answer::Reason;
 use crate::app::{App, Entry};
 use crate::epoch::Lease;
+use crate::hsts;
 use crate::kind;
 use crate::ledger::NewExchange;
 use crate::request_id::RequestId;
@@ -33,6 +36,11 @@ const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
+    match challenge(session, ctx) {
+        Some(Ok(answer)) => return reply::challenge(session, ctx, &answer).await,
+        Some(Err(reason)) => return reply::send(session, ctx, &reason).await,
+        None => {}
+    }
     let app = match find_app(session, ctx) {
         Ok(app) => app,
         Err(reason) => return reply::send(session, ctx, &reason).await,
@@ -40,13 +48,26 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     let settings = app.settings();
     ctx.app = Some(Arc::clone(&app));
     ctx.settings = Some(Arc::clone(&settings));
-    if let Some(location) = redirection(session, ctx, &settings) {
+    ctx.hsts = insistence(session, ctx, &app, &settings);
+    let location = redirection(session, ctx, &settings);
+    // A plain request that is sent on to https is asked there.
+    if (ctx.facts().tls.is_some() || location.is_none())
+        && let Err(reason) = certified(session, ctx, &settings)
+    {
+        return reply::send(session, ctx, &reason).await;
+    }
+    if let Some(location) = location {
         return reply::redirect(session, ctx, location).await;
     }
     // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
     session.set_pipelining_enabled(true);
     match take_lease(session, ctx, &app).await {
         Ok((lease, settings)) => {
+            // They may have changed while the request waited.
+            if let Err(reason) = certified(session, ctx, &settings) {
+                drop(lease);
+                return reply::send(session, ctx, &reason).await;
+            }
             ctx.settings = Some(settings);
             enter(session, ctx, lease);
             Ok(false)
@@ -65,6 +86,22 @@ fn identify(session: &Session, ctx: &mut Context) {
         ctx.id = RequestId::of(headers, true);
     }
     ctx.client = client;
+}
+
+/// The answer to an authority that looks at an http-01 challenge: before any redirect, for every host, and
+/// never an application's. On a TLS connection, where a redirect of somebody else's may have led it, only tokens
+/// that are known are answered.
+fn challenge(session: &Session, ctx: &Context) -> Option<Result<Arc<str>, Reason>> {
+    let request = session.req_header();
+    let token = request.uri.path().strip_prefix(HTTP_PATH)?;
+    if !matches!(request.method, Method::GET | Method::HEAD) {
+        return None;
+    }
+    if let Some(answer) = ctx.shared.challenges.http(token) {
+        return Some(Ok(answer));
+    }
+    let ours = ctx.facts().tls.is_none() && ctx.shared.rules.load().acme;
+    ours.then_some(Err(Reason::UnknownToken))
 }
 
 /// The authority a request asks for: HTTP/2's `:authority`, an absolute target's, or `Host` (RFC 9110 section 7.2).
@@ -100,24 +137,60 @@ fn covered(ctx: &Context, host: &str) -> Result<(), Reason> {
     Err(Reason::Misdirected { host: host.to_string(), sni: sni.to_owned() })
 }
 
-/// Where a plain request is sent on to, if it is.
+/// Whether the connection shows what the application demands: that its handshake was held under the roots of
+/// the application's `client_ca`, as they are now. Browsers that are told otherwise open a new connection.
+fn certified(session: &Session, ctx: &Context, settings: &AppSettings) -> Result<(), Reason> {
+    let Some(file) = &settings.client_ca else { return Ok(()) };
+    let shown = ctx.facts().tls.as_ref().and_then(|tls| tls.client_ca);
+    if shown.is_some() && shown == ctx.shared.tls.roots_of(file) {
+        return Ok(());
+    }
+    let host = normalize_host(authority(session.req_header()).unwrap_or_default());
+    Err(Reason::NoClientCertificate { host: host.into_owned() })
+}
+
+/// What the answer tells browsers about insisting on https, if it does.
+fn insistence(session: &Session, ctx: &Context, app: &App, settings: &AppSettings) -> Option<HeaderValue> {
+    let tls = ctx.facts().tls.as_ref().filter(|_| settings.hsts != Hsts::Off)?;
+    let host = normalize_host(authority(session.req_header())?);
+    let now = ctx.arrived();
+    hsts::applies(settings, tls, &host, now).then(|| ctx.shared.hsts.header(&app.name, now)).flatten()
+}
+
+/// Where a request is sent on to, if it is: to https, to the canonical host, or to both in one step.
 fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Option<HeaderValue> {
-    if ctx.facts().tls.is_some() || !settings.redirect || settings.tls == Tls::Off {
+    let tls = ctx.facts().tls.is_some();
+    if tls && settings.canonical_host.is_none() {
         return None;
     }
     let rules = ctx.shared.rules.load();
-    let port = rules.https_port?;
     let request = session.req_header();
     // A trusted proxy in front of us may have ended the TLS already.
-    if ctx.client.trusted && rules.trust.says_https(&request.headers) {
-        return None;
-    }
-    let host = normalize_host(authority(request)?);
-    let host = if host.contains(':') { Cow::Owned(format!("[{host}]")) } else { host };
+    let secure = tls || ctx.client.trusted && rules.trust.says_https(&request.headers);
+    let upgrade = rules.https_port.filter(|_| !secure && settings.redirect && settings.tls != Tls::Off);
+    let asked = authority(request)?;
+    let host = normalize_host(asked);
+    let canonical = settings.canonical_host.as_deref().filter(|name| !name.eq_ignore_ascii_case(&host));
+    let (scheme, port) = match upgrade {
+        Some(port) => ("https", Some(port)),
+        None if canonical.is_none() => return None,
+        // The port that the client came by leads here.
+        None => (if secure { "https" } else { "http" }, asked.parse::<Authority>().ok()?.port_u16()),
+    };
     let path = request.uri.path_and_query().map_or("/", |p| p.as_str());
-    let location =
-        if port == 443 { format!("https://{host}{path}") } else { format!("https://{host}:{port}{path}") };
-    location.parse::<Uri>().ok()?;
+    location(scheme, canonical.unwrap_or(&host), port, path)
+}
+
+/// A URL to be sent on to.
+fn location(scheme: &str, host: &str, port: Option<u16>, path: &str) -> Option<HeaderValue> {
+    let host = if host.contains(':') { Cow::Owned(format!("[{host}]")) } else { Cow::Borrowed(host) };
+    let usual = if scheme == "https" { 443 } else { 80 };
+    let location = match port.filter(|port| *port != usual) {
+        Some(port) => format!("{scheme}://{host}:{port}{path}"),
+        None => format!("{scheme}://{host}{path}"),
+    };
+    // A target such as `*` has no place behind a host.
+    location.parse::<Uri>().ok().filter(|_| path.starts_with('/'))?;
     HeaderValue::try_from(location).ok()
 }
 

@@ -58,6 +58,8 @@ pub struct Context {
     pub(super) event_stream: bool,
     pub(super) grpc: bool,
     pub(super) websocket: Option<FrameTracker>,
+    /// What its answer tells browsers about insisting on https.
+    pub(super) hsts: Option<HeaderValue>,
     /// What the proxy's own answer was about.
     pub(super) own_answer: Option<&'static str>,
     finished: bool,
@@ -90,6 +92,7 @@ impl Context {
             event_stream: false,
             grpc: false,
             websocket: None,
+            hsts: None,
             own_answer: None,
             finished: false,
         }
@@ -97,6 +100,11 @@ impl Context {
 
     pub(super) fn facts(&self) -> &Facts {
         &self.request.facts
+    }
+
+    /// When the request arrived.
+    pub(super) fn arrived(&self) -> Timestamp {
+        self.time
     }
 
     /// The line in the ledger, once the request has its lease.

@@ -175,6 +175,9 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     }
     let rules = ctx.shared.rules.load();
     response.insert_header(X_REQUEST_ID, ctx.id.header())?;
+    if let Some(hsts) = &ctx.hsts {
+        response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
+    }
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(name) = &rules.slot_header {
         response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;

@@ -33,7 +33,19 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reas
     Ok(true)
 }
 
-/// Sends a plain request on to https (308 keeps the method, RFC 9110 section 15.4.9).
+/// Gives an authority what it looks for (RFC 8555 section 8.3).
+pub(super) async fn challenge(session: &mut Session, ctx: &mut Context, answer: &str) -> Result<bool> {
+    ctx.own_answer = Some("challenge");
+    ctx.status = Some(StatusCode::OK.as_u16());
+    let mut head = ResponseHeader::build(StatusCode::OK, Some(4))?;
+    head.insert_header(header::CONTENT_TYPE, "text/plain; charset=utf-8")?;
+    head.insert_header(header::CONTENT_LENGTH, answer.len())?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    write(session, ctx, head, Bytes::copy_from_slice(answer.as_bytes())).await?;
+    Ok(true)
+}
+
+/// Sends a request on to https or to the canonical host (308 keeps the method, RFC 9110 section 15.4.9).
 pub(super) async fn redirect(
     session: &mut Session,
     ctx: &mut Context,
@@ -54,6 +66,9 @@ async fn write(
     body: Bytes,
 ) -> Result<()> {
     head.insert_header(X_REQUEST_ID, ctx.id.header())?;
+    if let Some(hsts) = &ctx.hsts {
+        head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
+    }
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {
         session.set_keepalive(None);

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{Method, Request, Response, header};
+use http::{Method, Request, Response, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
@@ -52,18 +52,41 @@ pub(super) async fn exchange(
 
 /// Reads the body: the value, or the refusal.
 pub(super) async fn read<T: DeserializeOwned>(answer: Response<Incoming>) -> Result<T, AdminError> {
-    let status = answer.status();
-    let collected =
-        answer.into_body().collect().await.map_err(|error| AdminError::Lost(error.to_string()))?;
-    let body = collected.to_bytes();
+    let (status, body) = whole(answer).await?;
     if status.is_success() {
         serde_json::from_slice(&body)
             .map_err(|error| AdminError::Gibberish(format!("{status} with {}: {error}", beginning(&body))))
     } else {
-        match serde_json::from_slice::<Refusal>(&body) {
-            Ok(refusal) => Err(AdminError::Refused(Box::new(refusal))),
-            Err(_) => Err(AdminError::Gibberish(format!("{status} with {}", beginning(&body)))),
-        }
+        Err(refusal(status, &body))
+    }
+}
+
+/// Reads a body of text; none when the proxy answers that there is no such thing (404).
+pub(super) async fn read_text(answer: Response<Incoming>) -> Result<Option<String>, AdminError> {
+    let (status, body) = whole(answer).await?;
+    if status == StatusCode::NOT_FOUND {
+        return Ok(None);
+    }
+    if !status.is_success() {
+        return Err(refusal(status, &body));
+    }
+    String::from_utf8(body.to_vec())
+        .map(Some)
+        .map_err(|_| AdminError::Gibberish(format!("{status} with {}", beginning(&body))))
+}
+
+async fn whole(answer: Response<Incoming>) -> Result<(StatusCode, Bytes), AdminError> {
+    let status = answer.status();
+    let collected =
+        answer.into_body().collect().await.map_err(|error| AdminError::Lost(error.to_string()))?;
+    Ok((status, collected.to_bytes()))
+}
+
+/// What an answer says that is no success.
+fn refusal(status: StatusCode, body: &[u8]) -> AdminError {
+    match serde_json::from_slice::<Refusal>(body) {
+        Ok(refusal) => AdminError::Refused(Box::new(refusal)),
+        Err(_) => AdminError::Gibberish(format!("{status} with {}", beginning(body))),
     }
 }
 

@@ -10,6 +10,7 @@ use switcher_config::{AppName, Slot};
 use tokio::time::sleep;
 
 use super::{Outcome, interrupt, watched};
+use crate::certificate;
 use crate::console::Reader;
 use crate::context::Context;
 use crate::layout::{Page, Tone};
@@ -144,26 +145,20 @@ fn drain(page: &mut Page, drain: &DrainingStatus, now: Timestamp) {
     );
 }
 
+/// `shop.example.com: acme, expires in 60 days`; what went wrong stands below it.
 fn certificate(page: &mut Page, certificate: &CertificateStatus, now: Timestamp) {
-    let left = certificate.not_after.duration_since(now).as_secs_f64();
-    let (expiry, tone) = if left <= 0.0 {
-        (format!("expired {} ago", phrase::duration(-left)), Tone::Bad)
-    } else if left < 7.0 * 86_400.0 {
-        (format!("expires in {}", phrase::duration(left)), Tone::Warn)
-    } else {
-        (format!("expires in {}", phrase::duration(left)), Tone::Plain)
-    };
-    let names = if certificate.names.is_empty() {
-        "every other name".to_owned()
-    } else {
-        certificate.names.join(", ")
-    };
+    let (expiry, tone) = certificate::expiry(certificate.not_after, now);
     page.line("", Tone::Plain, 2)
-        .words(&format!("{names}:"), Tone::Plain)
+        .words(&format!("{}:", certificate::names(&certificate.names)), Tone::Plain)
         .words(&format!("{},", certificate.source), Tone::Faint)
         .words(&expiry, tone);
-    if let Some(problem) = &certificate.problem {
-        page.words(&format!("({problem})"), Tone::Bad);
+    let failed = certificate::failed(certificate).map(|failed| match certificate.retry_at {
+        Some(at) => format!("{failed}, the next follows {}", certificate::ahead(at, now)),
+        None => failed,
+    });
+    let troubles: Vec<String> = failed.into_iter().chain(certificate.problem.clone()).collect();
+    if !troubles.is_empty() {
+        page.line("    problem", Tone::Faint, COLUMN).words(&troubles.join(": "), Tone::Bad);
     }
 }
 
@@ -182,7 +177,9 @@ mod tests {
             "in_flight": {"requests": 1000, "uploads": 1, "streams": 20, "websockets": 3}});
         serde_json::from_value(json!({
             "version": "0.1.0", "started_at": "2026-11-21T14:00:00Z", "pid": 1,
-            "certificates": [{"names": ["shop.example.com"], "source": "file", "not_after": "2026-11-23T14:00:00Z"}],
+            "certificates": [{"names": ["shop.example.com"], "source": "file", "not_after": "2026-11-23T14:00:00Z"},
+                {"names": ["api.example.com"], "source": "acme", "not_after": "2026-12-23T14:00:00Z", "failures": 3,
+                    "retry_at": "2026-11-21T16:02:30Z", "problem": "port 80 is closed"}],
             "apps": {"shop": {"active": "green", "generation": 7, "mode": "stopped", "held": 0,
                 "slots": {"blue": slot, "green": slot},
                 "draining": [{"slot": "blue", "generation": 6, "since": "2026-11-21T14:00:00Z",

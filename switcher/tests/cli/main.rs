@@ -1,7 +1,9 @@
 //! The `switcher` program against a scripted proxy: a real process, a real unix socket, every word checked.
 
+mod certs;
 mod configuration;
 mod errors;
+mod imports;
 mod lost;
 mod offline;
 mod proxy;

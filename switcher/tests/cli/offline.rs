@@ -21,7 +21,7 @@ fn completions_name_the_verbs_and_the_slots() {
     for shell in ["bash", "zsh", "fish"] {
         let run = switcher(Path::new(NOWHERE), &format!("completions {shell}"));
         assert_eq!((run.code, run.err.as_str()), (0, ""));
-        for word in ["promote", "rollback", "wait-healthy"] {
+        for word in ["promote", "rollback", "wait-healthy", "certs", "dry-run"] {
             assert!(run.out.contains(word), "{shell}: {word}");
         }
         // The generator offers the values of positional arguments to bash and zsh alone.

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader};
 
 use jiff::{SignedDuration, Timestamp};
 use serde_json::json;
-use switcher_config::wire::{ByKind, CertificateStatus, DrainingStatus, Health, Mode};
+use switcher_config::wire::{ByKind, CertificateSource, CertificateStatus, DrainingStatus, Health, Mode};
 use switcher_config::{Generation, Slot};
 
 use crate::proxy::{Answer, Proxy, slot};
@@ -14,20 +14,33 @@ fn busy() -> Proxy {
     Proxy::start().with(|world| {
         let now = Timestamp::now();
         world.status.started_at = now - SignedDuration::from_hours(3);
-        world.status.certificates = vec![
-            CertificateStatus {
-                names: vec!["shop.example.com".to_owned(), "*.shop.example.com".to_owned()],
-                source: "file".to_owned(),
-                not_after: now + SignedDuration::from_hours(24 * 60),
-                problem: None,
-            },
-            CertificateStatus {
-                names: vec!["localhost".to_owned()],
-                source: "placeholder".to_owned(),
-                not_after: now - SignedDuration::from_hours(5),
-                problem: Some("the key does not belong to the certificate".to_owned()),
-            },
-        ];
+        let from_file = CertificateStatus {
+            names: vec!["shop.example.com".to_owned(), "*.shop.example.com".to_owned()],
+            source: CertificateSource::File,
+            ca: None,
+            not_after: now + SignedDuration::from_hours(24 * 60),
+            renew_at: None,
+            failures: 0,
+            retry_at: None,
+            problem: None,
+        };
+        let placeholder = CertificateStatus {
+            names: vec!["localhost".to_owned()],
+            source: CertificateSource::Placeholder,
+            not_after: now - SignedDuration::from_hours(5),
+            problem: Some("the key does not belong to the certificate".to_owned()),
+            ..from_file.clone()
+        };
+        let failing = CertificateStatus {
+            names: vec!["api.example.com".to_owned()],
+            source: CertificateSource::Acme,
+            not_after: now + SignedDuration::from_hours(24 * 4),
+            failures: 3,
+            retry_at: Some(now + SignedDuration::from_mins(150)),
+            problem: Some("port 80 of 203.0.113.7 is closed".to_owned()),
+            ..from_file.clone()
+        };
+        world.status.certificates = vec![from_file, placeholder, failing];
         let shop = world.shop();
         shop.mode = Mode::Paused;
         shop.held = 12;

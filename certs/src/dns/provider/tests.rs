@@ -1,6 +1,7 @@
 //! Every entry of the table makes a client, and no secret gets into a message.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use rcgen::{KeyPair, PKCS_RSA_SHA256};
 use switcher_config::durable::{self, Durability};
@@ -8,6 +9,10 @@ use switcher_config::providers::PROVIDERS;
 use tempfile::TempDir;
 
 use super::*;
+
+/// Making one takes long.
+static RSA: LazyLock<String> =
+    LazyLock::new(|| KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key").serialize_pem());
 
 fn put(folder: &TempDir, name: &str, text: &str) -> String {
     let path: PathBuf = folder.path().join(name);
@@ -22,10 +27,7 @@ fn dummy(folder: &TempDir, provider: &str, option: &str) -> String {
         ("rfc2136", "server") => "192.0.2.1".to_owned(),
         ("rfc2136", "algorithm") => "hmac-sha512".to_owned(),
         ("ovh", "region") => "ovh-ca".to_owned(),
-        (_, "key_file") => {
-            let key = KeyPair::generate_for(&PKCS_RSA_SHA256).expect("a key");
-            put(folder, "key.pem", &key.serialize_pem())
-        }
+        (_, "key_file") => put(folder, "key.pem", &RSA),
         (_, "server") => "https://dns.example".to_owned(),
         (_, "region") => "eu-central-1".to_owned(),
         (_, "client_ip") => "192.0.2.9".to_owned(),

@@ -1,0 +1,505 @@
+//! The keeper: the one owner of every record, which begins what is due and writes down how it ended.
+//!
+//! The intent is on disk before an authority is asked (an attempt that was begun counts as interrupted until its
+//! end is known), so neither a crash nor a restart loop makes an authority see more than the backoff allows.
+//! Without room on the disk nothing is begun; what is served is served on.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+use std::time::Duration;
+
+use jiff::{SignedDuration, Timestamp};
+use switcher_config::Span;
+use switcher_config::settings::Retry;
+use switcher_config::wire::{CertificateEvent, CertificateHappening, RenewalOutcome};
+use tokio::sync::mpsc;
+use tokio::task::{Id, JoinSet};
+use tracing::{error, info, warn};
+
+use super::Shared;
+use super::attempt::{Attempt, Failed, Means, Success, identity};
+use super::book::Book;
+use super::kept::Kept;
+use super::obey::Command;
+use crate::acme::authority::Authority;
+use crate::acme::challenge::Solvers;
+use crate::dns::Dns;
+use crate::folder::{Contents, Folder};
+use crate::ledger::Ledger;
+use crate::lineage::{Issuer, Lineage};
+use crate::on_demand::OnDemand;
+use crate::plan::Plan;
+use crate::record::{Ari, Record};
+use crate::renewal::{self, Action};
+
+/// How many orders are under way at once.
+const AT_ONCE: usize = 4;
+
+/// The longest sleep: after it everything is looked at again, so a clock that was set does no harm for long.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// When a folder that could not be opened is tried again.
+const FOLDER_AGAIN: Duration = Duration::from_secs(10);
+
+/// When there is no `acme` section: the internal authority's attempts.
+pub(super) const RETRY: Retry = Retry { first: Span::seconds(10), max: Span::seconds(600) };
+
+/// How long a certificate on demand that cannot be renewed is kept after it expired.
+const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+/// The owner of every record.
+pub(super) struct Keeper {
+    pub(super) shared: Arc<Shared>,
+    commands: mpsc::Receiver<Command>,
+    /// None as long as the folder cannot be opened.
+    pub(super) folder: Option<Arc<Folder>>,
+    folder_problem: Option<String>,
+    means: Option<Arc<Means>>,
+    /// Every lineage that is known, by id; those outside the plan rest.
+    pub(super) kept: BTreeMap<String, Kept>,
+    running: JoinSet<Ended>,
+    /// Which lineage a task works on, should it break.
+    tasks: HashMap<Id, String>,
+    /// Nothing is begun: another process is to take over, or this one ends.
+    paused: bool,
+}
+
+/// What a task ended with.
+enum Ended {
+    Attempt(String, Result<Success, Failed>),
+    Ari(String, Result<Ari, String>),
+}
+
+impl Keeper {
+    pub(super) fn new(shared: Arc<Shared>, commands: mpsc::Receiver<Command>) -> Self {
+        Self {
+            shared,
+            commands,
+            folder: None,
+            folder_problem: None,
+            means: None,
+            kept: BTreeMap::new(),
+            running: JoinSet::new(),
+            tasks: HashMap::new(),
+            paused: false,
+        }
+    }
+
+    /// Works for ever, until every handle is dropped.
+    pub(super) async fn run(mut self) {
+        loop {
+            if self.folder.is_none() && !self.paused {
+                self.open();
+            }
+            let sleep = if self.paused { LONGEST_SLEEP } else { self.begin_what_is_due() };
+            tokio::select! {
+                command = self.commands.recv() => match command {
+                    Some(command) => self.obey(command).await,
+                    None => return,
+                },
+                Some(ended) = self.running.join_next_with_id() => match ended {
+                    Ok((id, ended)) => {
+                        self.tasks.remove(&id);
+                        self.ended(ended);
+                    }
+                    Err(broken) => self.broken(&broken),
+                },
+                () = tokio::time::sleep(sleep) => {}
+            }
+        }
+    }
+
+    /// Takes another plan: what is kept for it is served at once.
+    pub(super) fn apply(&mut self, plan: Plan) {
+        if self.folder.is_none() {
+            self.open();
+        }
+        self.means = plan.acme.as_ref().map(|acme| {
+            let dns = acme.dns.as_ref().and_then(|dns| match Dns::new(dns, &acme.resolvers) {
+                Ok(dns) => Some(dns),
+                Err(error) => {
+                    error!(%error, "dns-01 cannot be used");
+                    None
+                }
+            });
+            Arc::new(Means {
+                authorities: Authority::all(acme),
+                solvers: Solvers { challenges: self.shared.store.challenges(), dns },
+                challenge: acme.challenge,
+                profile: acme.profile.clone(),
+            })
+        });
+        let on_demand = plan.acme.as_ref().and_then(|acme| acme.on_demand.as_ref());
+        let on_demand = on_demand.and_then(|settings| match OnDemand::new(settings) {
+            Ok(on_demand) => Some(Arc::new(on_demand)),
+            Err(error) => {
+                error!(%error, "no certificates on demand");
+                None
+            }
+        });
+        self.shared.on_demand.store(on_demand);
+        for lineage in &plan.lineages {
+            let new = || Kept::new(lineage.clone(), Record::new(lineage), None);
+            // What was obtained at a first handshake and is named now is renewed without asking.
+            self.kept.entry(lineage.id().to_owned()).or_insert_with(new).record.on_demand = false;
+        }
+        self.shared.plan.store(Arc::new(plan));
+        self.serve_everything();
+        if let Err(error) = self.import() {
+            warn!(%error, "nothing can be imported");
+        }
+    }
+
+    /// Opens the folder and takes over what lies in it. One that cannot be written is read once all the same.
+    fn open(&mut self) {
+        let root = self.shared.root.clone();
+        match Folder::open(&root) {
+            Ok(folder) => {
+                let folder = Arc::new(folder);
+                let ledger = self.load(&folder);
+                self.shared.book.store(Some(Arc::new(Book::new(Arc::clone(&folder), ledger))));
+                self.folder = Some(folder);
+                self.folder_problem = None;
+            }
+            Err(problem) => {
+                let problem = problem.to_string();
+                if self.folder_problem.is_none() {
+                    error!(%problem, "the folder of certificates cannot be written; what it holds is served, nothing is ordered");
+                    self.load(&Folder::at(&root));
+                }
+                self.folder_problem = Some(problem);
+            }
+        }
+    }
+
+    fn load(&mut self, folder: &Folder) -> Ledger {
+        let Contents { kept, damaged } = folder.load();
+        let (ledger, damaged_ledger) = folder.load_ledger::<Ledger>();
+        for damaged in damaged.into_iter().chain(damaged_ledger) {
+            warn!("{damaged}");
+            self.tell(CertificateHappening::Damaged, Vec::new(), None, Some(damaged.to_string()));
+        }
+        info!(certificates = kept.len(), folder = %self.shared.root.display(), "certificates loaded");
+        for found in kept {
+            let id = found.lineage.id().to_owned();
+            self.kept.insert(id, Kept::new(found.lineage, found.record, found.pair));
+        }
+        self.serve_everything();
+        ledger
+    }
+
+    /// Brings everything that is kept and wanted to the store.
+    pub(super) fn serve_everything(&self) {
+        let plan = self.shared.plan.load();
+        let pairs = self.kept.values().filter_map(|kept| Some((kept.lineage.clone(), kept.pair.clone()?)));
+        self.shared.store.serve(pairs);
+        let demanded = self.kept.values().filter(|kept| kept.record.on_demand && plan.acme.is_some());
+        self.shared.store.serve_on_demand(demanded.map(|kept| kept.lineage.clone()).collect());
+    }
+
+    /// Whether somebody wants this lineage: the plan, or a client that came.
+    fn wanted(plan: &Plan, kept: &Kept) -> bool {
+        plan.lineages.contains(&kept.lineage)
+            || (kept.record.on_demand && plan.acme.as_ref().is_some_and(|acme| acme.on_demand.is_some()))
+    }
+
+    /// Begins everything that is due and answers how long nothing else will be.
+    fn begin_what_is_due(&mut self) -> Duration {
+        let (now, plan) = (Timestamp::now(), self.shared.plan.load_full());
+        let retry = plan.acme.as_ref().map_or(RETRY, |acme| acme.retry);
+        let mut sleep = if self.folder.is_some() { LONGEST_SLEEP } else { FOLDER_AGAIN };
+        let ids: Vec<String> = self
+            .kept
+            .values()
+            .filter(|kept| Self::wanted(&plan, kept))
+            .map(|kept| kept.lineage.id().to_owned())
+            .collect();
+        for id in ids {
+            let Some(kept) = self.kept.get_mut(&id) else { continue };
+            kept.obstacle.clone_from(&self.folder_problem);
+            let ari = kept.lineage.issuer() == Issuer::Acme && self.means.is_some();
+            let action =
+                if kept.forced { Action::Order(renewal::Due::Missing) } else { kept.next(retry, ari, now) };
+            match action {
+                Action::Order(due) => {
+                    if !kept.busy && self.running.len() < AT_ONCE {
+                        info!(names = %kept.lineage, ?due, forced = kept.forced, "a certificate is due");
+                        self.begin(&id, now);
+                    }
+                }
+                Action::AskAri => self.ask_for_window(&id),
+                Action::Wait { until, .. } => {
+                    let wait = until.duration_since(now).max(SignedDuration::from_millis(10));
+                    sleep = sleep.min(Duration::try_from(wait).unwrap_or(LONGEST_SLEEP));
+                }
+            }
+            self.note(&id, retry, ari);
+        }
+        sleep
+    }
+
+    fn note(&mut self, id: &str, retry: Retry, ari: bool) {
+        if let Some(kept) = self.kept.get_mut(id)
+            && let Some(note) = kept.note(retry, ari, Timestamp::now())
+        {
+            self.shared.store.note(&kept.lineage, note);
+        }
+    }
+
+    /// Writes the intent down and begins an attempt.
+    fn begin(&mut self, id: &str, now: Timestamp) {
+        let (Some(folder), Some(book)) = (self.folder.clone(), self.shared.book.load_full()) else { return };
+        let Some(kept) = self.kept.get_mut(id) else { return };
+        let mut record = kept.record.clone();
+        record.attempts.begin(now);
+        if let Err(error) = folder.save_record(&record) {
+            // Nobody is asked as long as it cannot be kept that we did.
+            let problem = format!("{error}; nothing is ordered until then");
+            warn!(names = %kept.lineage, %problem, "a certificate is due and nothing can be kept");
+            kept.record.attempts.fail(now, problem.clone(), None);
+            kept.forced = false;
+            kept.tell(RenewalOutcome::Failed, Some(&problem));
+            self.tell_failure(id, &problem);
+            return;
+        }
+        kept.record = record;
+        kept.busy = true;
+        kept.forced = false;
+        let attempt = Attempt {
+            folder,
+            book,
+            means: self.means.clone(),
+            lineage: kept.lineage.clone(),
+            record: kept.record.clone(),
+            have: kept.pair.clone(),
+            on_demand: self.shared.on_demand.load_full(),
+        };
+        let id = id.to_owned();
+        let owner = id.clone();
+        let task = self.running.spawn(async move { Ended::Attempt(id, attempt.run().await) });
+        self.tasks.insert(task.id(), owner);
+    }
+
+    /// Asks the authority that issued it when it is to be renewed (RFC 9773 section 4).
+    fn ask_for_window(&mut self, id: &str) {
+        let (Some(folder), Some(means)) = (self.folder.clone(), self.means.clone()) else { return };
+        let Some(kept) = self.kept.get_mut(id).filter(|kept| !kept.asking) else { return };
+        let Some(pair) = kept.pair.clone() else { return };
+        let issuer = kept.record.ca.clone();
+        kept.asking = true;
+        let id = id.to_owned();
+        let owner = id.clone();
+        let task = self.running.spawn(async move {
+            let Some(authority) =
+                means.authorities.iter().find(|known| Some(known.url()) == issuer.as_deref())
+            else {
+                return Ended::Ari(id, Err("another authority issued it".into()));
+            };
+            let asked = tokio::time::timeout(LONGEST_SLEEP, window(&folder, authority, &pair)).await;
+            Ended::Ari(id, asked.unwrap_or_else(|_| Err("it did not answer in time".into())))
+        });
+        self.tasks.insert(task.id(), owner);
+    }
+
+    fn ended(&mut self, ended: Ended) {
+        let now = Timestamp::now();
+        match ended {
+            Ended::Ari(id, answer) => self.window_told(&id, answer, now),
+            Ended::Attempt(id, Ok(success)) => self.succeeded(&id, success, now),
+            Ended::Attempt(id, Err(failed)) => self.failed(&id, failed, now),
+        }
+    }
+
+    fn window_told(&mut self, id: &str, answer: Result<Ari, String>, now: Timestamp) {
+        let Some(kept) = self.kept.get_mut(id) else { return };
+        kept.asking = false;
+        let ari = match answer {
+            Ok(ari) => {
+                info!(names = %kept.lineage, start = %ari.start, end = %ari.end, explanation = ?ari.explanation, "the authority's window for renewal");
+                Some(ari)
+            }
+            Err(why) => {
+                tracing::debug!(names = %kept.lineage, why, "no window for renewal");
+                kept.identity().map(|identity| renewal::unanswered(identity, &kept.record, now))
+            }
+        };
+        kept.record.ari = ari;
+        self.save(id);
+    }
+
+    fn succeeded(&mut self, id: &str, success: Success, now: Timestamp) {
+        let Some(kept) = self.kept.get_mut(id) else { return };
+        let what =
+            if kept.pair.is_some() { CertificateHappening::Renewed } else { CertificateHappening::Issued };
+        kept.busy = false;
+        kept.record.ca = success.ca;
+        kept.record.challenge = success.challenge.or(kept.record.challenge);
+        kept.record.first_issued_at.get_or_insert(now);
+        kept.record.attempts.succeed();
+        kept.record.ari = None;
+        kept.record.revoked = None;
+        let not_after = success.pair.not_after();
+        kept.serve(Some(Arc::clone(&success.pair)));
+        let (names, ca) = (kept.lineage.names().to_vec(), kept.record.ca.clone());
+        info!(names = %kept.lineage, %not_after, ca, "a new certificate is served");
+        self.shared.store.serve([(kept.lineage.clone(), success.pair)]);
+        self.save(id);
+        self.refresh_note(id);
+        if let Some(kept) = self.kept.get_mut(id) {
+            kept.tell(RenewalOutcome::Renewed, None);
+        }
+        // What nobody hears is no loss.
+        let _ = self.shared.events.send(CertificateEvent {
+            what,
+            names,
+            ca,
+            not_after: Some(not_after),
+            problem: None,
+            retry_at: None,
+        });
+    }
+
+    fn failed(&mut self, id: &str, failed: Failed, now: Timestamp) {
+        let Some(kept) = self.kept.get_mut(id) else { return };
+        kept.busy = false;
+        match failed.not_before {
+            Some(until) if !failed.asked => kept.record.attempts.postpone(now, failed.problem.clone(), until),
+            not_before => kept.record.attempts.fail(now, failed.problem.clone(), not_before),
+        }
+        self.save(id);
+        self.refresh_note(id);
+        if let Some(kept) = self.kept.get_mut(id) {
+            kept.tell(RenewalOutcome::Failed, Some(&failed.problem));
+        }
+        self.tell_failure(id, &failed.problem);
+        self.forget_the_lost(id, now);
+    }
+
+    /// Forgets a customer's name that was lost: its certificate expired long ago and is not renewed.
+    fn forget_the_lost(&mut self, id: &str, now: Timestamp) {
+        let lost = |kept: &Kept| {
+            kept.record.on_demand
+                && kept.pair.as_ref().is_none_or(|pair| now.duration_since(pair.not_after()) > FORGET_AFTER)
+        };
+        let Some(kept) = self.kept.get(id).filter(|kept| lost(kept)) else { return };
+        // A name that never had one is forgotten at once: what is remembered of it would only grow.
+        info!(names = %kept.lineage, "a certificate on demand is given up");
+        if let Some(folder) = &self.folder
+            && let Err(error) = folder.remove(&kept.lineage)
+        {
+            warn!(%error, "the files of a certificate on demand could not be removed");
+        }
+        self.kept.remove(id);
+        self.serve_everything();
+    }
+
+    /// Ends what is under way and begins nothing, or goes on.
+    pub(super) async fn pause(&mut self, pause: bool) {
+        self.paused = pause;
+        if !pause {
+            return;
+        }
+        self.running.abort_all();
+        while let Some(ended) = self.running.join_next_with_id().await {
+            match ended {
+                Ok((_, ended)) => self.ended(ended),
+                Err(broken) => self.broken(&broken),
+            }
+        }
+    }
+
+    /// A task was ended before its end: because we pause, then it goes on later as after a crash; or because it
+    /// broke, which no attempt should. Its lineage is free again.
+    fn broken(&mut self, broken: &tokio::task::JoinError) {
+        let Some(id) = self.tasks.remove(&broken.id()) else { return };
+        if let Some(kept) = self.kept.get_mut(&id) {
+            kept.asking = false;
+            if broken.is_cancelled() {
+                kept.busy = false;
+                kept.tell(
+                    RenewalOutcome::Failed,
+                    Some("the proxy is ending; the order is resumed by the next one"),
+                );
+                return;
+            }
+        }
+        error!(%broken, "an attempt broke");
+        let problem = "the attempt broke; see the log".to_owned();
+        self.failed(&id, Failed { problem, not_before: None, asked: true }, Timestamp::now());
+    }
+
+    /// Keeps a record. What cannot be written is told, and written with the next change.
+    pub(super) fn save(&mut self, id: &str) {
+        let (Some(folder), Some(kept)) = (&self.folder, self.kept.get_mut(id)) else { return };
+        if let Err(error) = folder.save_record(&kept.record) {
+            warn!(names = %kept.lineage, %error, "what happened to a certificate could not be kept");
+            kept.record.attempts.problem.get_or_insert_with(|| error.to_string());
+        }
+    }
+
+    fn refresh_note(&mut self, id: &str) {
+        let retry = self.shared.plan.load().acme.as_ref().map_or(RETRY, |acme| acme.retry);
+        let ari = self.means.is_some();
+        self.note(id, retry, ari);
+    }
+
+    fn tell_failure(&self, id: &str, problem: &str) {
+        let Some(kept) = self.kept.get(id) else { return };
+        let event = CertificateEvent {
+            what: CertificateHappening::Failed,
+            names: kept.lineage.names().to_vec(),
+            ca: kept.record.ca.clone(),
+            not_after: kept.pair.as_ref().map(|pair| pair.not_after()),
+            problem: Some(problem.to_owned()),
+            retry_at: kept.renewal(RenewalOutcome::Failed, None).next,
+        };
+        let _ = self.shared.events.send(event);
+    }
+
+    pub(super) fn tell(
+        &self,
+        what: CertificateHappening,
+        names: Vec<String>,
+        not_after: Option<Timestamp>,
+        problem: Option<String>,
+    ) {
+        let _ = self.shared.events.send(CertificateEvent {
+            what,
+            names,
+            ca: None,
+            not_after,
+            problem,
+            retry_at: None,
+        });
+    }
+
+    /// The authorities of the plan, to revoke with.
+    pub(super) fn means(&self) -> Option<Arc<Means>> {
+        self.means.clone()
+    }
+
+    /// Has the lineage ordered now, and answers who is told its end.
+    pub(super) fn demand(
+        &mut self,
+        lineage: &Lineage,
+    ) -> Option<tokio::sync::oneshot::Receiver<switcher_config::wire::Renewal>> {
+        let kept = self.kept.get_mut(lineage.id())?;
+        let (told, waiting) = tokio::sync::oneshot::channel();
+        kept.waiting.push(told);
+        kept.forced |= !kept.busy;
+        Some(waiting)
+    }
+}
+
+async fn window(folder: &Folder, authority: &Authority, pair: &crate::pair::Pair) -> Result<Ari, String> {
+    let session = authority.session(folder).await.map_err(|why| why.to_string())?;
+    if !session.has_renewal_info() {
+        return Err("the authority has none".into());
+    }
+    let identity = identity(pair).ok_or("the certificate does not name its authority's key")?;
+    let (info, again) = session.account.renewal_info(&identity).await.map_err(|why| why.to_string())?;
+    let moment =
+        |at: time::OffsetDateTime| Timestamp::from_second(at.unix_timestamp()).map_err(|why| why.to_string());
+    let window = (moment(info.suggested_window.start)?, moment(info.suggested_window.end)?);
+    Ok(renewal::answered(&identity.to_string(), window, info.explanation_url, Some(again), Timestamp::now()))
+}
