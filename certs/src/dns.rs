@@ -15,7 +15,7 @@ use std::time::Duration;
 use switcher_config::settings::{DnsProvider, DnsSettings};
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep, timeout_at};
 
 use exec::{Action, ExecError};
 use lookup::{LookupError, Resolvers, plain};
@@ -186,10 +186,12 @@ impl Dns {
                 Ok(Err(error)) => lacking = vec![error.to_string()],
                 Err(_) => {}
             }
-            if Instant::now() + pause >= deadline {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left < POLL.0 {
                 return Err(DnsError::NotPropagated { record: plain(&record), after, lacking });
             }
-            sleep_until(Instant::now() + pause).await;
+            // Towards the end more often, so that the last look is shortly before it.
+            sleep(pause.min(left / 2)).await;
             pause = (pause * 3 / 2).min(POLL.1);
         }
     }
@@ -199,7 +201,8 @@ impl DnsRecord {
     /// Removes the value, and leaves others under the same name.
     ///
     /// # Errors
-    /// When a secret cannot be read, or the provider or program does not do it.
+    /// When a secret cannot be read, or the provider or program does not do it. It is tried once more in the
+    /// background then.
     pub async fn remove(mut self) -> Result<(), DnsError> {
         self.inner.act(Action::Remove, &self.place, &self.value).await?;
         self.removed = true;

@@ -74,11 +74,14 @@ async fn fetch(name: &str, at: SocketAddr, token: &str) -> Result<(String, Strin
         .map_err(|error| error.to_string())?;
     let host = if at.is_ipv6() && name.contains(':') { format!("[{name}]") } else { name.to_owned() };
     let url = format!("http://{host}:{}{HTTP_PATH}{token}", at.port());
-    let mut answer = client
-        .get(url)
-        .send()
-        .await
-        .map_err(|error| if error.is_timeout() { silent() } else { innermost(&error) })?;
+    let mut answer = match client.get(url).send().await {
+        Ok(answer) => answer,
+        Err(error) if error.is_redirect() => {
+            return Ok(("a server that redirects more than once".to_owned(), String::new()));
+        }
+        Err(error) if error.is_timeout() => return Err(silent()),
+        Err(error) => return Err(innermost(&error)),
+    };
     let server = answer.headers().get("server").and_then(|server| server.to_str().ok()).unwrap_or("unnamed");
     let who = format!("{server}, status {}", answer.status().as_u16());
     let mut body = Vec::new();

@@ -5,6 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use hickory_resolver::proto::op::ResponseCode;
 use hickory_resolver::proto::rr::{Name, RData, RecordType};
 
+use tokio::task::JoinSet;
+
 use super::lookup::{self, LookupError, Resolvers, plain};
 
 /// Name servers always listen here (RFC 1035 section 4.2).
@@ -32,16 +34,35 @@ pub(super) async fn lacking(
     if servers.is_empty() {
         return Ok(vec![format!("the zone {} names no server", plain(&zone))]);
     }
-    let mut lacking = Vec::new();
+    let mut looks = JoinSet::new();
     for server in servers {
-        let addresses = resolvers.addresses(&server).await?;
-        let mut views = Vec::new();
-        for address in addresses {
-            views.push((address, look(SocketAddr::new(address, PORT), &owner, value).await));
-        }
-        lacking.extend(judge(&plain(&server), &views));
+        let (resolvers, owner, value) = (resolvers.clone(), owner.clone(), value.to_owned());
+        looks.spawn(async move {
+            let views = visit(&resolvers, &server, &owner, &value).await?;
+            Ok(judge(&plain(&server), &views))
+        });
     }
+    let found: Result<Vec<Option<String>>, LookupError> = looks.join_all().await.into_iter().collect();
+    let mut lacking: Vec<String> = found?.into_iter().flatten().collect();
+    lacking.sort();
     Ok(lacking)
+}
+
+/// What each address of a server says. All at once, so that a silent one delays nobody.
+async fn visit(
+    resolvers: &Resolvers,
+    server: &Name,
+    owner: &Name,
+    value: &str,
+) -> Result<Vec<(IpAddr, View)>, LookupError> {
+    let mut looks = JoinSet::new();
+    for address in resolvers.addresses(server).await? {
+        let (owner, value) = (owner.clone(), value.to_owned());
+        looks.spawn(async move { (address, look(SocketAddr::new(address, PORT), &owner, &value).await) });
+    }
+    let mut views = looks.join_all().await;
+    views.sort_by_key(|(address, _)| *address);
+    Ok(views)
 }
 
 async fn look(server: SocketAddr, owner: &Name, value: &str) -> View {

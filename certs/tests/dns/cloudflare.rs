@@ -94,7 +94,7 @@ async fn client(resolver: SocketAddr) {
 }
 
 /// A root and a server for the fixed address with a certificate of it.
-fn tls() -> (String, Arc<ServerConfig>) {
+pub(crate) fn tls() -> (String, Arc<ServerConfig>) {
     let mut root = CertificateParams::new([]).expect("parameters");
     root.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let root_key = KeyPair::generate().expect("a key");
