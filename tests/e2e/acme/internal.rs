@@ -2,7 +2,7 @@
 
 use switcher_config::wire::CertificateSource;
 use switcher_tests::acme::Strict;
-use switcher_tests::{App, Setup, Switcher};
+use switcher_tests::{App, PATIENCE, Setup, Switcher, until};
 
 use super::{assert_private, served, shown, status_of};
 
@@ -11,6 +11,11 @@ async fn who_trusts_the_root_trusts_what_is_served() {
     let app = App::start("blue").await;
     let setup = Setup::one(app.upstream()).shop("hosts", "[shop.test, 127.0.0.1]").shop("tls", "internal");
     let mut proxy = setup.start().await;
+    // The root is made with the first certificate.
+    until(PATIENCE, "a certificate", || async {
+        status_of(&proxy, "shop.test").await.source == CertificateSource::Internal
+    })
+    .await;
     let root = Switcher::of(&proxy).succeed(&["certs", "trust"]).await;
     let strict = Strict::trusting_pem(&root.stdout);
     let leaf = served(&proxy, &strict, "shop.test").await;

@@ -128,8 +128,7 @@ async fn failures_are_repeated_after_longer_and_longer_waits() {
     let (ca, app) = (FakeCa::start().await, App::start("blue").await);
     ca.trouble(Kind::NewOrder, Trouble::Status(500));
     let proxy = asking_fake(Setup::one(app.upstream()), &ca).start().await;
-    let failed = "switcher_certificate_events_total{event=\"failed\"}";
-    until(PATIENCE, "three attempts", || async { metric(&proxy, failed).await >= 3.0 }).await;
+    until(PATIENCE, "three attempts", || async { status_of(&proxy, "shop.test").await.failures >= 3 }).await;
     let asked: Vec<_> = ca.came().into_iter().filter(|c| c.kind == Kind::NewOrder).map(|c| c.at).collect();
     assert_eq!(asked.len(), 3, "one question each");
     let waits: Vec<_> = asked.windows(2).map(|pair| pair[1].duration_since(pair[0])).collect();

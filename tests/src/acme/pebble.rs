@@ -114,7 +114,7 @@ impl Pebble {
     /// How many orders it took.
     #[must_use]
     pub fn orders(&self) -> usize {
-        self.said("Added order")
+        self.said("Added order ")
     }
 
     /// How many certificates it issued.
@@ -126,7 +126,7 @@ impl Pebble {
     /// How many accounts it made.
     #[must_use]
     pub fn accounts(&self) -> usize {
-        self.said("There are now")
+        self.said(" accounts in memory")
     }
 
     fn said(&self, what: &str) -> usize {
