@@ -7,6 +7,7 @@ mod admin;
 mod answer;
 mod balance;
 mod cli;
+mod compliance;
 mod config;
 mod drain;
 mod header;
