@@ -16,13 +16,19 @@ const DEFAULTS: &[&str] = &["-p", "-s", "-P", "-S", "-f"];
 const VULNERABILITIES: &[&str] = &["-U", "-g"];
 
 /// What is no fault here, and why.
-const NO_FAULTS: [(&str, &str); 2] = [
+const NO_FAULTS: [(&str, &str); 4] = [
     ("engine_problem", "is about the openssl of this machine, which has no GOST"),
     (
         "cipher_order",
         "the client chooses, as Mozilla's intermediate profile has it: every cipher offered is strong, \
         and a phone without AES instructions is quicker with ChaCha20",
     ),
+    (
+        "sessionresumption_ticket",
+        "asks whether resumption works, which is no weakness, with a client that may leave before it has its \
+        ticket; it is tested with the rustls configuration",
+    ),
+    ("sessionresumption_ID", "the same"),
 ];
 
 #[derive(Debug)]
