@@ -17,7 +17,8 @@ use rustls::client::{ClientSessionStore, Resumption, Tls12ClientSessionValue, Tl
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{
-    ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup, SignatureScheme,
+    CipherSuite, ClientConfig, ClientConnection, DigitallySignedStruct, HandshakeKind, NamedGroup,
+    SignatureScheme,
 };
 use switcher::demo::trouble::Trouble;
 
@@ -49,6 +50,8 @@ impl Load {
     pub fn new(address: SocketAddr, names: Vec<ServerName<'static>>, group: NamedGroup) -> Self {
         let mut provider = aws_lc_rs::default_provider();
         provider.kx_groups.retain(|g| g.name() == group);
+        // The first choice of browsers; servers that leave the choice to the client take it.
+        provider.cipher_suites.sort_by_key(|suite| suite.suite() != CipherSuite::TLS13_AES_128_GCM_SHA256);
         let mut base = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_protocol_versions(&[&rustls::version::TLS13])
             .expect("the library speaks TLS 1.3")
