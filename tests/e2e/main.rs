@@ -11,12 +11,12 @@ mod canonical;
 mod challenge_http;
 mod cli;
 mod client_ca;
+mod compliance;
 mod config;
 mod drain;
 mod handshake;
 mod header;
 mod health;
-
 mod hsts;
 mod http1;
 mod http2;
