@@ -53,7 +53,7 @@ async fn a_window_that_is_always_over_does_not_make_a_storm() {
     until(PATIENCE, "the authority to be asked for its window", || async { ca.count(Kind::RenewalInfo) > 0 })
         .await;
     // Work that takes far longer than an order would.
-    for _ in 0..200 {
+    for _ in 0..600 {
         shown(&proxy, &ca.strict(), "shop.test").await;
     }
     assert!(ca.orders().len() <= 3, "{} orders within moments", ca.orders().len());
