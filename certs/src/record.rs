@@ -33,6 +33,9 @@ pub struct Record {
     /// When the first certificate was issued.
     #[serde(default)]
     pub first_issued_at: Option<Timestamp>,
+    /// When the one that is served was issued.
+    #[serde(default)]
+    pub issued_at: Option<Timestamp>,
     /// What the authority said last about renewing.
     #[serde(default)]
     pub ari: Option<Ari>,
@@ -54,6 +57,7 @@ impl Record {
             revoked: None,
             challenge: None,
             first_issued_at: None,
+            issued_at: None,
             ari: None,
             attempts: Attempts::default(),
         }

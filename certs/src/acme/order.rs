@@ -190,7 +190,10 @@ impl Request<'_> {
         for proof in proofs {
             self.solvers.propagated(proof).await?;
         }
-        self.tell_ready(order, proofs).await?;
+        if let Err(why) = self.tell_ready(order, proofs).await {
+            // It may have looked already: then it answers with a challenge that carries an error.
+            return Err(self.failed_proof(order, proofs).await.unwrap_or(why));
+        }
         let verdict = patiently!(order.poll_ready(&policy()));
         match verdict {
             Ok(OrderStatus::Invalid) | Err(instant_acme::Error::Api(_)) => {
@@ -271,12 +274,25 @@ impl Request<'_> {
         Ok(())
     }
 
-    /// The authority's words about the first name that it could not verify.
+    /// The authority's words about the first name that it could not verify, or about the order as a whole.
     async fn why_invalid(&self, order: &mut Order, proofs: &[Proof]) -> AcmeError {
+        if let Some(failed) = self.failed_proof(order, proofs).await {
+            return failed;
+        }
+        let problem: Option<Problem> = order.state().error.clone();
+        let because = problem.as_ref().map(|problem| format!(": {}", words(problem))).unwrap_or_default();
+        AcmeError::Refused {
+            ca: self.authority.url().to_owned(),
+            why: format!("the order for {} became invalid{because}", self.lineage),
+            kind: None,
+        }
+    }
+
+    async fn failed_proof(&self, order: &mut Order, proofs: &[Proof]) -> Option<AcmeError> {
         let mut authorizations = order.authorizations();
         while let Some(next) = authorizations.next().await {
             let Ok(mut authorization) = next else { continue };
-            // What cannot be read is told by the order as a whole, below.
+            // What cannot be read is told by the order as a whole.
             let _ = patiently!(authorization.refresh());
             let name = authorization.identifier().to_string();
             for challenge in &authorization.challenges {
@@ -286,17 +302,11 @@ impl Request<'_> {
                 });
                 if let Some(proof) = proof {
                     let (ca, why) = (self.authority.url().to_owned(), words(problem));
-                    return AcmeError::Validation { ca, name, kind: proof.kind, why };
+                    return Some(AcmeError::Validation { ca, name, kind: proof.kind, why });
                 }
             }
         }
-        let problem: Option<Problem> = order.state().error.clone();
-        let because = problem.as_ref().map(|problem| format!(": {}", words(problem))).unwrap_or_default();
-        AcmeError::Refused {
-            ca: self.authority.url().to_owned(),
-            why: format!("the order for {} became invalid{because}", self.lineage),
-            kind: None,
-        }
+        None
     }
 
     /// Has the certificate issued for the kept key.

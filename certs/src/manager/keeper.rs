@@ -351,6 +351,7 @@ impl Keeper {
         kept.record.ca = success.ca;
         kept.record.challenge = success.challenge.or(kept.record.challenge);
         kept.record.first_issued_at.get_or_insert(now);
+        kept.record.issued_at = Some(now);
         kept.record.attempts.succeed();
         kept.record.ari = None;
         kept.record.revoked = None;

@@ -22,6 +22,10 @@ const UNANSWERED: i128 = 6 * 3600 * SECOND;
 /// grace: a window for "at once" lies in the past, and clocks differ.
 const GRACE: i128 = DAY;
 
+/// How long a certificate that was just issued is kept whatever the authority wishes, or a tenth of its lifetime
+/// where that is shorter.
+const REST: i128 = DAY / 24;
+
 /// What to note of an answer that came at `now`. `retry_after` is the answer's header; without one it is asked
 /// again in six hours (RFC 9773 section 4.3.3).
 #[must_use]
@@ -63,7 +67,10 @@ pub(super) fn moment(
         && ari.start < have.not_after
         && later(have.not_before, -GRACE) < ari.end
         && have.lifetime().is_some();
-    sensible.then(|| later(ari.start, draw(between(ari.start, ari.end), seed, Purpose::Window)))
+    let at = sensible.then(|| later(ari.start, draw(between(ari.start, ari.end), seed, Purpose::Window)))?;
+    // An authority whose window is always over would get order after order.
+    let rest = have.lifetime().map_or(REST, |lifetime| REST.min(lifetime / 10));
+    Some(record.issued_at.map_or(at, |issued| at.max(later(issued, rest))))
 }
 
 /// When to ask next; none when there is nobody to ask, nothing to ask about, or when the answer would not count
