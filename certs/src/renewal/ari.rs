@@ -22,7 +22,7 @@ const UNANSWERED: i128 = 6 * 3600 * SECOND;
 /// grace: a window for "at once" lies in the past, and clocks differ.
 const GRACE: i128 = DAY;
 
-/// How long a certificate that was just issued is kept whatever the authority wishes, or a tenth of its lifetime
+/// How long a certificate that was just renewed is kept whatever the authority wishes, or a tenth of its lifetime
 /// where that is shorter.
 const REST: i128 = DAY / 24;
 
@@ -68,9 +68,12 @@ pub(super) fn moment(
         && later(have.not_before, -GRACE) < ari.end
         && have.lifetime().is_some();
     let at = sensible.then(|| later(ari.start, draw(between(ari.start, ari.end), seed, Purpose::Window)))?;
-    // An authority whose window is always over would get order after order.
+    // The first one may be replaced at any time; but an authority whose window is always over would get order
+    // after order.
+    let renewed =
+        record.issued_at.filter(|issued| record.first_issued_at.is_some_and(|first| first < *issued));
     let rest = have.lifetime().map_or(REST, |lifetime| REST.min(lifetime / 10));
-    Some(record.issued_at.map_or(at, |issued| at.max(later(issued, rest))))
+    Some(renewed.map_or(at, |issued| at.max(later(issued, rest))))
 }
 
 /// When to ask next; none when there is nobody to ask, nothing to ask about, or when the answer would not count

@@ -24,17 +24,19 @@ async fn the_authoritys_window_goes_before_the_age() {
     let app = App::start("blue").await;
     let proxy = asking_fake(Setup::one(app.upstream()), &ca).start().await;
     let first = served(&proxy, &ca.strict(), "shop.test").await;
+    until(PATIENCE, "the authority to be asked for its window", || async { ca.count(Kind::RenewalInfo) > 0 })
+        .await;
+    // Of the next certificate it wants something else.
+    ca.behave(|b| b.ari = Some(window(80 * 24 * 3600)));
     let second = until_some(PATIENCE, "a renewal long before two thirds of 90 days", || async {
         let leaf = shown(&proxy, &ca.strict(), "shop.test").await;
         (leaf.serial != first.serial).then_some(leaf)
     })
     .await;
-    ca.behave(|b| b.ari = Some(window(80 * 24 * 3600)));
     assert!(second.not_before >= first.not_before + SignedDuration::from_secs(2), "not before the window");
     let orders = ca.orders();
     assert_eq!(orders[0].replaces, None);
     assert_eq!(orders[1].replaces, Some(ari_id(&first)), "the old certificate is named");
-    // A renewal may have begun in the old window; then the new one counts.
     until(PATIENCE, "a renewal in 80 days", || async {
         let status = status_of(&proxy, "shop.test").await;
         let wait = status.renew_at.map(|at| at.duration_since(jiff::Timestamp::now()));

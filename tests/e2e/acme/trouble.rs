@@ -39,7 +39,7 @@ async fn renew_badly(proxy: &Proxy, strict: &Strict, leaf: &Leaf) -> String {
 #[tokio::test]
 async fn an_authority_that_errs_or_talks_nonsense_leaves_the_old_certificate_and_a_reason() {
     let (ca, app) = (FakeCa::start().await, App::start("blue").await);
-    let (mut proxy, strict, leaf) = issued(&ca, &app).await;
+    let (mut proxy, strict, mut leaf) = issued(&ca, &app).await;
     let troubles = [Trouble::Status(500), Trouble::RateLimited(1), Trouble::Html, Trouble::Truncated];
     let kinds = [
         Kind::Directory,
@@ -55,6 +55,11 @@ async fn an_authority_that_errs_or_talks_nonsense_leaves_the_old_certificate_and
             if kind == Kind::Directory {
                 proxy.kill();
                 proxy.restart().await;
+            }
+            // An order that was kept is resumed, and then no new one is asked for.
+            if kind == Kind::NewOrder {
+                renew_well(&proxy, "shop.test").await;
+                leaf = shown(&proxy, &strict, "shop.test").await;
             }
             ca.trouble(kind, trouble);
             let problem = renew_badly(&proxy, &strict, &leaf).await;

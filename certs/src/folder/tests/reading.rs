@@ -1,13 +1,12 @@
 //! Loading whatever lies there.
 
-use std::fs::{self, File, FileTimes, Permissions};
-use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::fs::{self, File, FileTimes};
+use std::os::unix::fs::symlink;
 use std::time::{Duration, SystemTime};
 
 use super::{Home, acme, bundle, lineage, put, until, year};
 use crate::folder::Folder;
 use crate::lineage::{Issuer, KeyType};
-use crate::part::skip_or_fail;
 use crate::record::Record;
 
 #[test]
@@ -95,20 +94,6 @@ fn a_file_that_cannot_be_read_is_left_where_it_is() {
     }
     assert!(ledger.is_some());
     assert!(home.files("damaged").is_empty());
-}
-
-#[test]
-fn a_key_that_another_user_owns_is_left_where_it_is() {
-    let home = Home::new();
-    let good = until(2040, &["a.example"], KeyType::Ecdsa);
-    let file = home.put("certificates/a.example.pem", &bundle(&good));
-    fs::set_permissions(&file, Permissions::from_mode(0o000)).expect("no rights");
-    if fs::read(&file).is_ok() {
-        return skip_or_fail("nothing is unreadable for root");
-    }
-    let contents = home.folder.load();
-    assert_eq!(contents.damaged[0].set_aside, None);
-    assert!(file.exists());
 }
 
 #[test]
