@@ -170,6 +170,7 @@ impl Store {
     pub fn withdraw(&self, lineage: &Lineage) {
         let mut shelf = self.shelf();
         shelf.pairs.remove(lineage.id());
+        shelf.notes.remove(lineage.id());
         self.publish(Vec::clone(&self.items.load()), &shelf);
     }
 
