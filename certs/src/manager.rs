@@ -9,6 +9,8 @@ mod book;
 mod keeper;
 mod kept;
 mod obey;
+#[cfg(test)]
+mod tests;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

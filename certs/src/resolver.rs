@@ -56,6 +56,8 @@ impl From<&Arc<Pair>> for Served {
 pub enum Rank {
     /// A self-signed one.
     Placeholder,
+    /// One that is valid for the name and was asked for together with others, until its own is there.
+    Borrowed,
     /// One that was asked for.
     Real,
 }

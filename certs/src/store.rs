@@ -6,6 +6,7 @@
 //! which also runs [`Store::watch`] and calls [`Store::replace_wanted`] on a reload; the manager brings what
 //! it issued with [`Store::serve`].
 
+mod borrowed;
 mod item;
 #[cfg(test)]
 mod tests;
@@ -26,6 +27,7 @@ use crate::pair::Pair;
 use crate::placeholder::PlaceholderError;
 use crate::resolver::{Rank, Resolver, Served, Table};
 
+use borrowed::Lenders;
 use item::{Item, Trust};
 
 /// Names that are to be served, and from where.
@@ -76,6 +78,8 @@ struct Shelf {
     notes: HashMap<String, Note>,
     /// Served although no [`Wanted`] names them: obtained at a first handshake.
     on_demand: Vec<Lineage>,
+    /// From files that are no longer wanted, for names that have nothing else yet.
+    retired: Vec<Arc<Pair>>,
 }
 
 /// What the manager knows of a lineage, for the status.
@@ -128,7 +132,7 @@ impl Store {
     /// # Errors
     /// When a placeholder cannot be made; nothing has changed then.
     pub fn replace_wanted(&self, wanted: Vec<Wanted>) -> Result<(), PlaceholderError> {
-        let shelf = self.shelf();
+        let mut shelf = self.shelf();
         let (before, now) = (self.items.load_full(), Timestamp::now());
         let mut items = Vec::with_capacity(wanted.len());
         for wanted in wanted {
@@ -140,6 +144,8 @@ impl Store {
                 None => Item::new(wanted, now)?,
             });
         }
+        let before = before.iter().filter_map(Item::read);
+        shelf.retired = still_of_use(shelf.retired.iter().chain(before), &items, &shelf);
         self.publish(items, &shelf);
         Ok(())
     }
@@ -164,6 +170,7 @@ impl Store {
     pub fn withdraw(&self, lineage: &Lineage) {
         let mut shelf = self.shelf();
         shelf.pairs.remove(lineage.id());
+        shelf.notes.remove(lineage.id());
         self.publish(Vec::clone(&self.items.load()), &shelf);
     }
 
@@ -189,7 +196,8 @@ impl Store {
         let now = Timestamp::now();
         let shelf = self.shelf();
         let wanted = self.items.load();
-        let wanted = wanted.iter().flat_map(|item| item.status(&shelf, now));
+        let lenders = lenders(&wanted, &shelf);
+        let wanted = wanted.iter().flat_map(|item| item.status(&shelf, &lenders, now));
         let on_demand =
             shelf.on_demand.iter().filter_map(|lineage| item::issued_status(lineage, &shelf, now));
         wanted.chain(on_demand).collect()
@@ -224,8 +232,9 @@ impl Store {
 
     fn publish(&self, items: Vec<Item>, shelf: &Shelf) {
         let mut table = Table::default();
+        let lenders = lenders(&items, shelf);
         for item in &items {
-            item.enter(shelf, &mut table);
+            item.enter(shelf, &lenders, &mut table);
         }
         for lineage in &shelf.on_demand {
             if let Some(pair) = shelf.pairs.get(lineage.id()) {
@@ -235,4 +244,30 @@ impl Store {
         self.resolver.swap(table);
         self.items.store(Arc::new(items));
     }
+}
+
+/// What can be borrowed; nothing where nobody needs to.
+fn lenders(items: &[Item], shelf: &Shelf) -> Lenders {
+    if items.iter().all(|item| item.has_its_own(shelf)) {
+        return Lenders::default();
+    }
+    let pairs = shelf.pairs.values().chain(&shelf.retired).chain(items.iter().filter_map(Item::read));
+    Lenders::new(pairs, Timestamp::now())
+}
+
+/// Those that a name without anything better can be shown, each once.
+fn still_of_use<'a>(
+    pairs: impl Iterator<Item = &'a Arc<Pair>>,
+    items: &[Item],
+    shelf: &Shelf,
+) -> Vec<Arc<Pair>> {
+    let mut kept: Vec<Arc<Pair>> = Vec::new();
+    for pair in pairs {
+        if !kept.iter().any(|known| Arc::ptr_eq(known, pair))
+            && items.iter().any(|item| item.may_borrow(pair, shelf))
+        {
+            kept.push(Arc::clone(pair));
+        }
+    }
+    kept
 }

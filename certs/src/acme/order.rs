@@ -82,22 +82,8 @@ impl Request<'_> {
 
     /// Drops the kept order when it is dead; one that is only late or out of reach stays to be resumed.
     fn given_up(&self, error: AcmeError) -> Result<AcmeError, AcmeError> {
-        match &error {
-            AcmeError::Validation { .. } | AcmeError::Refused { .. } | AcmeError::NoChallenge { .. } => {
-                self.folder.remove_order(self.lineage)?;
-            }
-            AcmeError::Unreachable { .. }
-            | AcmeError::Nonsense { .. }
-            | AcmeError::NeedsExternalAccount { .. }
-            | AcmeError::ExternalAccountKey { .. }
-            | AcmeError::NoProfile { .. }
-            | AcmeError::Roots { .. }
-            | AcmeError::TooSlow { .. }
-            | AcmeError::NoRoom { .. }
-            | AcmeError::Dns(_)
-            | AcmeError::Folder(_)
-            | AcmeError::Make { .. }
-            | AcmeError::NotAllowed(_) => {}
+        if is_over(&error) {
+            self.folder.remove_order(self.lineage)?;
         }
         Ok(error)
     }
@@ -332,6 +318,29 @@ impl Request<'_> {
     }
 }
 
+/// Whether an order is dead after this. A refusal of one request for a fault of the authority's, or because it
+/// had too many, says nothing of the order: it lives on, and with it the room that it took.
+fn is_over(error: &AcmeError) -> bool {
+    match error {
+        AcmeError::Refused { kind, .. } => {
+            !matches!(kind.as_deref(), Some("rateLimited" | "serverInternal" | "badNonce"))
+        }
+        AcmeError::Validation { .. } | AcmeError::NoChallenge { .. } => true,
+        AcmeError::Unreachable { .. }
+        | AcmeError::Nonsense { .. }
+        | AcmeError::NeedsExternalAccount { .. }
+        | AcmeError::ExternalAccountKey { .. }
+        | AcmeError::NoProfile { .. }
+        | AcmeError::Roots { .. }
+        | AcmeError::TooSlow { .. }
+        | AcmeError::NoRoom { .. }
+        | AcmeError::Dns(_)
+        | AcmeError::Folder(_)
+        | AcmeError::Make { .. }
+        | AcmeError::NotAllowed(_) => false,
+    }
+}
+
 /// Whether an order is refused only for what it says of the certificate that it replaces (RFC 9773 section 5).
 fn may_do_without_replaces(why: &instant_acme::Error) -> bool {
     if let instant_acme::Error::Other(why) = why {
@@ -379,6 +388,16 @@ fn signing_request(lineage: &Lineage, key: &Secret) -> Result<Vec<u8>, AcmeError
 mod tests {
     use super::*;
     use crate::lineage::Issuer;
+
+    #[test]
+    fn an_order_outlives_what_the_authority_refuses_for_its_own_sake() {
+        let refused = |kind: Option<&str>| {
+            let (ca, why) = ("https://ca.test".to_owned(), "no".to_owned());
+            is_over(&AcmeError::Refused { ca, why, kind: kind.map(str::to_owned) })
+        };
+        assert!(!refused(Some("rateLimited")) && !refused(Some("serverInternal")));
+        assert!(refused(Some("orderNotReady")) && refused(Some("rejectedIdentifier")) && refused(None));
+    }
 
     #[test]
     fn a_signing_request_can_be_made_again_from_the_kept_key() {

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
 use switcher_config::Span;
-use switcher_config::settings::Retry;
+use switcher_config::settings::{Directory, Retry};
 use switcher_config::wire::{CertificateEvent, CertificateHappening, RenewalOutcome};
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinSet};
@@ -19,8 +19,8 @@ use tracing::{error, info, warn};
 use super::Shared;
 use super::attempt::{Attempt, Failed, Means, Success, identity};
 use super::book::Book;
-use super::kept::Kept;
-use super::obey::Command;
+use super::kept::{Kept, Urgency};
+use super::obey::{Command, Revocation};
 use crate::acme::authority::Authority;
 use crate::acme::challenge::Solvers;
 use crate::dns::Dns;
@@ -32,6 +32,7 @@ use crate::on_demand::OnDemand;
 use crate::plan::Plan;
 use crate::record::{Ari, Record};
 use crate::renewal::{self, Action};
+use crate::resolver::Rank;
 
 /// How many orders are under way at once.
 const AT_ONCE: usize = 4;
@@ -45,8 +46,18 @@ const FOLDER_AGAIN: Duration = Duration::from_secs(10);
 /// When there is no `acme` section: the internal authority's attempts.
 pub(super) const RETRY: Retry = Retry { first: Span::seconds(10), max: Span::seconds(600) };
 
+/// How many questions for renewal windows are under way at once.
+const ASKED_AT_ONCE: usize = 4;
+
 /// How long a certificate on demand that cannot be renewed is kept after it expired.
 const FORGET_AFTER: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+/// How long it is remembered that a name on demand could not be obtained: longer than any wait between attempts,
+/// so that forgetting never makes the next one come sooner.
+const REMEMBER_FAILURE: SignedDuration = SignedDuration::from_hours(24 * 7);
+
+/// What those are told who wait while the work ends.
+pub(super) const ENDING: &str = "the proxy is ending; the order is resumed by the next one";
 
 /// The owner of every record.
 pub(super) struct Keeper {
@@ -62,13 +73,14 @@ pub(super) struct Keeper {
     /// Which lineage a task works on, should it break.
     tasks: HashMap<Id, String>,
     /// Nothing is begun: another process is to take over, or this one ends.
-    paused: bool,
+    pub(super) paused: bool,
 }
 
 /// What a task ended with.
 enum Ended {
     Attempt(String, Result<Success, Failed>),
     Ari(String, Result<Ari, String>),
+    Revocation(Revocation, Result<(), String>),
 }
 
 impl Keeper {
@@ -112,7 +124,7 @@ impl Keeper {
 
     /// Takes another plan: what is kept for it is served at once.
     pub(super) fn apply(&mut self, plan: Plan) {
-        if self.folder.is_none() {
+        if self.folder.is_none() && !self.paused {
             self.open();
         }
         self.means = plan.acme.as_ref().map(|acme| {
@@ -147,10 +159,16 @@ impl Keeper {
         self.shared.plan.store(Arc::new(plan));
         self.make_root();
         self.serve_everything();
-        for kept in self.kept.values().filter(|kept| kept.pair.is_none() && !kept.record.on_demand) {
+        let resolver = self.shared.store.resolver();
+        let is_stood_in_for =
+            |name: &String| resolver.shown(Some(name)).is_some_and(|shown| shown.rank == Rank::Placeholder);
+        let waiting = self.kept.values().filter(|kept| kept.pair.is_none() && !kept.record.on_demand);
+        for kept in waiting.filter(|kept| kept.lineage.names().iter().any(is_stood_in_for)) {
             info!(names = %kept.lineage, "a placeholder is shown until there is a certificate");
         }
-        if let Err(error) = self.import() {
+        if !self.paused
+            && let Err(error) = self.import()
+        {
             warn!(%error, "nothing can be imported");
         }
     }
@@ -160,7 +178,7 @@ impl Keeper {
     fn make_root(&self) {
         let plan = self.shared.plan.load();
         let wanted = plan.lineages.iter().any(|lineage| lineage.issuer() == Issuer::Internal);
-        let Some(folder) = self.folder.as_ref().filter(|_| wanted) else { return };
+        let Some(folder) = self.folder.as_ref().filter(|_| wanted && !self.paused) else { return };
         if let Err(error) = internal::Authority::open(&folder.internal(), Timestamp::now()) {
             error!(%error, "the internal authority cannot be used");
         }
@@ -214,16 +232,22 @@ impl Keeper {
     }
 
     /// Whether somebody wants this lineage: the plan, or a client that came.
-    fn wanted(plan: &Plan, kept: &Kept) -> bool {
-        plan.lineages.contains(&kept.lineage)
-            || (kept.record.on_demand && plan.acme.as_ref().is_some_and(|acme| acme.on_demand.is_some()))
+    pub(super) fn wanted(plan: &Plan, kept: &Kept) -> bool {
+        let on_demand = || plan.acme.as_ref().is_some_and(|acme| acme.on_demand.is_some());
+        // What a client came for and did not get is tried again when one comes again.
+        let came = || kept.pair.is_some() || kept.busy || kept.forced;
+        plan.lineages.contains(&kept.lineage) || (kept.record.on_demand && on_demand() && came())
     }
 
     /// Begins everything that is due and answers how long nothing else will be.
-    fn begin_what_is_due(&mut self) -> Duration {
+    pub(super) fn begin_what_is_due(&mut self) -> Duration {
         let (now, plan) = (Timestamp::now(), self.shared.plan.load_full());
         let retry = plan.acme.as_ref().map_or(RETRY, |acme| acme.retry);
         let mut sleep = if self.folder.is_some() { LONGEST_SLEEP } else { FOLDER_AGAIN };
+        self.answer_who_waits_in_vain(&plan);
+        self.forget_the_lost(now);
+        let mut asking = self.kept.values().filter(|kept| kept.asking).count();
+        let mut due = Vec::new();
         let ids: Vec<String> = self
             .kept
             .values()
@@ -234,16 +258,17 @@ impl Keeper {
             let Some(kept) = self.kept.get_mut(&id) else { continue };
             kept.obstacle.clone_from(&self.folder_problem);
             let ari = kept.lineage.issuer() == Issuer::Acme && self.means.is_some();
+            kept.only_a_trial = is_trial(&plan, &kept.record);
             let action =
                 if kept.forced { Action::Order(renewal::Due::Missing) } else { kept.next(retry, ari, now) };
             match action {
-                Action::Order(due) => {
-                    if !kept.busy && self.running.len() < AT_ONCE {
-                        info!(names = %kept.lineage, ?due, forced = kept.forced, "a certificate is due");
-                        self.begin(&id, now);
-                    }
+                Action::Order(why) if !kept.busy => due.push((kept.urgency(), id.clone(), why)),
+                Action::AskAri if !kept.asking && asking < ASKED_AT_ONCE => {
+                    asking += 1;
+                    self.ask_for_window(&id);
                 }
-                Action::AskAri => self.ask_for_window(&id),
+                // Its end, or that of another one, wakes us.
+                Action::Order(_) | Action::AskAri => {}
                 Action::Wait { until, .. } => {
                     let wait = until.duration_since(now).max(SignedDuration::from_millis(10));
                     sleep = sleep.min(Duration::try_from(wait).unwrap_or(LONGEST_SLEEP));
@@ -251,7 +276,34 @@ impl Keeper {
             }
             self.note(&id, retry, ari);
         }
+        self.begin_the_most_urgent(due, now);
         sleep
+    }
+
+    /// Begins as many as may be under way at once.
+    fn begin_the_most_urgent(&mut self, mut due: Vec<(Urgency, String, renewal::Due)>, now: Timestamp) {
+        let under_way = self.kept.values().filter(|kept| kept.busy).count();
+        due.sort_by_key(|(urgency, _, _)| *urgency);
+        for (_, id, due) in due.into_iter().take(AT_ONCE.saturating_sub(under_way)) {
+            if let Some(kept) = self.kept.get(&id) {
+                info!(names = %kept.lineage, ?due, forced = kept.forced, "a certificate is due");
+            }
+            self.begin(&id, now);
+            self.refresh_note(&id);
+        }
+    }
+
+    /// Tells those whose attempt cannot begin: nobody may wait for ever.
+    fn answer_who_waits_in_vain(&mut self, plan: &Plan) {
+        for kept in self.kept.values_mut().filter(|kept| !kept.busy && !kept.waiting.is_empty()) {
+            let problem = match &self.folder_problem {
+                _ if !Self::wanted(plan, kept) => "the configuration does not want it any more",
+                Some(problem) if self.folder.is_none() => problem,
+                Some(_) | None => continue,
+            };
+            kept.forced = false;
+            kept.tell(RenewalOutcome::Failed, Some(problem));
+        }
     }
 
     fn note(&mut self, id: &str, retry: Retry, ari: bool) {
@@ -326,6 +378,7 @@ impl Keeper {
             Ended::Ari(id, answer) => self.window_told(&id, answer, now),
             Ended::Attempt(id, Ok(success)) => self.succeeded(&id, success, now),
             Ended::Attempt(id, Err(failed)) => self.failed(&id, failed, now),
+            Ended::Revocation(revocation, outcome) => self.revoked(revocation, outcome),
         }
     }
 
@@ -392,25 +445,38 @@ impl Keeper {
             kept.tell(RenewalOutcome::Failed, Some(&failed.problem));
         }
         self.tell_failure(id, &failed.problem);
-        self.forget_the_lost(id, now);
     }
 
-    /// Forgets a customer's name that was lost: its certificate expired long ago and is not renewed.
-    fn forget_the_lost(&mut self, id: &str, now: Timestamp) {
-        let lost = |kept: &Kept| {
-            kept.record.on_demand
-                && kept.pair.as_ref().is_none_or(|pair| now.duration_since(pair.not_after()) > FORGET_AFTER)
+    /// Forgets customers' names that were lost: those whose certificate expired long ago and is not renewed, and
+    /// those that never had one and that nobody asks for any more.
+    fn forget_the_lost(&mut self, now: Timestamp) {
+        let lost = |kept: &&Kept| {
+            let idle = kept.record.on_demand && !kept.busy && !kept.forced;
+            let attempts = &kept.record.attempts;
+            idle && match &kept.pair {
+                Some(pair) => attempts.failures > 0 && now.duration_since(pair.not_after()) > FORGET_AFTER,
+                None => attempts.failed_at.is_none_or(|at| now.duration_since(at) > REMEMBER_FAILURE),
+            }
         };
-        let Some(kept) = self.kept.get(id).filter(|kept| lost(kept)) else { return };
-        // A name that never had one is forgotten at once: what is remembered of it would only grow.
-        info!(names = %kept.lineage, "a certificate on demand is given up");
-        if let Some(folder) = &self.folder
-            && let Err(error) = folder.remove(&kept.lineage)
-        {
-            warn!(%error, "the files of a certificate on demand could not be removed");
+        let lost: Vec<Lineage> = self.kept.values().filter(lost).map(|kept| kept.lineage.clone()).collect();
+        for lineage in &lost {
+            info!(names = %lineage, "a certificate on demand is given up");
+            self.remove(lineage);
         }
-        self.kept.remove(id);
-        self.serve_everything();
+        if !lost.is_empty() {
+            self.serve_everything();
+        }
+    }
+
+    /// Forgets a lineage, also on disk.
+    pub(super) fn remove(&mut self, lineage: &Lineage) {
+        if let Some(folder) = &self.folder
+            && let Err(error) = folder.remove(lineage)
+        {
+            warn!(names = %lineage, %error, "the files of a certificate could not be removed");
+        }
+        self.kept.remove(lineage.id());
+        self.shared.store.withdraw(lineage);
     }
 
     /// Ends what is under way and begins nothing, or goes on.
@@ -426,6 +492,23 @@ impl Keeper {
                 Err(broken) => self.broken(&broken),
             }
         }
+        for kept in self.kept.values_mut() {
+            kept.forced = false;
+            kept.tell(RenewalOutcome::Failed, Some(ENDING));
+        }
+    }
+
+    /// Runs something whose end is told to us.
+    pub(super) fn spawn_revocation(
+        &mut self,
+        revocation: Revocation,
+        work: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) {
+        self.running.spawn(async move {
+            let outcome = tokio::time::timeout(LONGEST_SLEEP, work).await;
+            let outcome = outcome.unwrap_or_else(|_| Err("the authority did not answer in time".into()));
+            Ended::Revocation(revocation, outcome)
+        });
     }
 
     /// A task was ended before its end: because we pause, then it goes on later as after a crash; or because it
@@ -436,10 +519,7 @@ impl Keeper {
             kept.asking = false;
             if broken.is_cancelled() {
                 kept.busy = false;
-                kept.tell(
-                    RenewalOutcome::Failed,
-                    Some("the proxy is ending; the order is resumed by the next one"),
-                );
+                kept.tell(RenewalOutcome::Failed, Some(ENDING));
                 return;
             }
         }
@@ -509,6 +589,13 @@ impl Keeper {
         kept.forced |= !kept.busy;
         Some(waiting)
     }
+}
+
+/// Whether it came from an authority for trials, which nobody trusts, and the configuration names others now.
+fn is_trial(plan: &Plan, record: &Record) -> bool {
+    let trial = Directory::LetsEncryptStaging;
+    record.ca.as_deref() == Some(trial.url())
+        && plan.acme.as_ref().is_some_and(|acme| !acme.directories.contains(&trial))
 }
 
 async fn window(folder: &Folder, authority: &Authority, pair: &crate::pair::Pair) -> Result<Ari, String> {

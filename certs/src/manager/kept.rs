@@ -15,6 +15,9 @@ use crate::record::Record;
 use crate::renewal::{self, Action, Policy, Validity};
 use crate::store::Note;
 
+/// What is begun first is the least: what somebody waits for, then what ends first, before all what is missing.
+pub(super) type Urgency = (bool, Timestamp);
+
 /// One lineage.
 pub(super) struct Kept {
     pub(super) lineage: Lineage,
@@ -26,6 +29,8 @@ pub(super) struct Kept {
     pub(super) asking: bool,
     /// Order now, whatever the plan says: an operator wants it.
     pub(super) forced: bool,
+    /// What is served is from an authority for trials, and the configuration has moved on.
+    pub(super) only_a_trial: bool,
     /// What keeps the attempts from beginning at all, such as a full disk.
     pub(super) obstacle: Option<String>,
     /// Who waits for the attempt's end.
@@ -44,6 +49,7 @@ impl Kept {
             busy: false,
             asking: false,
             forced: false,
+            only_a_trial: false,
             obstacle: None,
             waiting: Vec::new(),
             identity: None,
@@ -77,10 +83,15 @@ impl Kept {
         )
     }
 
-    /// What is served; nothing that was revoked counts.
+    /// How it compares with the others that are due.
+    pub(super) fn urgency(&self) -> Urgency {
+        (!self.forced, self.have().map_or(Timestamp::MIN, |have| have.not_after))
+    }
+
+    /// What is served; nothing that was revoked or was only a trial counts.
     fn have(&self) -> Option<Validity> {
         let revoked = self.identity.is_some() && self.record.revoked == self.identity;
-        let pair = self.pair.as_ref().filter(|_| !revoked)?;
+        let pair = self.pair.as_ref().filter(|_| !revoked && !self.only_a_trial)?;
         Some(Validity { not_before: pair.not_before(), not_after: pair.not_after() })
     }
 

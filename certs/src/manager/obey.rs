@@ -21,6 +21,7 @@ use crate::challenges::Challenges;
 use crate::check::{self, Limit, Question};
 use crate::folder::{self, Verdict as Taken};
 use crate::lineage::{Issuer, Lineage};
+use crate::pair::Pair;
 use crate::plan::Plan;
 use crate::record::Record;
 use crate::renewal::Action;
@@ -30,6 +31,21 @@ pub(super) type Waiting = oneshot::Receiver<Renewal>;
 
 /// What was revoked: its names, the authority, and where the outcome of its replacement will be told.
 pub(super) type Withdrawn = (Vec<String>, String, Waiting);
+
+/// A revocation that the authority is asked for.
+pub(super) struct Revocation {
+    /// The name that was given.
+    name: String,
+    lineage: Lineage,
+    /// How RFC 9773 names what is revoked: it may be renewed before the authority answers.
+    identity: Option<String>,
+    ca: String,
+    reason: RevocationReason,
+    reply: oneshot::Sender<Result<Withdrawn, Refused>>,
+}
+
+/// The name that was given, the lineage, its authority and that one's place, and what is revoked.
+type ToRevoke = (String, Lineage, String, usize, Arc<Pair>);
 
 /// A request to the keeper.
 pub(super) enum Command {
@@ -50,14 +66,17 @@ pub(super) enum Command {
 impl Keeper {
     /// Carries a request out. An answer that nobody waits for any more is no loss.
     pub(super) async fn obey(&mut self, command: Command) {
+        let ending = || Refused::Failed(super::keeper::ENDING.to_owned());
         match command {
+            Command::Renew { reply, .. } if self.paused => drop(reply.send(Err(ending()))),
+            Command::Revoke { reply, .. } if self.paused => drop(reply.send(Err(ending()))),
+            Command::Import { reply } if self.paused => drop(reply.send(Err(ending()))),
+            Command::Obtain { reply, .. } if self.paused => drop(reply.send(None)),
             Command::Apply(plan) => self.apply(*plan),
             Command::Renew { request, reply } => {
                 let _ = reply.send(self.renew(&request));
             }
-            Command::Revoke { request, reply } => {
-                let _ = reply.send(self.revoke(&request).await);
-            }
+            Command::Revoke { request, reply } => self.revoke(&request, reply),
             Command::Import { reply } => {
                 let _ = reply.send(self.import());
             }
@@ -75,8 +94,7 @@ impl Keeper {
         let plan = self.shared.plan.load_full();
         let meant = |kept: &&Kept| {
             let covers = |name: &String| covers(kept.lineage.names(), &name.to_ascii_lowercase());
-            let wanted = plan.lineages.contains(&kept.lineage) || kept.record.on_demand;
-            wanted && (request.names.is_empty() || request.names.iter().any(covers))
+            Self::wanted(&plan, kept) && (request.names.is_empty() || request.names.iter().any(covers))
         };
         let lineages: Vec<Lineage> =
             self.kept.values().filter(meant).map(|kept| kept.lineage.clone()).collect();
@@ -112,39 +130,94 @@ impl Keeper {
         }))
     }
 
-    async fn revoke(&mut self, request: &RevokeRequest) -> Result<Withdrawn, Refused> {
+    /// Has an authority asked, in a task of its own: it may take its time, and nothing else waits for it.
+    fn revoke(&mut self, request: &RevokeRequest, reply: oneshot::Sender<Result<Withdrawn, Refused>>) {
+        let (revocation, authority, pair) = match self.to_revoke(request) {
+            Ok((name, lineage, ca, authority, pair)) => {
+                let identity = super::attempt::identity(&pair).map(|identity| identity.to_string());
+                (Revocation { name, lineage, identity, ca, reason: request.reason, reply }, authority, pair)
+            }
+            Err(refused) => return drop(reply.send(Err(refused))),
+        };
+        let (Some(means), Some(folder)) = (self.means(), self.folder.clone()) else { return };
+        let (ca, why) = (revocation.ca.clone(), reason(request.reason));
+        self.spawn_revocation(revocation, async move {
+            let (Some(authority), Some(leaf)) =
+                (means.authorities.get(authority), pair.certified_key().cert.first())
+            else {
+                return Err("there is nothing to revoke".to_owned());
+            };
+            let session = authority.session(&folder).await.map_err(|why| why.to_string())?;
+            let revocation = RevocationRequest { certificate: leaf, reason: Some(why) };
+            patiently!(session.account.revoke(&revocation))
+                .map_err(|why| crate::acme::AcmeError::of(&ca, "revoking the certificate", why).to_string())
+        });
+    }
+
+    /// What is revoked for a name: the certificate that is shown for it, else any that is kept. With the place of
+    /// its authority.
+    fn to_revoke(&self, request: &RevokeRequest) -> Result<ToRevoke, Refused> {
         let name = request.name.to_ascii_lowercase();
-        let shown = |kept: &&Kept| {
+        let shown = self.shared.store.resolver().find(Some(&name));
+        let is_shown = |kept: &&Kept| {
+            let key = kept.pair.as_ref().map(|pair| pair.certified_key());
+            key.zip(shown.as_ref()).is_some_and(|(key, shown)| Arc::ptr_eq(key, shown))
+        };
+        let ours = |kept: &&Kept| {
             kept.pair.is_some() && kept.record.ca.is_some() && covers(kept.lineage.names(), &name)
         };
-        let Some(kept) = self.kept.values().find(shown) else { return self.not_ours(&name) };
-        let (Some(pair), Some(ca), lineage) =
-            (kept.pair.clone(), kept.record.ca.clone(), kept.lineage.clone())
+        let kept = self.kept.values().filter(ours).find(is_shown).or_else(|| self.kept.values().find(ours));
+        let Some((kept, pair, ca)) =
+            kept.and_then(|kept| Some((kept, kept.pair.clone()?, kept.record.ca.clone()?)))
         else {
             return self.not_ours(&name);
         };
-        let (Some(means), Some(folder)) = (self.means(), self.folder.clone()) else {
-            return Err(Refused::Failed("there is no `acme` section, so no authority can be asked".into()));
+        let (Some(means), Some(_)) = (self.means(), &self.folder) else {
+            return Err(Refused::Failed(match &self.folder {
+                Some(_) => "there is no `acme` section, so no authority can be asked".into(),
+                None => "the folder of certificates cannot be used; see the log".into(),
+            }));
         };
-        let Some(authority) = means.authorities.iter().find(|authority| authority.url() == ca) else {
+        let Some(place) = means.authorities.iter().position(|authority| authority.url() == ca) else {
             return Err(Refused::Failed(format!(
                 "{ca} issued it and is not in `acme.directory`; put it there and reload"
             )));
         };
-        let session = authority.session(&folder).await.map_err(|why| Refused::Failed(why.to_string()))?;
-        let Some(leaf) = pair.certified_key().cert.first() else { return self.not_ours(&name) };
-        let revocation = RevocationRequest { certificate: leaf, reason: Some(reason(request.reason)) };
-        patiently!(session.account.revoke(&revocation)).map_err(|why| {
-            Refused::Failed(crate::acme::AcmeError::of(&ca, "revoking the certificate", why).to_string())
-        })?;
-        warn!(names = %lineage, ca, reason = ?request.reason, "the certificate was revoked; another one is ordered");
-        if let Some(kept) = self.kept.get_mut(lineage.id()) {
-            kept.record.revoked = kept.identity().map(str::to_owned);
+        Ok((name, kept.lineage.clone(), ca, place, pair))
+    }
+
+    /// The authority has answered.
+    pub(super) fn revoked(&mut self, revocation: Revocation, outcome: Result<(), String>) {
+        let Revocation { name, lineage, identity, ca, reason, reply } = revocation;
+        if let Err(why) = outcome {
+            return drop(reply.send(Err(Refused::Failed(why))));
         }
-        self.save(lineage.id());
+        warn!(names = %lineage, ca, ?reason, "the certificate was revoked");
         self.tell(CertificateHappening::Revoked, lineage.names().to_vec(), None, None);
-        let waiting = self.demand(&lineage).ok_or_else(|| Refused::Failed("its lineage is gone".into()))?;
-        Ok((lineage.names().to_vec(), ca, waiting))
+        if let Some(kept) = self.kept.get_mut(lineage.id()) {
+            kept.record.revoked = identity;
+        }
+        let plan = self.shared.plan.load_full();
+        let waiting = if self.kept.get(lineage.id()).is_some_and(|kept| Self::wanted(&plan, kept)) {
+            self.save(lineage.id());
+            self.demand(&lineage)
+        } else {
+            // It only stood in for another one, or for nothing at all.
+            self.remove(&lineage);
+            let wanted = |kept: &&Kept| Self::wanted(&plan, kept) && covers(kept.lineage.names(), &name);
+            let instead = self.kept.values().find(wanted).map(|kept| kept.lineage.clone());
+            instead.and_then(|instead| self.demand(&instead))
+        };
+        let names = lineage.names().to_vec();
+        let waiting = waiting.unwrap_or_else(|| {
+            let (told, waiting) = oneshot::channel();
+            let problem = Some("it was not wanted any more, so no other one is ordered".to_owned());
+            let outcome = RenewalOutcome::NotDue;
+            let _ =
+                told.send(Renewal { names: names.clone(), outcome, not_after: None, next: None, problem });
+            waiting
+        });
+        let _ = reply.send(Ok((names, ca, waiting)));
     }
 
     /// Takes over what lies in the inbox and is wanted.
@@ -199,19 +272,25 @@ impl Keeper {
     fn obtain(&mut self, name: &str) -> Option<Waiting> {
         let plan = self.shared.plan.load_full();
         let lineage = plan.on_demand(name).into_iter().next()?;
-        let kept = self.kept.entry(lineage.id().to_owned()).or_insert_with(|| {
-            let mut record = Record::new(&lineage);
-            record.on_demand = true;
-            Kept::new(lineage.clone(), record, None)
-        });
+        plan.acme.as_ref()?.on_demand.as_ref()?;
+        let new = || Kept::new(lineage.clone(), Record::new(&lineage), None);
+        let kept = self.kept.entry(lineage.id().to_owned()).or_insert_with(new);
+        // It may be kept from a time when the configuration named it.
+        let rested = !kept.record.on_demand && !plan.lineages.contains(&lineage);
+        kept.record.on_demand |= rested;
         // Another handshake may have obtained it meanwhile.
-        if kept.pair.is_some() {
+        let now = Timestamp::now();
+        if kept.pair.as_ref().is_some_and(|pair| !rested || pair.date_problem(now).is_none()) {
             let (told, waiting) = oneshot::channel();
             let _ = told.send(kept.renewal(RenewalOutcome::NotDue, None));
+            if rested {
+                self.save(lineage.id());
+                self.serve_everything();
+            }
             return Some(waiting);
         }
         let retry = plan.acme.as_ref()?.retry;
-        let may = kept.busy || matches!(kept.next(retry, false, Timestamp::now()), Action::Order(_));
+        let may = kept.busy || matches!(kept.next(retry, false, now), Action::Order(_));
         if !may {
             return None;
         }

@@ -13,6 +13,7 @@ use crate::pair::{Pair, PairError, PemFiles};
 use crate::placeholder::{PlaceholderError, placeholder};
 use crate::resolver::{Rank, Served, Table};
 
+use super::borrowed::Lenders;
 use super::{Note, Shelf, Source, Wanted};
 
 /// How many names one placeholder carries: a handshake message has a size that clients accept.
@@ -127,10 +128,28 @@ impl Item {
         }
     }
 
-    pub(super) fn enter(&self, shelf: &Shelf, table: &mut Table) {
+    /// The pair from the files.
+    pub(super) const fn read(&self) -> Option<&Arc<Pair>> {
+        self.read.as_ref()
+    }
+
+    /// Whether its own certificate is there.
+    pub(super) fn has_its_own(&self, shelf: &Shelf) -> bool {
+        self.served(shelf).is_some()
+    }
+
+    /// Whether it waits for a certificate that another one could answer for meanwhile.
+    pub(super) fn may_borrow(&self, pair: &Pair, shelf: &Shelf) -> bool {
+        matches!(self.wanted.source, Source::Issued(_))
+            && !self.has_its_own(shelf)
+            && self.wanted.names.iter().any(|name| pair.covers(&name.to_ascii_lowercase()))
+    }
+
+    pub(super) fn enter(&self, shelf: &Shelf, lenders: &Lenders, table: &mut Table) {
         if let Some(served) = self.served(shelf) {
             table.insert(&self.wanted.names, Rank::Real, &served);
         } else {
+            lenders.enter(&self.wanted.names, table);
             for (names, pair) in &self.stand_ins {
                 table.insert(names, Rank::Placeholder, &Served::from(pair));
             }
@@ -138,23 +157,48 @@ impl Item {
     }
 
     /// One for each certificate: there are two where each kind of key has its own.
-    pub(super) fn status(&self, shelf: &Shelf, now: Timestamp) -> Vec<CertificateStatus> {
+    pub(super) fn status(&self, shelf: &Shelf, lenders: &Lenders, now: Timestamp) -> Vec<CertificateStatus> {
         match &self.wanted.source {
             Source::Issued(lineages) => lineages
                 .iter()
                 .map(|lineage| {
-                    issued_status(lineage, shelf, now).unwrap_or_else(|| self.own_status(shelf, lineage, now))
+                    let note = || shelf.notes.get(lineage.id()).cloned().unwrap_or_default();
+                    issued_status(lineage, shelf, now)
+                        .unwrap_or_else(|| self.waiting_status(note(), lineage.issuer(), lenders, now))
                 })
                 .collect(),
             Source::Files { .. } => vec![self.file_status(now)],
             Source::Placeholder { why } => {
-                vec![self.placeholder_status(Note { problem: why.clone(), ..Note::default() }, now)]
+                let note = Note { problem: why.clone(), ..Note::default() };
+                vec![self.waiting_status(note, Issuer::Acme, lenders, now)]
             }
         }
     }
 
-    fn own_status(&self, shelf: &Shelf, lineage: &Lineage, now: Timestamp) -> CertificateStatus {
-        self.placeholder_status(shelf.notes.get(lineage.id()).cloned().unwrap_or_default(), now)
+    /// While its own certificate is not there: what all its names are shown meanwhile, or the placeholder.
+    fn waiting_status(
+        &self,
+        note: Note,
+        issuer: Issuer,
+        lenders: &Lenders,
+        now: Timestamp,
+    ) -> CertificateStatus {
+        let placeholder = self.placeholder_status(note, now);
+        let meanwhile: Option<Vec<Timestamp>> = self
+            .wanted
+            .names
+            .iter()
+            .map(|name| lenders.find(name).map(|served| served.pair.not_after()))
+            .collect();
+        let Some(not_after) = meanwhile.and_then(|ends| ends.into_iter().min()) else { return placeholder };
+        let problem =
+            "another certificate that is valid for these names is shown until their own is there".to_owned();
+        CertificateStatus {
+            source: source_of(issuer),
+            not_after,
+            problem: placeholder.problem.or(Some(problem)),
+            ..placeholder
+        }
     }
 
     fn file_status(&self, now: Timestamp) -> CertificateStatus {
@@ -211,10 +255,7 @@ pub(super) fn issued_status(lineage: &Lineage, shelf: &Shelf, now: Timestamp) ->
     let note = shelf.notes.get(lineage.id()).cloned().unwrap_or_default();
     Some(CertificateStatus {
         names: pair.names().to_vec(),
-        source: match lineage.issuer() {
-            Issuer::Acme => CertificateSource::Acme,
-            Issuer::Internal => CertificateSource::Internal,
-        },
+        source: source_of(lineage.issuer()),
         ca: note.ca,
         not_after: pair.not_after(),
         renew_at: note.renew_at,
@@ -222,6 +263,13 @@ pub(super) fn issued_status(lineage: &Lineage, shelf: &Shelf, now: Timestamp) ->
         retry_at: note.retry_at,
         problem: note.problem.or_else(|| pair.date_problem(now)),
     })
+}
+
+const fn source_of(issuer: Issuer) -> CertificateSource {
+    match issuer {
+        Issuer::Acme => CertificateSource::Acme,
+        Issuer::Internal => CertificateSource::Internal,
+    }
 }
 
 fn placeholders(names: &[String], now: Timestamp) -> Result<StandIns, PlaceholderError> {

@@ -218,3 +218,79 @@ fn old_clients_are_shown_the_rsa_certificate_and_all_others_the_smaller_one() {
     let old = Client::rsa_only().shake(&config, Some("a.example")).expect("served");
     assert_eq!(old.names, ["a.example", "rsa.example"]);
 }
+
+/// A lineage of ACME's and what is wanted when it is all that an application has.
+fn issued(of: &[&str], key: KeyType) -> (Lineage, Wanted) {
+    let lineage = Lineage::new(names(of), key, Issuer::Acme).expect("a name");
+    (lineage.clone(), Wanted { names: names(of), source: Source::Issued(vec![lineage]) })
+}
+
+/// A pair that says, besides its names, which one it is.
+fn marked(of: &[&str], mark: &str) -> Arc<Pair> {
+    let folder = Folder::new();
+    let paths = folder.put("pair", &issue(&[of, &[mark]].concat()));
+    Arc::new(Pair::read(&paths.0, &paths.1).expect("a pair"))
+}
+
+#[test]
+fn after_the_first_certificate_no_change_of_the_configuration_shows_a_placeholder() {
+    let (old, wanted) = issued(&["a.example", "b.example"], KeyType::Ecdsa);
+    let alone = |name| issued(&[name], KeyType::Ecdsa).1;
+    let no_acme = Wanted {
+        names: names(&["a.example", "b.example"]),
+        source: Source::Placeholder { why: Some("there is no `acme` section".into()) },
+    };
+    let cases = [
+        ("a host more", vec![issued(&["a.example", "b.example", "c.example"], KeyType::Ecdsa).1]),
+        ("a host less", vec![alone("a.example"), stand_in(&["b.example"])]),
+        ("one for each host", vec![alone("b.example"), alone("a.example")]),
+        ("another kind of key", vec![issued(&["a.example", "b.example"], KeyType::Rsa).1]),
+        ("no authority", vec![no_acme]),
+        ("a wildcard", vec![alone("*.example")]),
+    ];
+    for (change, after) in cases {
+        let store = Store::new(vec![wanted.clone()]).expect("a store");
+        store.serve([(old.clone(), marked(&["a.example", "b.example"], "old.example"))]);
+        store.replace_wanted(after).expect("replaced");
+        for name in ["a.example", "b.example"] {
+            assert!(shown(&store, name).contains(&"old.example".into()), "{change}: {name}");
+        }
+    }
+}
+
+#[test]
+fn a_borrowed_certificate_gives_way_to_the_own_one_and_the_status_tells_both() {
+    let (old, wanted) = issued(&["*.a.example"], KeyType::Ecdsa);
+    let store = Store::new(vec![wanted]).expect("a store");
+    let wildcard = marked(&["*.a.example"], "old.example");
+    store.serve([(old, Arc::clone(&wildcard))]);
+    let (new, wanted) = issued(&["X.a.example"], KeyType::Ecdsa);
+    store.replace_wanted(vec![wanted]).expect("replaced");
+    assert_eq!(shown(&store, "x.a.example"), ["*.a.example", "old.example"]);
+    assert!(store.resolver().find(Some("y.a.example")).is_none(), "what is not wanted is not shown");
+    let status = &store.status()[0];
+    assert_eq!((status.source, status.not_after), (CertificateSource::Acme, wildcard.not_after()));
+    assert_eq!(
+        status.problem.as_deref(),
+        Some("another certificate that is valid for these names is shown until their own is there")
+    );
+    store.serve([(new, marked(&["x.a.example"], "new.example"))]);
+    assert_eq!(shown(&store, "x.a.example"), ["x.a.example", "new.example"]);
+    assert_eq!(store.status()[0].problem, None);
+}
+
+#[test]
+fn files_answer_on_until_what_is_to_take_their_place_is_issued() {
+    let folder = Folder::new();
+    let paths = folder.put("a", &issue(&["a.example", "file.example"]));
+    let store = Store::new(vec![files(&["a.example"], paths)]).expect("a store");
+    let (lineage, wanted) = issued(&["a.example"], KeyType::Ecdsa);
+    for _ in 0..2 {
+        store.replace_wanted(vec![wanted.clone()]).expect("replaced");
+        assert_eq!(shown(&store, "a.example"), ["a.example", "file.example"]);
+    }
+    store.serve([(lineage, marked(&["a.example"], "new.example"))]);
+    assert_eq!(shown(&store, "a.example"), ["a.example", "new.example"]);
+    store.replace_wanted(vec![stand_in(&["a.example"])]).expect("replaced");
+    assert_eq!(store.shelf().retired.len(), 0, "nobody needs them any more");
+}
