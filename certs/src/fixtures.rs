@@ -2,7 +2,7 @@
 //! shakes hands in memory.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer, KeyPair,
@@ -170,6 +170,20 @@ impl Client {
         Self(config)
     }
 
+    /// The OCSP response that is stapled to the certificate for a name; empty when there is none.
+    pub(crate) fn staple(server: &Arc<ServerConfig>, name: &str) -> Vec<u8> {
+        let seen = Arc::new(Staple::default());
+        let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
+            .with_protocol_versions(&[&version::TLS13])
+            .expect("versions")
+            .dangerous()
+            .with_custom_certificate_verifier(Arc::clone(&seen) as Arc<dyn ServerCertVerifier>)
+            .with_no_client_auth();
+        Self(config).shake(server, Some(name)).expect("served");
+        let stapled = seen.0.lock().expect("not poisoned");
+        stapled.clone()
+    }
+
     /// A client that knows one key exchange.
     pub(crate) fn only(group: NamedGroup) -> Self {
         let mut provider = aws_lc_rs::default_provider();
@@ -253,6 +267,46 @@ fn pass(from: &mut Connection, to: &mut Connection) -> Result<(), rustls::Error>
         to.process_new_packets()?;
     }
     Ok(())
+}
+
+/// Like [`AcceptAll`], and keeps what was stapled.
+#[derive(Debug, Default)]
+struct Staple(Mutex<Vec<u8>>);
+
+impl ServerCertVerifier for Staple {
+    fn verify_server_cert(
+        &self,
+        _: &CertificateDer<'_>,
+        _: &[CertificateDer<'_>],
+        _: &ServerName<'_>,
+        stapled: &[u8],
+        _: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        *self.0.lock().expect("not poisoned") = stapled.to_vec();
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        AcceptAll.verify_tls12_signature(message, certificate, signed)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signed: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        AcceptAll.verify_tls13_signature(message, certificate, signed)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        AcceptAll.supported_verify_schemes()
+    }
 }
 
 /// Like [`AcceptAll`], for a client that understands RSA only.

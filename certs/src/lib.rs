@@ -36,6 +36,8 @@ pub use server::{Configurations, install_provider};
 pub use store::{Note, Source, Store, Wanted};
 
 #[cfg(test)]
+mod error_texts;
+#[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod part;

@@ -12,7 +12,7 @@ use crate::record::ChallengeKind;
 #[derive(Debug, thiserror::Error)]
 pub enum AcmeError {
     /// The authority cannot be reached.
-    #[error("{ca} cannot be reached: {why}")]
+    #[error("{ca} cannot be reached: {why}; check this machine's network, and the URL in `acme.directory`")]
     Unreachable {
         /// The directory's URL.
         ca: String,
@@ -38,7 +38,9 @@ pub enum AcmeError {
         kind: Option<String>,
     },
     /// The authority looked and was not convinced.
-    #[error("{ca} could not verify {name} by {kind}: {why}")]
+    #[error(
+        "{ca} could not verify {name} by {kind}: {why}; `switcher certs check {name}` says what stands in the way"
+    )]
     Validation {
         /// The directory's URL.
         ca: String,
@@ -86,7 +88,7 @@ pub enum AcmeError {
         offered: String,
     },
     /// The roots for the authority's endpoint cannot be used.
-    #[error("`acme.ca_file` {}: {why}", path.display())]
+    #[error("`acme.ca_file` {} cannot be used: {why}; it must hold the authority's roots in PEM", path.display())]
     Roots {
         /// The file.
         path: PathBuf,

@@ -294,3 +294,27 @@ fn files_answer_on_until_what_is_to_take_their_place_is_issued() {
     store.replace_wanted(vec![stand_in(&["a.example"])]).expect("replaced");
     assert_eq!(store.shelf().retired.len(), 0, "nobody needs them any more");
 }
+
+#[test]
+fn an_ocsp_response_from_a_file_is_stapled_and_picked_up_again_when_it_changes() {
+    let folder = Folder::new();
+    let (certificate, key) = folder.put("a", &issue(&["a.example"]));
+    let response = folder.path().join("a.ocsp");
+    let put = |bytes: &[u8]| {
+        switcher_config::durable::replace(
+            &response,
+            bytes,
+            0o600,
+            switcher_config::durable::Durability::Unsynced,
+        )
+        .expect("written");
+    };
+    put(b"first");
+    let source = Source::Files { certificate, key, ocsp: Some(response.clone()) };
+    let store = Store::new(vec![Wanted { names: names(&["a.example"]), source }]).expect("a store");
+    let config = server_config(store.resolver()).expect("a configuration");
+    assert_eq!(Client::staple(&config, "a.example"), b"first");
+    put(b"second");
+    assert_eq!(store.refresh(), 1);
+    assert_eq!(Client::staple(&config, "a.example"), b"second");
+}
