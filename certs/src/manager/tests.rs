@@ -126,7 +126,13 @@ async fn an_authority_that_is_asked_to_revoke_and_says_nothing_holds_nothing_els
 async fn nobody_waits_for_ever_where_the_folder_cannot_be_used() {
     let world = World::new();
     let file = world.root.path().join("file");
-    std::fs::write(&file, "in the way").expect("written");
+    switcher_config::durable::replace(
+        &file,
+        b"in the way",
+        0o600,
+        switcher_config::durable::Durability::Unsynced,
+    )
+    .expect("written");
     let plan = plan(&["a.example"], vec![world.nobody.clone()]);
     let store = Arc::new(Store::new(plan.wanted.clone()).expect("a store"));
     let (manager, work) = Manager::load(store, &file.join("certs"), plan);
