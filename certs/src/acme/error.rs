@@ -86,7 +86,7 @@ pub enum AcmeError {
         offered: String,
     },
     /// The roots for the authority's endpoint cannot be used.
-    #[error("`acme.ca_file` {}: {why}", path.display())]
+    #[error("`acme.ca_file` {} cannot be used: {why}; put the authority's root there in PEM, or correct the path", path.display())]
     Roots {
         /// The file.
         path: PathBuf,
