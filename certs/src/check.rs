@@ -18,7 +18,7 @@ use crate::dns::lookup::{self, Resolvers};
 use crate::lineage::is_address;
 use caa::Authority;
 use reach::Seen;
-pub(crate) use reach::innermost;
+pub(crate) use reach::{innermost, unnumbered};
 
 mod caa;
 mod directory;

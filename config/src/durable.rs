@@ -53,12 +53,12 @@ pub fn replace(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> 
         let path = path.to_owned();
         move |source: io::Error| ReplaceError { path, step, source, replaced }
     };
-    let mut temporary = tempfile::Builder::new()
+    let temporary = tempfile::Builder::new()
         .prefix(".switcher-")
         .permissions(Permissions::from_mode(mode))
         .tempfile_in(folder)
         .map_err(at(folder, "create a temporary file in", false))?;
-    temporary.write_all(bytes).map_err(at(path, "write", false))?;
+    temporary.as_file().write_all(bytes).map_err(at(path, "write", false))?;
     if durability == Durability::Synced {
         temporary.as_file().sync_all().map_err(at(path, "sync", false))?;
     }

@@ -112,7 +112,7 @@ impl Shell<'_> {
             }
             let other = standard.iter().find(|path| path.is_file());
             let hint = other.map_or_else(
-                || "create the file with `switcher init`, or name the one you have with --config FILE".into(),
+                || "create the file, or name the one you have with --config FILE".into(),
                 |path| format!("{} exists; leave {by} out to use it", path.display()),
             );
             let looked =
@@ -127,11 +127,7 @@ impl Shell<'_> {
         let message = format!(
             "no configuration file was found; these places were looked at:\n  --config: not given\n  $SWITCHER_CONFIG: not set\n{places}"
         );
-        self.fail(Problem::of(
-            "",
-            message,
-            "create one with `switcher init`, or name one with --config FILE",
-        ));
+        self.fail(Problem::of("", message, "write a switcher.yaml here, or name a file with --config FILE"));
         None
     }
 

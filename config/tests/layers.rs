@@ -283,7 +283,7 @@ fn a_file_that_is_not_there_is_told_with_every_place_looked_at() {
         "$SWITCHER_CONFIG: not set",
         "switcher.yaml",
         "etc/switcher.yaml",
-        "switcher init",
+        "write a switcher.yaml here",
     ] {
         assert!(told.contains(part), "{part} in\n{told}");
     }

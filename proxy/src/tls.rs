@@ -35,6 +35,7 @@ use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
+use tracing::info;
 
 use crate::connection::Tls;
 use crate::metrics::{Handshake, TlsMetrics};
@@ -226,8 +227,12 @@ impl Front {
         let config = state.configurations.get(listener, client_ca).ok_or(NotServed::Refused(None))?;
         let turn = timeout_at(deadline, state.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(NotServed::Limited) };
+        let name = client_ca.and_then(|_| server_name(&hello.client_hello()));
         let shaking = hello.into_stream(Arc::clone(config));
-        let mut stream = timeout_at(deadline, shaking).await.map_err(|_| NotServed::Timeout)??;
+        let mut stream = timeout_at(deadline, shaking)
+            .await
+            .map_err(|_| NotServed::Timeout)?
+            .inspect_err(|error| tell_client_refused(name.as_deref(), error))?;
         let (_, connection) = stream.get_ref();
         let resumed = connection.handshake_kind() == Some(HandshakeKind::Resumed);
         if resumed
@@ -268,6 +273,14 @@ impl Front {
             Ok(Err(error)) => NotServed::Failed(error),
             Err(_) => NotServed::Timeout,
         }
+    }
+}
+
+/// Logs that a client showed a certificate and it was not taken: the client only learns that it was refused.
+fn tell_client_refused(name: Option<&str>, error: &io::Error) {
+    let why = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let (Some(name), Some(rustls::Error::InvalidCertificate(why))) = (name, why) {
+        info!(name, ?why, "the certificate of a client was refused");
     }
 }
 

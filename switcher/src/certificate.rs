@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use switcher_config::settings::Directory;
-use switcher_config::wire::CertificateStatus;
+use switcher_config::wire::{CertificateSource, CertificateStatus};
 
 use crate::layout::Tone;
 use crate::phrase;
@@ -28,9 +28,15 @@ pub fn authority(url: &str) -> String {
     rest.split('/').next().unwrap_or(rest).to_owned()
 }
 
+/// When what is served expires. None for a placeholder: nobody trusts it, so its own date says nothing.
+#[must_use]
+pub fn expiry(certificate: &CertificateStatus, now: Timestamp) -> Option<(String, Tone)> {
+    (certificate.source != CertificateSource::Placeholder).then(|| expires(certificate.not_after, now))
+}
+
 /// `expires in 60 days`, or `expired 3 h ago`.
 #[must_use]
-pub fn expiry(not_after: Timestamp, now: Timestamp) -> (String, Tone) {
+pub fn expires(not_after: Timestamp, now: Timestamp) -> (String, Tone) {
     let left = not_after.duration_since(now).as_secs_f64();
     if left <= 0.0 {
         (format!("expired {} ago", phrase::duration(-left)), Tone::Bad)
@@ -105,9 +111,9 @@ mod tests {
     #[test]
     fn an_expiry_is_told_from_both_sides() {
         let at = |second: i64| Timestamp::from_second(second).expect("a moment");
-        assert_eq!(expiry(at(0), at(7200)), ("expired 2 h ago".to_owned(), Tone::Bad));
-        assert_eq!(expiry(at(86_400), at(0)), ("expires in 24 h".to_owned(), Tone::Warn));
-        assert_eq!(expiry(at(60 * 86_400), at(0)), ("expires in 60 days".to_owned(), Tone::Plain));
+        assert_eq!(expires(at(0), at(7200)), ("expired 2 h ago".to_owned(), Tone::Bad));
+        assert_eq!(expires(at(86_400), at(0)), ("expires in 24 h".to_owned(), Tone::Warn));
+        assert_eq!(expires(at(60 * 86_400), at(0)), ("expires in 60 days".to_owned(), Tone::Plain));
         assert_eq!(ahead(at(0), at(1)), "now");
     }
 }

@@ -5,7 +5,7 @@ use switcher_config::wire::{Refusal, RefusalReason};
 
 use crate::admin::{Admin, AdminError, ConnectProblem};
 use crate::code::Code;
-use crate::context::Context;
+use crate::context::{Context, quoted};
 use crate::failure::{Failure, Live};
 use crate::phrase;
 
@@ -44,12 +44,11 @@ pub(crate) fn failure(
 
 fn unreachable(ctx: &Context, admin: &Admin, problem: &ConnectProblem, live: Live) -> Failure {
     let socket = admin.socket().display();
-    let config = ctx
-        .global
-        .config
-        .as_ref()
-        .map_or_else(|| "switcher.yaml".to_owned(), |path| path.display().to_string());
-    let start = format!("switcher-proxy --config {config}");
+    // The proxy finds the file by itself in the places where this command looked.
+    let start = match &ctx.global.config {
+        Some(path) => format!("switcher-proxy --config {}", quoted(path.as_os_str())),
+        None => "switcher-proxy".to_owned(),
+    };
     let (code, message, next) = match problem {
         ConnectProblem::Absent => {
             (Code::ProxyAbsent, format!("no proxy runs behind {socket}: there is no such file"), start)

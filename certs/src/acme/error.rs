@@ -88,7 +88,7 @@ pub enum AcmeError {
         offered: String,
     },
     /// The roots for the authority's endpoint cannot be used.
-    #[error("`acme.ca_file` {} cannot be used: {why}; it must hold the authority's roots in PEM", path.display())]
+    #[error("`acme.ca_file` {} cannot be used: {why}; put the authority's root there in PEM, or correct the path", path.display())]
     Roots {
         /// The file.
         path: PathBuf,

@@ -15,6 +15,7 @@ use jiff::{SignedDuration, Timestamp};
 use serde::Deserialize;
 
 use super::AcmeError;
+use crate::check::unnumbered;
 
 /// How long one request may take. An authority that is slow on purpose answers `processing` at once.
 const REQUEST: Duration = Duration::from_secs(30);
@@ -160,7 +161,18 @@ fn innermost(error: &reqwest::Error) -> String {
     while let Some(inner) = cause.source() {
         cause = inner;
     }
-    cause.to_string()
+    plain(&cause.to_string())
+}
+
+/// The words of the network and of TLS for somebody who runs neither: without the number of the system's error,
+/// and with what to do about an authority that is not trusted.
+fn plain(cause: &str) -> String {
+    if cause.contains("UnknownIssuer") {
+        return "its certificate is from nobody that this machine trusts; for a private authority set \
+                `acme.ca_file`, and look whether something on the way opens TLS"
+            .to_owned();
+    }
+    unnumbered(cause).to_owned()
 }
 
 impl HttpClient for Transport {
@@ -182,6 +194,14 @@ impl HttpClient for Transport {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_the_network_says_is_told_without_its_numbers_and_with_what_to_do() {
+        assert_eq!(plain("Connection refused (os error 111)"), "Connection refused");
+        assert_eq!(plain("tls handshake eof"), "tls handshake eof");
+        let told = plain("invalid peer certificate: UnknownIssuer");
+        assert!(told.contains("set `acme.ca_file`"), "{told}");
+    }
 
     #[test]
     fn retry_after_is_read_in_seconds_or_as_a_date_and_never_believed_for_long() {

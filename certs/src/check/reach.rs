@@ -117,7 +117,7 @@ async fn shake(server_name: &str, at: SocketAddr, probe: &CertifiedKey) -> Seen 
     };
     let connected = match TcpStream::connect(at).await {
         Ok(stream) => stream,
-        Err(error) => return Seen::Nothing(error.to_string()),
+        Err(error) => return Seen::Nothing(unnumbered(&error.to_string()).to_owned()),
     };
     let Ok(builder) = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
         .with_safe_default_protocol_versions()
@@ -175,8 +175,9 @@ pub(super) fn judge(name: &str, check: CheckKind, port: u16, seen: &[(IpAddr, Se
              inside what its own network sends to the public address (hairpin NAT), it may be reached from outside \
              all the same."
         );
+        let scheme = if port == 443 { "https" } else { "http" };
         let fix = format!(
-            "Ask http://{name} from another network, for example a phone; open port {port} in the firewall and \
+            "Ask {scheme}://{name} from another network, for example a phone; open port {port} in the firewall and \
              forward it to this proxy, or remove the address from DNS."
         );
         return finding(Verdict::Warning, message, Some(fix));
@@ -199,7 +200,12 @@ pub(crate) fn innermost(error: &reqwest::Error) -> String {
     while let Some(source) = inner.source() {
         inner = source;
     }
-    inner.to_string()
+    unnumbered(&inner.to_string()).to_owned()
+}
+
+/// The words of the system without the number of its error.
+pub(crate) fn unnumbered(words: &str) -> &str {
+    words.split(" (os error ").next().unwrap_or(words)
 }
 
 /// Every address unasked, as there is nothing to ask for.

@@ -326,6 +326,7 @@ impl Keeper {
             warn!(names = %kept.lineage, %problem, "a certificate is due and nothing can be kept");
             kept.record.attempts.fail(now, problem.clone(), None);
             kept.forced = false;
+            // Noted first, so that whoever waits is told the next attempt.
             self.refresh_note(id);
             if let Some(kept) = self.kept.get_mut(id) {
                 kept.tell(RenewalOutcome::Failed, Some(&problem));

@@ -147,7 +147,8 @@ fn drain(page: &mut Page, drain: &DrainingStatus, now: Timestamp) {
 
 /// `shop.example.com: acme, expires in 60 days`; what went wrong stands below it.
 fn certificate(page: &mut Page, certificate: &CertificateStatus, now: Timestamp) {
-    let (expiry, tone) = certificate::expiry(certificate.not_after, now);
+    let (expiry, tone) = certificate::expiry(certificate, now)
+        .unwrap_or_else(|| ("which no client trusts".to_owned(), Tone::Warn));
     page.line("", Tone::Plain, 2)
         .words(&format!("{}:", certificate::names(&certificate.names)), Tone::Plain)
         .words(&format!("{},", certificate.source), Tone::Faint)

@@ -98,13 +98,16 @@ fn failed(ctx: &Context, request: &CheckRequest, checked: &Checked) -> Option<Fa
     let problems: Vec<&Finding> =
         checked.findings.iter().filter(|finding| finding.verdict == Verdict::Problem).collect();
     let first = problems.first()?;
-    let about = first.name.as_deref().unwrap_or("every name");
     let more = match problems.len() {
         1 => String::new(),
         n => format!(" (and {} more)", counted(n - 1, "problem")),
     };
     let again: Vec<String> = request.names.iter().map(|name| typed(name)).collect();
     let next = ctx.command(format!("certs check {}", again.join(" ")).trim_end());
-    let message = format!("{about} would get no certificate: {}{more}", first.message.trim_end_matches('.'));
+    let why = first.message.trim_end_matches('.');
+    let message = match &first.name {
+        Some(name) => format!("{name} would get no certificate: {why}{more}"),
+        None => format!("no name would get a certificate: {why}{more}"),
+    };
     Some(Failure::new(Code::CertBlocked, message, Live::Unchanged, next))
 }

@@ -172,7 +172,7 @@ fn page(moved: &Moved, now: Timestamp) -> Page {
         let what = if row.names.is_empty() { row.place.clone() } else { certificate::names(&row.names) };
         let expiry = match row.outcome {
             Fate::Planned | Fate::Waiting | Fate::Taken => {
-                row.not_after.map(|at| format!(", {}", certificate::expiry(at, now).0))
+                row.not_after.map(|at| format!(", {}", certificate::expires(at, now).0))
             }
             Fate::Refused | Fate::LeftOut | Fate::Damaged => None,
         };

@@ -4,7 +4,7 @@ use jiff::Timestamp;
 use switcher_config::wire::CertificateStatus;
 
 use super::{Outcome, listed};
-use crate::certificate;
+use crate::certificate::{self, expiry};
 use crate::context::Context;
 use crate::layout::{Page, Tone};
 
@@ -50,7 +50,8 @@ fn page(certificates: &[CertificateStatus], width: usize, now: Timestamp) -> Pag
         }
     }
     let before = widths.iter().sum::<usize>() + 2 * widths.len();
-    if before > width {
+    // The last column needs no gap behind it when nothing stands beside it.
+    if before - 2 > width {
         return blocks(certificates, &rows, now);
     }
     let beside = before + PROBLEM <= width;
@@ -74,7 +75,7 @@ fn row(certificate: &CertificateStatus, now: Timestamp) -> [String; 6] {
         short(&certificate.names),
         certificate.source.to_string(),
         or_dash(certificate.ca.as_deref().map(certificate::authority)),
-        certificate::expiry(certificate.not_after, now).0.replace("expires ", ""),
+        or_dash(expiry(certificate, now).map(|(words, _)| words.replace("expires ", ""))),
         or_dash(certificate.renew_at.map(|at| certificate::ahead(at, now))),
         or_dash(certificate.retry_at.map(|at| certificate::ahead(at, now))),
     ]
@@ -98,7 +99,11 @@ fn problem(certificate: &CertificateStatus) -> String {
 }
 
 fn tone(certificate: &CertificateStatus, now: Timestamp) -> Tone {
-    if in_trouble(certificate) { Tone::Bad } else { certificate::expiry(certificate.not_after, now).1 }
+    match expiry(certificate, now) {
+        _ if in_trouble(certificate) => Tone::Bad,
+        Some((_, tone)) => tone,
+        None => Tone::Warn,
+    }
 }
 
 fn padded(cells: &[String; 6], widths: &[usize; 6]) -> String {

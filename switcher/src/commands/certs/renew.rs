@@ -26,21 +26,29 @@ pub(super) async fn run(ctx: &Context, names: Vec<String>, force: bool) -> Outco
         return Err(failure);
     }
     let request = RenewRequest { names, force };
-    if let Some(asking) = asking(&certificates, &request, Timestamp::now()) {
-        ctx.reporter.waiting(&asking);
+    let asking = asking(&certificates, &request, Timestamp::now());
+    if let Some(asking) = &asking {
+        ctx.reporter.waiting(asking);
     }
     let asked = interrupt.unless(admin.renew(&request)).await.map_err(|end| left_alone(ctx, end))?;
     let renewed = asked.map_err(|error| met(ctx, &admin, error))?;
     ctx.reporter.done();
     let now = Timestamp::now();
     ctx.console.result(&page(&renewed, now).render(ctx.console.width, ctx.console.colour), &renewed)?;
+    let again = || {
+        let names: Vec<String> = request.names.iter().map(|name| format!(" {}", typed(name))).collect();
+        ctx.command(&format!("certs renew --force{}", names.concat()))
+    };
+    // The last attempt failed and the next one has its time, so this command had nobody asked.
+    if !force && asking.is_none() && renewed.certificates.iter().any(failing) {
+        let hint = format!("nobody was asked before the next attempt is due; ask now with: {}", again());
+        ctx.reporter.step(&hint);
+    }
     if let Some(failure) = failed(ctx, &request, &renewed) {
         return Err(failure);
     }
     if !force && renewed.certificates.iter().all(|renewal| renewal.outcome == RenewalOutcome::NotDue) {
-        let names: Vec<String> = request.names.iter().map(|name| format!(" {}", typed(name))).collect();
-        let command = ctx.command(&format!("certs renew --force{}", names.concat()));
-        ctx.reporter.step(&format!("nothing was due; renew all the same with: {command}"));
+        ctx.reporter.step(&format!("nothing was due; renew all the same with: {}", again()));
     }
     Ok(())
 }
@@ -53,12 +61,12 @@ fn asking(certificates: &[CertificateStatus], request: &RenewRequest, now: Times
     };
     let due = |certificate: &CertificateStatus| match certificate.source {
         CertificateSource::File => false,
-        CertificateSource::Placeholder => !certificate.names.is_empty(),
-        CertificateSource::Acme | CertificateSource::Internal => {
+        CertificateSource::Placeholder | CertificateSource::Acme | CertificateSource::Internal => {
             let next = certificate.retry_at.or(certificate.renew_at);
             request.force || next.is_none_or(|at| at <= now)
         }
     };
+    let due = |certificate: &CertificateStatus| !certificate.names.is_empty() && due(certificate);
     let mut orders: BTreeMap<String, Vec<&CertificateStatus>> = BTreeMap::new();
     for certificate in certificates.iter().filter(|certificate| meant(certificate) && due(certificate)) {
         let whom = match certificate.source {
@@ -77,6 +85,10 @@ fn asking(certificates: &[CertificateStatus], request: &RenewRequest, now: Times
         })
         .collect();
     if parts.is_empty() { None } else { Some(format!("asking {} …", parts.join(", "))) }
+}
+
+fn failing(renewal: &Renewal) -> bool {
+    renewal.outcome == RenewalOutcome::Failed
 }
 
 fn page(renewed: &Renewed, now: Timestamp) -> Page {
@@ -115,7 +127,7 @@ pub(super) fn line(renewal: &Renewal, now: Timestamp) -> (String, Tone) {
     if let (Some(at), RenewalOutcome::Failed) = (renewal.next, renewal.outcome) {
         text.push_str(&format!("; the next attempt follows {}", certificate::ahead(at, now)));
     }
-    let expiry = renewal.not_after.map(|at| certificate::expiry(at, now).0);
+    let expiry = renewal.not_after.map(|at| certificate::expires(at, now).0);
     text.push_str(&match (renewal.outcome, expiry) {
         (RenewalOutcome::Renewed, Some(expiry)) => format!(", {expiry}"),
         (RenewalOutcome::NotDue | RenewalOutcome::NotOurs | RenewalOutcome::Failed, Some(expiry)) => {
