@@ -2,6 +2,7 @@
 //! restarts, kills and failures, judged by clients that verify everything.
 
 mod ari;
+mod changes;
 mod crash;
 mod fallback;
 mod import;
