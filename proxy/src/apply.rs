@@ -214,6 +214,9 @@ fn differences(before: &View, settings: &Settings) -> Reloaded {
     }
     let removed = before.settings.apps.keys().filter(|name| !settings.apps.contains_key(*name));
     changes.extend(removed.map(|name| format!("app {name} was removed; what was remembered of it is kept")));
+    if before.settings.acme != settings.acme {
+        changes.push("the acme section was changed; certificates are kept until they are due".to_owned());
+    }
     let (old, new) = (&before.settings.proxy, &settings.proxy);
     let fixed = fixed_part(old, new);
     if old != new && fixed.len() < count_changed(old, new) {

@@ -14,7 +14,9 @@ pub struct Rules {
     pub slot_header: Option<HeaderName>,
     /// The answer header that names the release.
     pub release_header: Option<HeaderName>,
-    /// The port that plain requests are redirected to; none without a TLS listener.
+    /// The ports of the plain listeners.
+    pub http_ports: Vec<u16>,
+    /// The port of the first TLS listener; none without one.
     pub https_port: Option<u16>,
     /// Whether plain requests for http-01 are ours: certificates are asked for.
     pub acme: bool,
@@ -30,8 +32,44 @@ impl Rules {
             trust: Trust::new(settings.trusted_proxies.clone(), name(&settings.client_ip_header)),
             slot_header: name(&settings.slot_header),
             release_header: name(&settings.release_header),
+            http_ports: settings.http.iter().map(|listen| listen.0.port()).collect(),
             https_port: settings.https.first().map(|tls| tls.listen.0.port()),
             acme,
+        }
+    }
+
+    /// Where https is for a client that came by a port of its own telling; none without a TLS listener. A port
+    /// that nobody listens on here was mapped to ours on the way, so https is where clients look for it.
+    #[must_use]
+    pub fn https_for(&self, came_by: Option<u16>) -> Option<u16> {
+        let direct = self.http_ports.contains(&came_by.unwrap_or(80));
+        self.https_port.map(|port| if direct { port } else { 443 })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn https_is_at_our_port_for_who_came_by_ours_and_at_the_usual_one_where_ports_are_mapped() {
+        let rules = |http: u16, https: Option<u16>| Rules {
+            trust: Trust::new(Vec::new(), None),
+            slot_header: None,
+            release_header: None,
+            http_ports: vec![http],
+            https_port: https,
+            acme: false,
+        };
+        for (http, https, came_by, wanted) in [
+            (80, Some(443), None, Some(443)),
+            (80, Some(8443), None, Some(8443)),
+            (8080, Some(8443), Some(8080), Some(8443)),
+            (8080, Some(8443), None, Some(443)),
+            (8080, Some(8443), Some(80), Some(443)),
+            (8080, None, None, None),
+        ] {
+            assert_eq!(rules(http, https).https_for(came_by), wanted, "{http} {https:?} {came_by:?}");
         }
     }
 }

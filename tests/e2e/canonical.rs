@@ -37,8 +37,14 @@ async fn a_plain_request_for_another_host_comes_to_https_and_the_canonical_host_
         setup(&app).shop("redirect", "true").proxy("trusted_proxies", "[127.0.0.1]").start_healthy().await;
     let port = proxy.https().port();
     let wanted = Some(format!("https://shop.test:{port}/cart?item=1&n=2"));
+    let own = proxy.http().port();
     for host in ["www.shop.test", "shop.test"] {
-        assert_eq!(location(&proxy, host, &[]).await, (308, wanted.clone()), "{host}");
+        assert_eq!(location(&proxy, &format!("{host}:{own}"), &[]).await, (308, wanted.clone()), "{host}");
+        assert_eq!(
+            location(&proxy, host, &[]).await,
+            (308, Some("https://shop.test/cart?item=1&n=2".to_owned())),
+            "{host}: something in front maps the usual ports to these"
+        );
     }
     let behind = [("X-Forwarded-Proto", "https")];
     assert_eq!(

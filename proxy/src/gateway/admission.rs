@@ -167,15 +167,17 @@ fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Opti
     let request = session.req_header();
     // A trusted proxy in front of us may have ended the TLS already.
     let secure = tls || ctx.client.trusted && rules.trust.says_https(&request.headers);
-    let upgrade = rules.https_port.filter(|_| !secure && settings.redirect && settings.tls != Tls::Off);
     let asked = authority(request)?;
+    let came_by = asked.parse::<Authority>().ok().and_then(|authority| authority.port_u16());
+    let upgrades = !secure && settings.redirect && settings.tls != Tls::Off;
+    let upgrade = if upgrades { rules.https_for(came_by) } else { None };
     let host = normalize_host(asked);
     let canonical = settings.canonical_host.as_deref().filter(|name| !name.eq_ignore_ascii_case(&host));
     let (scheme, port) = match upgrade {
         Some(port) => ("https", Some(port)),
         None if canonical.is_none() => return None,
         // The port that the client came by leads here.
-        None => (if secure { "https" } else { "http" }, asked.parse::<Authority>().ok()?.port_u16()),
+        None => (if secure { "https" } else { "http" }, came_by),
     };
     let path = request.uri.path_and_query().map_or("/", |p| p.as_str());
     location(scheme, canonical.unwrap_or(&host), port, path)
