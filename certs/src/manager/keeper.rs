@@ -415,10 +415,12 @@ impl Keeper {
         let not_after = success.pair.not_after();
         kept.serve(Some(Arc::clone(&success.pair)));
         let (names, ca) = (kept.lineage.names().to_vec(), kept.record.ca.clone());
-        info!(names = %kept.lineage, %not_after, ca, "a new certificate is served");
-        self.shared.store.serve([(kept.lineage.clone(), success.pair)]);
+        let lineage = kept.lineage.clone();
+        // The status knows all about it before a client can see it.
         self.save(id);
         self.refresh_note(id);
+        self.shared.store.serve([(lineage, success.pair)]);
+        info!(?names, %not_after, ca, "a new certificate is served");
         if let Some(kept) = self.kept.get_mut(id) {
             kept.tell(RenewalOutcome::Renewed, None);
         }

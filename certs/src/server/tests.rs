@@ -63,20 +63,23 @@ fn each_name_is_shown_its_own_certificate_and_strangers_the_default() {
     let wanted =
         |names: &[&str], source| Wanted { names: names.iter().map(ToString::to_string).collect(), source };
     let store = Store::new(vec![
-        wanted(&["shop.example.com"], Source::Placeholder { why: None }),
+        wanted(&["shop.example.com", "shop.example.net"], Source::Placeholder { why: None }),
         wanted(&["*.example.com"], Source::Files { certificate, key, ocsp: None }),
         wanted(&[], Source::Placeholder { why: None }),
     ])
     .expect("a store");
     let config = server_config(store.resolver()).expect("a configuration");
+    let anybody = &["placeholder.switcher.invalid"][..];
     for (name, names) in [
-        (Some("shop.example.com"), "shop.example.com"),
-        (Some("eu.example.com"), "*.example.com"),
-        (Some("example.org"), "placeholder.switcher.invalid"),
-        (None, "placeholder.switcher.invalid"),
+        (Some("shop.example.net"), &["shop.example.com", "shop.example.net"][..]),
+        // A real certificate that covers the name goes before a placeholder for it.
+        (Some("shop.example.com"), &["*.example.com"]),
+        (Some("eu.example.com"), &["*.example.com"]),
+        (Some("example.org"), anybody),
+        (None, anybody),
     ] {
         let shown = Client::default().shake(&config, name).expect("served");
-        assert_eq!(shown.names, [names], "{name:?}");
+        assert_eq!(shown.names, names, "{name:?}");
     }
 }
 
