@@ -110,16 +110,19 @@ fn nothing_due_is_a_success_that_says_when() {
 
 #[test]
 fn a_certificate_whose_next_attempt_has_its_time_is_not_said_to_be_asked_for() {
-    let resting = json!([{"names": ["api.example.com"], "source": "placeholder", "not_after": days(90), "failures": 1,
-        "retry_at": days(1), "problem": "port 80 is closed"}]);
-    let failed = renewal("api.example.com", "failed", None, Some(1), Some("port 80 is closed"));
-    let proxy = Proxy::start()
-        .on(LIST, move |_| Answer::Json(200, resting.clone()))
-        .on(RENEW, move |_| Answer::Json(200, json!({ "certificates": [failed] })));
-    let run = steady(&proxy, "certs renew api.example.com");
+    let proxy = || {
+        let resting = json!([{"names": ["api.example.com"], "source": "placeholder", "not_after": days(90),
+            "failures": 1, "retry_at": days(1), "problem": "port 80 is closed"}]);
+        let failed = renewal("api.example.com", "failed", None, Some(1), Some("port 80 is closed"));
+        Proxy::start()
+            .on(LIST, move |_| Answer::Json(200, resting.clone()))
+            .on(RENEW, move |_| Answer::Json(200, json!({ "certificates": [failed] })))
+    };
+    let run = steady(&proxy(), "certs renew api.example.com");
     assert_eq!(run.code, 1);
     insta::assert_snapshot!(run.all());
-    assert!(steady(&proxy, "certs renew --force api.example.com").err.starts_with("asking the authority"));
+    let forced = steady(&proxy(), "certs renew --force api.example.com");
+    assert!(forced.err.starts_with("asking the authority"), "{}", forced.all());
 }
 
 #[test]
