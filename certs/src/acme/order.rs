@@ -176,7 +176,11 @@ impl Request<'_> {
         for proof in proofs {
             self.solvers.propagated(proof).await?;
         }
-        self.tell_ready(order, proofs).await?;
+        if let Err(error) = self.tell_ready(order, proofs).await {
+            // One that looks at once answers with what it saw, as if it refused the request.
+            let told = self.why_invalid(order, proofs).await;
+            return Err(if matches!(told, AcmeError::Validation { .. }) { told } else { error });
+        }
         let verdict = patiently!(order.poll_ready(&policy()));
         match verdict {
             Ok(OrderStatus::Invalid) | Err(instant_acme::Error::Api(_)) => {
