@@ -6,7 +6,9 @@ use std::pin::Pin;
 use jiff::Timestamp;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use switcher_certs::Manager;
-use switcher_config::wire::{CertificateEvent, CertificateHappening, CertificateStatus, Event};
+use switcher_config::wire::{
+    CertificateEvent, CertificateHappening, CertificateSource, CertificateStatus, Event,
+};
 use tokio::sync::broadcast;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -76,7 +78,7 @@ impl CertificateMetrics {
             happened,
             not_after: gauge(
                 "switcher_certificate_not_after_seconds",
-                "When the certificate expires that is shown for a name, in seconds since 1970.",
+                "When the certificate expires that is shown for a name, in seconds since 1970; 0 for a placeholder.",
             )?,
             failures: gauge(
                 "switcher_certificate_failures",
@@ -96,7 +98,14 @@ impl CertificateMetrics {
         for certificate in served.iter().take(MOST) {
             let name = certificate.names.first().map_or("", String::as_str);
             let labels = [name, &certificate.source.to_string()];
-            self.not_after.with_label_values(&labels).set(certificate.not_after.as_second());
+            // What no client trusts is over already, so that whoever watches the date hears of it.
+            let not_after = match certificate.source {
+                CertificateSource::Placeholder => 0,
+                CertificateSource::Acme | CertificateSource::Internal | CertificateSource::File => {
+                    certificate.not_after.as_second()
+                }
+            };
+            self.not_after.with_label_values(&labels).set(not_after);
             self.failures.with_label_values(&labels).set(certificate.failures.into());
         }
     }
