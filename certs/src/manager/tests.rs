@@ -4,6 +4,7 @@ use std::future::Future;
 use std::net::TcpListener;
 
 use switcher_config::Span;
+use switcher_config::durable::{self, Durability};
 use switcher_config::settings::{
     AcmeSettings, ChallengeChoice, Directory, Group, KeyChoice, OnDemand as OnDemandSettings, Retry,
 };
@@ -126,13 +127,7 @@ async fn an_authority_that_is_asked_to_revoke_and_says_nothing_holds_nothing_els
 async fn nobody_waits_for_ever_where_the_folder_cannot_be_used() {
     let world = World::new();
     let file = world.root.path().join("file");
-    switcher_config::durable::replace(
-        &file,
-        b"in the way",
-        0o600,
-        switcher_config::durable::Durability::Unsynced,
-    )
-    .expect("written");
+    durable::replace(&file, b"in the way", 0o600, Durability::Synced).expect("written");
     let plan = plan(&["a.example"], vec![world.nobody.clone()]);
     let store = Arc::new(Store::new(plan.wanted.clone()).expect("a store"));
     let (manager, work) = Manager::load(store, &file.join("certs"), plan);
