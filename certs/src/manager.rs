@@ -1,7 +1,7 @@
 //! The manager: everything that is issued for us is ordered, kept, renewed and brought to the store by it.
 //!
 //! [`Manager`] is the handle that the proxy holds. Behind it a `keeper` owns every record and decides with
-//! [`crate::renewal`] what is due; an `attempt` carries an order out. All of it lives on a thread of its own with
+//! [`crate::renewal`] what is due; an `attempt` carries an order out, and `outcome` says how it ended. All of it lives on a thread of its own with
 //! its own runtime, so that no order, no key generation and no slow disk takes a moment from the requests.
 
 mod attempt;
@@ -9,6 +9,7 @@ mod book;
 mod keeper;
 mod kept;
 mod obey;
+mod outcome;
 #[cfg(test)]
 mod tests;
 
