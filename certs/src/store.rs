@@ -248,7 +248,7 @@ impl Store {
 
 /// What can be borrowed; nothing where nobody needs to.
 fn lenders(items: &[Item], shelf: &Shelf) -> Lenders {
-    if items.iter().all(|item| item.has_its_own(shelf)) {
+    if !items.iter().any(|item| item.borrows(shelf)) {
         return Lenders::default();
     }
     let pairs = shelf.pairs.values().chain(&shelf.retired).chain(items.iter().filter_map(Item::read));

@@ -133,15 +133,15 @@ impl Item {
         self.read.as_ref()
     }
 
-    /// Whether its own certificate is there.
-    pub(super) fn has_its_own(&self, shelf: &Shelf) -> bool {
-        self.served(shelf).is_some()
+    /// Whether another certificate may answer: its own is not there, and it is no placeholder by wish.
+    pub(super) fn borrows(&self, shelf: &Shelf) -> bool {
+        self.served(shelf).is_none() && self.wanted.source != Source::Placeholder { why: None }
     }
 
     /// Whether it waits for a certificate that another one could answer for meanwhile.
     pub(super) fn may_borrow(&self, pair: &Pair, shelf: &Shelf) -> bool {
         matches!(self.wanted.source, Source::Issued(_))
-            && !self.has_its_own(shelf)
+            && self.borrows(shelf)
             && self.wanted.names.iter().any(|name| pair.covers(&name.to_ascii_lowercase()))
     }
 
@@ -149,7 +149,9 @@ impl Item {
         if let Some(served) = self.served(shelf) {
             table.insert(&self.wanted.names, Rank::Real, &served);
         } else {
-            lenders.enter(&self.wanted.names, table);
+            if self.borrows(shelf) {
+                lenders.enter(&self.wanted.names, table);
+            }
             for (names, pair) in &self.stand_ins {
                 table.insert(names, Rank::Placeholder, &Served::from(pair));
             }
