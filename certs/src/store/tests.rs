@@ -242,7 +242,6 @@ fn after_the_first_certificate_no_change_of_the_configuration_shows_a_placeholde
     };
     let cases = [
         ("a host more", vec![issued(&["a.example", "b.example", "c.example"], KeyType::Ecdsa).1]),
-        ("a host less", vec![alone("a.example"), stand_in(&["b.example"])]),
         ("one for each host", vec![alone("b.example"), alone("a.example")]),
         ("another kind of key", vec![issued(&["a.example", "b.example"], KeyType::Rsa).1]),
         ("no authority", vec![no_acme]),
