@@ -1,7 +1,7 @@
 //! ACME (RFC 8555): how one certificate is obtained from one authority.
 //!
-//! [`transport`] speaks HTTP, [`authority`] keeps the account, [`challenge`] proves control over names, and
-//! [`order`] goes the whole way from a new order to a stored pair. Every step that the authority remembers is
+//! `transport` speaks HTTP, `authority` keeps the account, `challenge` proves control over names, and
+//! `order` goes the whole way from a new order to a stored pair. Every step that the authority remembers is
 //! on disk before the next one is asked for, so a process that is killed resumes where it was. When to order,
 //! from whom, and how often is the manager's business, not decided here.
 

@@ -1,9 +1,12 @@
 //! What happens to certificates, told to whoever listens: events of the admin API and metrics.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 
 use jiff::Timestamp;
+use parking_lot::Mutex;
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use switcher_certs::Manager;
 use switcher_config::wire::{
@@ -49,7 +52,12 @@ pub struct CertificateMetrics {
     happened: IntCounterVec,
     not_after: IntGaugeVec,
     failures: IntGaugeVec,
+    /// The series that exist, so that those of certificates that are gone go too.
+    told: Arc<Mutex<BTreeSet<Labels>>>,
 }
+
+/// The first name, and the source.
+type Labels = [String; 2];
 
 impl CertificateMetrics {
     /// Registers the families, every series of events at zero.
@@ -84,6 +92,7 @@ impl CertificateMetrics {
                 "switcher_certificate_failures",
                 "Attempts to renew that failed since the last success.",
             )?,
+            told: Arc::default(),
         })
     }
 
@@ -91,13 +100,13 @@ impl CertificateMetrics {
         self.happened.with_label_values(&[word(what)]).inc();
     }
 
-    /// Sets the gauges to what is served now. Only the first name of each certificate is a label.
+    /// Sets the gauges to what is served now. Only the first name of each certificate is a label; of several with
+    /// the same labels, such as one for each kind of key, the one counts that is worse off.
     pub fn set(&self, served: &[CertificateStatus]) {
-        self.not_after.reset();
-        self.failures.reset();
+        let mut now: BTreeMap<Labels, (i64, i64)> = BTreeMap::new();
         for certificate in served.iter().take(MOST) {
-            let name = certificate.names.first().map_or("", String::as_str);
-            let labels = [name, &certificate.source.to_string()];
+            let name = certificate.names.first().cloned().unwrap_or_default();
+            let labels = [name, certificate.source.to_string()];
             // What no client trusts is over already, so that whoever watches the date hears of it.
             let not_after = match certificate.source {
                 CertificateSource::Placeholder => 0,
@@ -105,9 +114,20 @@ impl CertificateMetrics {
                     certificate.not_after.as_second()
                 }
             };
-            self.not_after.with_label_values(&labels).set(not_after);
-            self.failures.with_label_values(&labels).set(certificate.failures.into());
+            let worst = now.entry(labels).or_insert((not_after, 0));
+            *worst = (worst.0.min(not_after), worst.1.max(certificate.failures.into()));
         }
+        let mut told = self.told.lock();
+        for gone in told.iter().filter(|labels| !now.contains_key(*labels)) {
+            // An error says only that it is not there.
+            let _ = self.not_after.remove_label_values(&[&gone[0], &gone[1]]);
+            let _ = self.failures.remove_label_values(&[&gone[0], &gone[1]]);
+        }
+        for ([name, source], (not_after, failures)) in &now {
+            self.not_after.with_label_values(&[name, source]).set(*not_after);
+            self.failures.with_label_values(&[name, source]).set(*failures);
+        }
+        *told = now.into_keys().collect();
     }
 }
 
@@ -119,5 +139,46 @@ const fn word(what: CertificateHappening) -> &'static str {
         CertificateHappening::Imported => "imported",
         CertificateHappening::Revoked => "revoked",
         CertificateHappening::Damaged => "damaged",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(name: &str, source: CertificateSource, not_after: i64, failures: u32) -> CertificateStatus {
+        CertificateStatus {
+            names: vec![name.to_owned()],
+            source,
+            ca: None,
+            not_after: Timestamp::from_second(not_after).expect("a time"),
+            renew_at: None,
+            failures,
+            retry_at: None,
+            problem: None,
+        }
+    }
+
+    #[test]
+    fn the_worse_of_two_counts_a_placeholder_is_over_and_what_is_gone_is_told_no_more() {
+        let registry = Registry::new();
+        let metrics = CertificateMetrics::new(&registry).expect("families");
+        let text = || prometheus::TextEncoder::new().encode_to_string(&registry.gather()).expect("text");
+        let (acme, placeholder) = (CertificateSource::Acme, CertificateSource::Placeholder);
+        metrics.set(&[
+            status("a.example", acme, 2_000, 0),
+            status("a.example", acme, 1_000, 3),
+            status("b.example", placeholder, 9_000, 0),
+        ]);
+        let shown = text();
+        for line in [
+            "switcher_certificate_not_after_seconds{name=\"a.example\",source=\"acme\"} 1000",
+            "switcher_certificate_failures{name=\"a.example\",source=\"acme\"} 3",
+            "switcher_certificate_not_after_seconds{name=\"b.example\",source=\"placeholder\"} 0",
+        ] {
+            assert!(shown.contains(line), "{line} is not in {shown}");
+        }
+        metrics.set(&[status("a.example", acme, 2_000, 0)]);
+        assert!(!text().contains("b.example"));
     }
 }

@@ -231,22 +231,22 @@ impl Process {
         let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
         self.start_accepting(&acceptance)?;
         drop(acceptance);
-        // Authorities that look are answered from here on.
-        let happenings =
-            certificates.begin().map_err(system("the thread for certificates cannot be started"))?;
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
         tokio::spawn(sweep::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
-        tokio::spawn(certificates::tell(
-            happenings,
-            self.control.events.clone(),
-            self.metrics.certificates.clone(),
-        ));
         if let Some(takeover) = takeover
             && let Err(error) = takeover.serving()
         {
             tracing::warn!(%error, "the process before is gone already");
         }
+        // Authorities that look are answered from here on, and by no other process.
+        let happenings =
+            certificates.begin().map_err(system("the thread for certificates cannot be started"))?;
+        tokio::spawn(certificates::tell(
+            happenings,
+            self.control.events.clone(),
+            self.metrics.certificates.clone(),
+        ));
         tell_systemd(&[NotifyState::Ready, NotifyState::MainPid(std::process::id())]);
         self.announce();
         let end = self.until_the_end(&mut signals).await;

@@ -120,6 +120,29 @@ impl Keeper {
         if self.folder.is_none() && !self.paused {
             self.open();
         }
+        // What is the same as before goes on: open sessions with authorities, and what counts against limits.
+        let before = self.shared.plan.load_full();
+        if before.acme != plan.acme {
+            self.ask_otherwise(&plan);
+        }
+        for lineage in &plan.lineages {
+            let new = || Kept::new(lineage.clone(), Record::new(lineage), None);
+            // What was obtained at a first handshake and is named now is renewed without asking.
+            self.kept.entry(lineage.id().to_owned()).or_insert_with(new).record.on_demand = false;
+        }
+        self.shared.plan.store(Arc::new(plan));
+        self.make_root();
+        self.serve_everything();
+        self.tell_what_stands_in();
+        if !self.paused
+            && let Err(error) = self.import()
+        {
+            warn!(%error, "nothing can be imported");
+        }
+    }
+
+    /// Orders, and what is asked before, follow other settings from now on.
+    fn ask_otherwise(&mut self, plan: &Plan) {
         self.means = plan.acme.as_ref().map(|acme| {
             let dns = acme.dns.as_ref().and_then(|dns| match Dns::new(dns, &acme.resolvers) {
                 Ok(dns) => Some(dns),
@@ -144,25 +167,15 @@ impl Keeper {
             }
         });
         self.shared.on_demand.store(on_demand);
-        for lineage in &plan.lineages {
-            let new = || Kept::new(lineage.clone(), Record::new(lineage), None);
-            // What was obtained at a first handshake and is named now is renewed without asking.
-            self.kept.entry(lineage.id().to_owned()).or_insert_with(new).record.on_demand = false;
-        }
-        self.shared.plan.store(Arc::new(plan));
-        self.make_root();
-        self.serve_everything();
+    }
+
+    fn tell_what_stands_in(&self) {
         let resolver = self.shared.store.resolver();
         let is_stood_in_for =
             |name: &String| resolver.shown(Some(name)).is_some_and(|shown| shown.rank == Rank::Placeholder);
         let waiting = self.kept.values().filter(|kept| kept.pair.is_none() && !kept.record.on_demand);
         for kept in waiting.filter(|kept| kept.lineage.names().iter().any(is_stood_in_for)) {
             info!(names = %kept.lineage, "a placeholder is shown until there is a certificate");
-        }
-        if !self.paused
-            && let Err(error) = self.import()
-        {
-            warn!(%error, "nothing can be imported");
         }
     }
 

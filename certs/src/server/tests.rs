@@ -72,8 +72,8 @@ fn each_name_is_shown_its_own_certificate_and_strangers_the_default() {
     let anybody = &["placeholder.switcher.invalid"][..];
     for (name, names) in [
         (Some("shop.example.net"), &["shop.example.com", "shop.example.net"][..]),
-        // A real certificate that covers the name goes before a placeholder for it.
-        (Some("shop.example.com"), &["*.example.com"]),
+        // A placeholder that is wished for is lent nothing.
+        (Some("shop.example.com"), &["shop.example.com", "shop.example.net"]),
         (Some("eu.example.com"), &["*.example.com"]),
         (Some("example.org"), anybody),
         (None, anybody),
