@@ -3,6 +3,7 @@
 
 mod ari;
 mod changes;
+mod check;
 mod crash;
 mod fallback;
 mod import;
