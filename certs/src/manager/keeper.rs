@@ -132,6 +132,11 @@ impl Keeper {
         }
         self.shared.plan.store(Arc::new(plan));
         self.make_root();
+        // The status knows what is remembered before anybody can ask.
+        let ids: Vec<String> = self.kept.keys().cloned().collect();
+        for id in ids {
+            self.refresh_note(&id);
+        }
         self.serve_everything();
         self.tell_what_stands_in();
         if !self.paused
