@@ -25,6 +25,11 @@ impl From<RootKeys> for Settings {
         Self {
             proxy: keys.proxy.into(),
             acme: keys.acme.map(Into::into),
+            switcher: crate::settings::SwitcherSettings {
+                state_dir: "/var/lib/switcher/deployments".into(),
+                lease: crate::Span::seconds(120),
+                docker_host: None,
+            },
             apps: apps.into_iter().map(|(name, app)| (name, app.into())).collect(),
         }
     }
@@ -104,6 +109,7 @@ impl From<AppKeys> for AppSettings {
             pause: keys.pause.into(),
             maintenance: keys.maintenance.into(),
             upstream_tls: keys.upstream_tls.into(),
+            deploy: None,
         }
     }
 }

@@ -3,6 +3,7 @@
 //! The parser is the only constructor. Everything here is already checked; defaults are filled in.
 
 mod acme;
+mod deploy;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -16,6 +17,11 @@ pub use acme::{
     Hsts, KeyChoice, OnDemand, Retry, TlsVersion,
 };
 
+pub use deploy::{
+    ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, Retain, RuntimeKind,
+    SnapshotSettings, SwitcherSettings, Workers,
+};
+
 /// Everything the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -23,6 +29,8 @@ pub struct Settings {
     pub proxy: ProxySettings,
     /// The `acme` section: certificates for applications with `tls: auto`.
     pub acme: Option<AcmeSettings>,
+    /// The `switcher` section: the deployer.
+    pub switcher: SwitcherSettings,
     /// The `apps` section, by name.
     pub apps: BTreeMap<AppName, AppSettings>,
 }
@@ -115,6 +123,8 @@ pub struct AppSettings {
     pub maintenance: Maintenance,
     /// How `https://` upstreams are verified.
     pub upstream_tls: UpstreamTls,
+    /// How new versions get into its slots. Default: they are put there by other means.
+    pub deploy: Option<DeploySettings>,
 }
 
 /// Where an application's certificate comes from.

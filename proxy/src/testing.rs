@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use switcher_config::settings::{
     AccessLog, AppSettings, Balance, Check, Drain, Handshakes, Health, Maintenance, Pause, ProxySettings,
-    Settings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
+    Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
 use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
@@ -52,6 +52,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         pause: Pause { max: Span::seconds(30), requests: 1000, memory: Bytes(16 << 20) },
         maintenance: Maintenance { bypass_header: "X-Switcher-Bypass".to_owned(), bypass_token: None },
         upstream_tls: UpstreamTls { verify: true, server_name: None, ca_file: None },
+        deploy: None,
     }
 }
 
@@ -74,7 +75,9 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         release_header: None,
     };
     let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
-    Settings { proxy, acme: None, apps: apps.into_iter().map(named).collect() }
+    let switcher =
+        SwitcherSettings { state_dir: "/nowhere".into(), lease: Span::seconds(120), docker_host: None };
+    Settings { proxy, acme: None, switcher, apps: apps.into_iter().map(named).collect() }
 }
 
 /// An epoch over `count` upstreams that nobody probes.

@@ -1,0 +1,166 @@
+//! `state.json` as the contract has it: readable by the scripts that users already have.
+
+use jiff::Timestamp;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use switcher_config::Slot;
+
+use crate::deployment::DeploymentId;
+
+/// The version of the layout.
+pub const SCHEMA: u32 = 1;
+
+/// The whole file: one application in one environment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct State {
+    /// The version of the layout.
+    pub schema: u32,
+    /// The environment.
+    pub environment: String,
+    /// The application.
+    pub app: String,
+    /// What is live; `null` before the first deployment.
+    pub current_deployment: Option<DeploymentRecord>,
+    /// What was live before.
+    pub previous_deployment: Option<DeploymentRecord>,
+    /// The newest deployments, newest first; all of them are in `history.jsonl`.
+    pub deployment_history: Vec<DeploymentRecord>,
+    /// The lease.
+    pub lock: LockRecord,
+}
+
+/// One deployment.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentRecord {
+    /// Its id.
+    #[schemars(with = "String")]
+    pub id: DeploymentId,
+    /// The version people call it by.
+    pub version: String,
+    /// The image pinned by digest; empty without containers.
+    pub image: String,
+    /// The source commit; empty when it is not known.
+    pub git_commit: String,
+    /// When traffic moved to it, or when it failed.
+    #[schemars(with = "String")]
+    pub deployed_at: Timestamp,
+    /// Who deployed it: `user@host`.
+    pub deployed_by: String,
+    /// The slot it runs, or ran, in.
+    #[schemars(with = "String")]
+    pub active_slot: Slot,
+    /// Its health when it was looked at last.
+    pub health_status: HealthStatus,
+    /// What became of it.
+    pub status: Status,
+    /// Migrations that it ran.
+    pub migrations_run: u64,
+    /// How often traffic was moved back to it.
+    pub rollback_count: u64,
+    /// The platform that was chosen for the host: `os/arch`. Empty without containers.
+    #[serde(default)]
+    pub platform: String,
+    /// The schema's version before, where it could be read.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_before: Option<String>,
+    /// The schema's version after.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub schema_after: Option<String>,
+    /// The snapshot taken before its migrations.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub snapshot: Option<String>,
+    /// Whether the version before can run on the schema after.
+    #[serde(default = "yes")]
+    pub compatible: bool,
+    /// The proxy's generation that made it live.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub generation: Option<u64>,
+    /// Until when its slot is kept running after it was left.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub warm_until: Option<Timestamp>,
+    /// Why it failed: the stable code and a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<FailureRecord>,
+    /// What went wrong after traffic had moved, a sentence each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// Seconds from the start of the command to its end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seconds: Option<f64>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+/// Why a deployment failed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FailureRecord {
+    /// The stable code, such as `E-MIGRATE-01`.
+    pub code: String,
+    /// The phase in which it failed.
+    pub phase: String,
+    /// A sentence, redacted.
+    pub message: String,
+}
+
+/// A version's health.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum HealthStatus {
+    /// Every upstream passes.
+    Healthy,
+    /// Some pass.
+    Degraded,
+    /// None passes.
+    Unhealthy,
+    /// Nobody could say.
+    Unknown,
+}
+
+/// What became of a deployment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Under way, or prepared with `--no-promote` and waiting for `promote`.
+    Deploying,
+    /// Live.
+    Active,
+    /// It failed before traffic moved.
+    Failed,
+    /// Traffic was moved away from it, back to the one before.
+    RolledBack,
+    /// A newer one took its place.
+    Superseded,
+}
+
+/// The lease. Unlocked, every field but `locked` and `fence` is `null`.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct LockRecord {
+    /// Whether somebody holds it. It may have expired all the same.
+    pub locked: bool,
+    /// The name of this holding of it.
+    pub lock_id: Option<String>,
+    /// Who holds it: `user@host`.
+    pub locked_by: Option<String>,
+    /// Since when.
+    #[schemars(with = "Option<String>")]
+    pub locked_at: Option<Timestamp>,
+    /// When it ends unless its owner shows life: at most 30 minutes after the last sign.
+    #[schemars(with = "Option<String>")]
+    pub lock_expires_at: Option<Timestamp>,
+    /// The deployment it is held for.
+    #[schemars(with = "Option<String>")]
+    pub deployment_id: Option<DeploymentId>,
+    /// The owner's process.
+    pub pid: Option<u32>,
+    /// The owner's machine.
+    pub hostname: Option<String>,
+    /// What it is held for, in a word: `deploy`, `rollback`, …
+    #[serde(default)]
+    pub operation: Option<String>,
+    /// The fencing number of the newest holding: it only grows, and the proxy refuses older ones.
+    #[serde(default)]
+    pub fence: u64,
+}
