@@ -265,6 +265,15 @@ what it gets. `switcher certs list` shows how it went."
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
 only its report is missing."
 
+    InterruptedDeploy "E-INTERRUPT-04" Interrupted "a deployment was interrupted and undone"
+"The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the
+version before serves on. Migrations that had run stay: the same deployment, begun again, finds them done."
+
+    HookFailed "E-HOOK-01" Failed "a hook failed"
+"A command of `deploy.hooks` ended with another code than 0, took longer than its `timeout`, or could not be started. Before
+traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of its output
+are shown, and all of them are in the deployment's log."
+
     Internal "E-INTERNAL-01" Failed "the system refused what this command needs"
 "The process could not start its event loop or take its signals, usually because a limit on open files or threads was
 reached (`ulimit -a`). Nothing was asked of the proxy."

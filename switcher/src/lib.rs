@@ -16,6 +16,7 @@ pub mod container;
 pub mod context;
 pub mod decide;
 pub mod demo;
+pub mod deploy;
 pub mod deployment;
 mod diagnosis;
 pub mod failure;
