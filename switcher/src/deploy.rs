@@ -10,7 +10,9 @@
 pub mod journal;
 pub mod machine;
 pub mod order;
+pub mod record;
 pub mod recover;
+pub mod rollback;
 #[cfg(test)]
 mod simulation;
 pub mod undo;

@@ -18,6 +18,9 @@ pub struct Order {
     pub app: AppName,
     /// The environment.
     pub environment: String,
+    /// The deployment that waits in the slot already (promote and rollback).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<DeploymentId>,
     /// What is to run.
     pub release: Release,
     /// The slot it is to run in: the standby.

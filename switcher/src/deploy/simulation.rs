@@ -130,22 +130,7 @@ impl World {
             Stage::Probe => {
                 return Ok(Some(Fact::Health { health: HealthStatus::Healthy, generation: self.generation }));
             }
-            Stage::Promote => {
-                if self.active != slot {
-                    assert!(self.registered.get(slot).is_some(), "nothing empty is made live");
-                    self.draining = Some(self.generation);
-                    self.active = slot;
-                    self.generation = self.generation.next();
-                }
-                fuse.burn()?;
-                return Ok(Some(Fact::Moved(Moved {
-                    from: slot.other(),
-                    generation: self.generation,
-                    drained_generation: self.draining.unwrap_or(self.generation),
-                    switched_at: NOW,
-                    switch_micros: Some(1.0),
-                })));
-            }
+            Stage::Promote => return self.promote(slot, fuse).map(Some),
             Stage::Record => self.record(machine, true, fuse)?,
             Stage::PreDeploy
             | Stage::PrePromote
@@ -159,6 +144,23 @@ impl World {
             }
         }
         Ok(None)
+    }
+
+    fn promote(&mut self, slot: Slot, fuse: &mut Fuse) -> Result<Fact, Died> {
+        if self.active != slot {
+            assert!(self.registered.get(slot).is_some(), "nothing empty is made live");
+            self.draining = Some(self.generation);
+            self.active = slot;
+            self.generation = self.generation.next();
+        }
+        fuse.burn()?;
+        Ok(Fact::Moved(Moved {
+            from: slot.other(),
+            generation: self.generation,
+            drained_generation: self.draining.unwrap_or(self.generation),
+            switched_at: NOW,
+            switch_micros: Some(1.0),
+        }))
     }
 
     fn undo(&mut self, machine: &Machine, undo: Undo, fuse: &mut Fuse) -> Result<(), Died> {
@@ -314,6 +316,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
     Order {
         id: format!("dep_{}", ulid::Ulid::from_parts(n, u128::from(n))).parse().expect("an id"),
         purpose,
+        waiting: None,
         app: "shop".parse().expect("a name"),
         environment: "production".into(),
         release: Release { version: format!("v{n}"), image: None, git_commit: None },
