@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use switcher_config::settings::Settings;
 use switcher_config::wire::{
-    Changed, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
+    Changed, DrainReceipt, Event, Fence, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
     StopRequest, Switched,
 };
 use switcher_config::{AppName, PerSlot, Slot};
@@ -139,6 +139,24 @@ impl Control {
             let watched = control.watcher.watch(&app, slot, addresses, &now.app.settings(), &[]);
             *changed.slots.get_mut(slot) = watched;
             Ok(control.publish_app(&view, changed))
+        })
+        .await
+    }
+
+    /// Takes note of a lease: from now on, older ones change nothing.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn claim(self: &Arc<Self>, app: AppName, fence: Fence) -> Result<Changed, Denied> {
+        let control = Arc::clone(self);
+        run(async move {
+            let _writer = control.writer.lock().await;
+            let (view, now) = control.to_change(&app)?;
+            let next = decide::claim(&now.routing, &fence)?;
+            if next != now.routing {
+                control.save(&view, &app, &next).await?;
+            }
+            Ok(control.publish_app(&view, AppView { routing: next, ..(*now).clone() }))
         })
         .await
     }

@@ -1,8 +1,9 @@
 //! May this change happen? Pure decisions over the routing state: no clock, no socket, no file.
 
-use switcher_config::wire::{Health, PromoteRequest, RefusalReason, RegisterRequest};
+use switcher_config::wire::{Fence, Health, PromoteRequest, RefusalReason, RegisterRequest};
 use switcher_config::{Generation, Slot};
 
+use crate::fence::admit;
 use crate::routing::{AppRouting, SlotSource};
 
 /// A refusal: the case, and a sentence that says what is live now.
@@ -23,6 +24,14 @@ impl Denied {
     }
 }
 
+/// The lease that is remembered after a change under `asked`. It is looked at before everything else: whoever
+/// has lost the lease is told so, and not what else is wrong.
+fn fenced(now: &AppRouting, asked: Option<&Fence>) -> Result<Option<Fence>, Denied> {
+    let Some(asked) = asked else { return Ok(now.fence.clone()) };
+    let admitted = admit(now.fence.as_ref(), asked);
+    admitted.map(Some).map_err(|denied| Denied::new(denied.reason, now, &denied.message))
+}
+
 fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(), Denied> {
     match expected {
         Some(expected) if expected != now.generation => {
@@ -39,13 +48,14 @@ fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(),
 /// The routing after a promote, or why there is none.
 ///
 /// # Errors
-/// When the generation moved, the slot is live already, has no upstreams, or is not healthy and not forced.
+/// When the lease was lost, the generation moved, the slot is live already, has no upstreams, or is not healthy and not forced.
 pub fn promote(
     now: &AppRouting,
     request: &PromoteRequest,
     health: Health,
     reason: Option<&str>,
 ) -> Result<AppRouting, Denied> {
+    let fence = fenced(now, request.fence.as_ref())?;
     same_generation(now, request.expected_generation)?;
     let slot = request.slot;
     if slot == now.active {
@@ -60,14 +70,23 @@ pub fn promote(
         let why = reason.map(|r| format!(" ({r})")).unwrap_or_default();
         return Err(Denied::new(RefusalReason::Unhealthy, now, &format!("{slot} is {state}{why}")));
     }
-    Ok(AppRouting { active: slot, generation: now.generation.next(), ..now.clone() })
+    Ok(AppRouting { active: slot, generation: now.generation.next(), fence, ..now.clone() })
+}
+
+/// The routing after a lease was shown. Nothing but the lease changes, so the generation stays.
+///
+/// # Errors
+/// When the lease was lost already.
+pub fn claim(now: &AppRouting, asked: &Fence) -> Result<AppRouting, Denied> {
+    Ok(AppRouting { fence: fenced(now, Some(asked))?, ..now.clone() })
 }
 
 /// The routing after a registration, or why there is none.
 ///
 /// # Errors
-/// When the generation moved, the slot is live, or the request makes no sense.
+/// When the lease was lost, the generation moved, the slot is live, or the request makes no sense.
 pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Result<AppRouting, Denied> {
+    let fence = fenced(now, request.fence.as_ref())?;
     same_generation(now, request.expected_generation)?;
     if slot == now.active {
         let what =
@@ -84,7 +103,7 @@ pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Resu
     if !request.release.as_ref().is_none_or(printable) {
         return Err(bad("a release is a word of printable ASCII characters"));
     }
-    let mut next = AppRouting { generation: now.generation.next(), ..now.clone() };
+    let mut next = AppRouting { generation: now.generation.next(), fence, ..now.clone() };
     let target = next.slots.get_mut(slot);
     target.upstreams.clone_from(&request.upstreams);
     target.release.clone_from(&request.release);
@@ -108,7 +127,7 @@ mod tests {
     }
 
     fn ask(slot: Slot) -> PromoteRequest {
-        PromoteRequest { slot, expected_generation: None, force: false, drain: None }
+        PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None }
     }
 
     #[test]
@@ -168,6 +187,8 @@ mod tests {
             upstreams: vec!["127.0.0.1:9000".parse().expect("an address")],
             release: Some("v3".to_owned()),
             expected_generation: None,
+            moved: false,
+            fence: None,
         };
         let next = register(&now(), Slot::Green, &request).expect("allowed");
         assert_eq!(next.slots.green.upstreams, request.upstreams);

@@ -123,6 +123,7 @@ impl Switch<'_> {
             expected_generation: Some(expected),
             force: self.options.force,
             drain: self.options.drain_timeout,
+            fence: None,
         };
         let asked_at = Timestamp::now();
         let live = Live::of(self.app, status);
