@@ -7,10 +7,12 @@
 //! Invariant: before traffic moves every failure is undone, and users notice nothing; after it has moved
 //! nothing is undone, and what fails is a warning.
 
+pub mod asked;
 pub mod journal;
 pub mod machine;
 pub mod order;
 pub mod record;
+pub mod plan;
 pub mod recover;
 pub mod rollback;
 #[cfg(test)]

@@ -114,6 +114,11 @@ pub enum Event {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fact", rename_all = "snake_case")]
 pub enum Fact {
+    /// The image is on the engine.
+    Pulled {
+        /// The source commit that it names.
+        git_commit: Option<String>,
+    },
     /// The schema before the migrations.
     SchemaBefore {
         /// Its version; none without a known tool's table.
@@ -267,6 +272,10 @@ impl Machine {
     fn learn(mut self, fact: Fact) -> Self {
         let facts = &mut self.facts;
         match fact {
+            Fact::Pulled { git_commit } => {
+                let known = self.order.release.git_commit.take();
+                self.order.release.git_commit = git_commit.or(known);
+            }
             Fact::SchemaBefore { version } => facts.schema_before = version,
             Fact::Snapshot { id } => facts.snapshot = Some(id),
             Fact::Migrated { version, run } => {
