@@ -14,6 +14,7 @@ mod configuration;
 pub mod console;
 pub mod container;
 pub mod context;
+pub mod database;
 pub mod decide;
 pub mod demo;
 pub mod deploy;
