@@ -4,8 +4,13 @@
 //! containers, networks and logs in their own files. Every error is a [`DockerError`]: a sentence and a kind.
 
 mod connect;
+mod container;
+mod deadline;
 mod error;
 mod info;
+pub mod logs;
+pub mod network;
+mod run;
 
 use std::sync::Arc;
 
