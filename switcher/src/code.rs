@@ -26,6 +26,8 @@ pub enum Exit {
     Unsafe = 7,
     /// Configuration error.
     Configuration = 10,
+    /// `--dry-run --exit-code`: there is something to do.
+    ToDo = 11,
     /// Interrupted at a safe point.
     Interrupted = 130,
 }
@@ -43,6 +45,7 @@ impl Exit {
             Self::Unreachable => "the proxy cannot be reached",
             Self::Unsafe => "unsafe or unknown state: a person is needed",
             Self::Configuration => "configuration error",
+            Self::ToDo => "there is something to do",
             Self::Interrupted => "interrupted at a safe point",
         }
     }
@@ -336,6 +339,57 @@ what it gets. `switcher certs list` shows how it went."
     Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
 only its report is missing."
+
+    DeployNone "E-DEPLOY-01" Configuration "nobody knows how a release of this application is brought up"
+"`deploy` and what belongs to it need a `deploy` section under the application in the configuration. Without one the
+slots are filled by somebody else: `switcher register` gives a slot its addresses, `switcher promote` moves traffic."
+
+    DeployOpen "E-DEPLOY-02" Unsafe "a deployment cannot be brought to its end"
+"Something that must succeed does not: what a deployment started cannot be removed, or what happened cannot be written down.
+Its journal stays open, and the next command goes on with it. `switcher repair` does nothing but that, and explains."
+
+    JournalDamaged "E-DEPLOY-03" Unsafe "what a deployment wrote down cannot be understood"
+"The journal of a deployment, or the state, is not what this version of `switcher` writes. Nothing was changed. The error
+names the file. Traffic is not touched by it: `switcher status` and `switcher promote --admin SOCKET` work without it."
+
+    DeployRefused "E-DEPLOY-04" Usage "the image cannot be deployed like this"
+"The argument names no image, or one that moves (`latest`, or no tag) in production. Name a version, such as
+ghcr.io/acme/shop:v1.5.0; with `deploy.image` in the configuration the tag alone is enough. Nothing was changed."
+
+    StartFailed "E-START-01" Unhealthy "the new version does not run"
+"The process in the new slot ended, was killed for memory, or fails the image's own HEALTHCHECK. Its last answers and log
+lines are shown. What was started has been removed, and traffic never moved."
+
+    EnvironmentBad "E-ENV-01" Configuration "the application's environment cannot be used"
+"Env files must be readable by their owner alone, hold no CHANGE_ME, and every name of `required_env` and `secrets` must
+have a value. Each problem is listed with file and line, and never with a value. Nothing was changed."
+
+    MigrationFailed "E-MIGRATE-02" Migration "the migrations failed"
+"The migration command of the new image ended with an error, took longer than its timeout, or was killed for memory. Its
+last lines are shown, and all of them are in the deployment's log. The new version was not started and traffic did not
+move. Whether the schema is as before is the migration tool's word: `switcher migrate status` shows it."
+
+    RollbackNothing "E-ROLLBACK-01" Failed "there is nothing to go back to"
+"A rollback goes to the deployment that was live before. There is none yet. `switcher history` lists every deployment."
+
+    RollbackUnknown "E-ROLLBACK-02" Usage "that deployment cannot be gone back to"
+"`--to` takes the id of a deployment that has been live in this environment, as `switcher history` lists it."
+
+    RollbackIncompatible "E-ROLLBACK-03" Failed "the migrations since then do not suit the version before"
+"A deployment since then ran migrations with `migrate.compatible: false`: the version before cannot work on the new schema.
+Either restore the snapshot that was taken before those migrations, or go back all the same with `--force`. Traffic
+stays where it is."
+
+    RepairUnsafe "E-REPAIR-01" Unsafe "something does not fit, and mending it is not safe"
+"Docker, the proxy, the journal and the state do not agree in a way that has no safe answer. The finding says what is
+seen and what a person has to decide. Nothing was changed about it."
+
+    ToDo "E-PLAN-01" ToDo "there is something to do"
+"With `--dry-run --exit-code` this is no error: the plan has stages that would be performed."
+
+    InterruptedAtOnce "E-INTERRUPT-05" Interrupted "left at once"
+"A second Ctrl-C leaves wherever the deployment is. Nothing is lost: its journal says how far it got, and the next command
+brings it to its end. `switcher repair` does nothing but that."
 
     InterruptedDeploy "E-INTERRUPT-04" Interrupted "a deployment was interrupted and undone"
 "The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the

@@ -119,7 +119,7 @@ fn ground<'a>(site: &'a Site<'_>, args: &DeployArgs) -> Ground<'a> {
 }
 
 fn refused(site: &Site<'_>, message: &str) -> Failure {
-    Failure::new(Code::ImageRefused, message, Live::Unchanged, format!("{} --help", site.ctx.command("deploy")))
+    Failure::new(Code::DeployRefused, message, Live::Unchanged, format!("{} --help", site.ctx.command("deploy")))
 }
 
 fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus) -> Order {
@@ -169,5 +169,5 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let page = plan::page(&plan);
     let exit = args.exit_code;
     ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &json!({ "plan": plan }))?;
-    if exit { Err(Failure::something_to_do(ctx)) } else { Ok(()) }
+    if exit { Err(Failure::new(Code::ToDo, "there is something to do", Live::Unchanged, ctx.command("deploy"))) } else { Ok(()) }
 }
