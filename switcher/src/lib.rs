@@ -28,6 +28,7 @@ pub mod layout;
 mod mutation;
 pub mod phrase;
 pub mod progress;
+pub mod snapshot;
 pub mod state;
 mod switch;
 
