@@ -190,6 +190,11 @@ then decide again."
 "The proxy's reply to a change did not arrive. The status shows neither the state before the change nor the state
 that the change would have made, so somebody else acted meanwhile. The change was not asked for again."
 
+    LeaseLost "E-LOCK-02" Moved "the lease was lost"
+"Each lease has a number greater than the one before, and the proxy remembers the greatest that it was shown. This
+command showed a smaller one: its lease ran out or was released, and another command took over. The proxy changed
+nothing for it. `switcher status` shows what is live and who holds the lease now."
+
     StateNotSaved "E-STATE-01" Failed "the proxy could not save its state"
 "A switch is saved on disk before traffic moves. The disk of `proxy.data_dir` is full, read-only or failing, so the
 proxy refused the change and traffic stays where it was. Make room or mend the disk, then ask again."
@@ -331,6 +336,15 @@ what it gets. `switcher certs list` shows how it went."
     Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
 only its report is missing."
+
+    InterruptedDeploy "E-INTERRUPT-04" Interrupted "a deployment was interrupted and undone"
+"The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the
+version before serves on. Migrations that had run stay: the same deployment, begun again, finds them done."
+
+    HookFailed "E-HOOK-01" Failed "a hook failed"
+"A command of `deploy.hooks` ended with another code than 0, took longer than its `timeout`, or could not be started. Before
+traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of its output
+are shown, and all of them are in the deployment's log."
 
     Internal "E-INTERNAL-01" Failed "the system refused what this command needs"
 "The process could not start its event loop or take its signals, usually because a limit on open files or threads was

@@ -109,7 +109,14 @@ impl Admin {
     /// # Errors
     /// When that is refused.
     pub async fn promote(&self, slot: Slot) -> Outcome<Switched> {
-        self.promote_as(&PromoteRequest { slot, expected_generation: None, force: false, drain: None }).await
+        self.promote_as(&PromoteRequest {
+            slot,
+            expected_generation: None,
+            force: false,
+            drain: None,
+            fence: None,
+        })
+        .await
     }
 
     /// Makes a slot of `shop` live, with every choice.
@@ -147,8 +154,13 @@ impl Admin {
         release: Option<&str>,
     ) -> Outcome<Changed> {
         let upstreams = upstreams.iter().map(|u| u.parse().expect("an address")).collect();
-        let wish =
-            RegisterRequest { upstreams, release: release.map(str::to_owned), expected_generation: None };
+        let wish = RegisterRequest {
+            upstreams,
+            release: release.map(str::to_owned),
+            expected_generation: None,
+            moved: false,
+            fence: None,
+        };
         self.typed("PUT", &format!("/v1/apps/shop/slots/{slot}"), &wish).await
     }
 

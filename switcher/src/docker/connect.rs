@@ -10,8 +10,8 @@ use std::sync::Arc;
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http::HeaderValue;
 
-use super::error::sentence;
-use super::{About, DockerError, DockerErrorKind, Engine};
+use super::error::{connection, said, sentence};
+use super::{About, DockerError, DockerErrorKind, Engine, platform};
 use crate::host::{HostAddress, TcpHost};
 
 /// How long the head of an answer may take, in seconds. Bodies (progress, logs) are not bounded by it.
@@ -49,8 +49,7 @@ impl Engine {
 
     async fn answering(docker: Docker, name: String, local: bool) -> Result<Self, DockerError> {
         let docker = docker.with_request_modifier(url_safe_credentials);
-        let version =
-            docker.version().await.map_err(|error| DockerError::of(&name, "say its version", &error))?;
+        let version = docker.version().await.map_err(|error| unanswered(&name, &error))?;
         let spoken = version.api_version.unwrap_or_default();
         let api = api(&spoken).ok_or_else(|| {
             let message =
@@ -63,9 +62,35 @@ impl Engine {
             );
             return Err(DockerError::new(DockerErrorKind::TooOld, message));
         }
-        let platform =
-            format!("{}/{}", version.os.as_deref().unwrap_or("linux"), version.arch.unwrap_or_default());
-        Ok(Self { docker, about: Arc::new(About { name, local, api, platform }) })
+        let (os, arch) = (version.os.unwrap_or_default(), version.arch.unwrap_or_default());
+        // Only a 32-bit ARM comes in variants that matter, and only the description of the machine tells them apart.
+        let machine = if arch == "arm" {
+            let info =
+                docker.info().await.map_err(|error| DockerError::of(&name, "describe itself", &error))?;
+            info.architecture.unwrap_or_default()
+        } else {
+            String::new()
+        };
+        let platform = platform::of_engine(&os, &arch, &machine);
+        Ok(Self { docker, about: Arc::new(About { name, local, api, platform }), credentials: None })
+    }
+}
+
+/// What stands between us and the engine's version.
+fn unanswered(name: &str, error: &bollard::errors::Error) -> DockerError {
+    match said(error) {
+        Some((_, words)) if words.contains("HTTPS server") => {
+            let message = format!(
+                "the Docker Engine at {name} speaks TLS only; $DOCKER_TLS_VERIFY=1 turns it on, and $DOCKER_CERT_PATH \
+                 names the folder with ca.pem, cert.pem and key.pem"
+            );
+            DockerError::new(DockerErrorKind::Tls, message)
+        }
+        Some((status, words)) => {
+            let message = format!("what answers at {name} is no Docker Engine: it says {status} {words}");
+            DockerError::new(DockerErrorKind::Gibberish, message)
+        }
+        None => DockerError::of(name, "say its version", error),
     }
 }
 
@@ -79,6 +104,10 @@ fn unix(host: &HostAddress, path: &Path) -> Result<Docker, DockerError> {
     let text = path.to_str().ok_or_else(|| {
         DockerError::new(DockerErrorKind::Unreachable, format!("the path in {host} is no UTF-8"))
     })?;
+    // The library only asks whether the file exists, and calls one that may not be looked at missing.
+    if let Err(error) = std::fs::metadata(path) {
+        return Err(connection(&host.to_string(), error.kind(), &error.to_string()));
+    }
     Docker::connect_with_unix(text, ANSWER, API_DEFAULT_VERSION)
         .map_err(|error| DockerError::of(&host.to_string(), "be reached", &error))
 }
@@ -133,4 +162,31 @@ fn url_safe_credentials(mut request: BollardRequest) -> BollardRequest {
         }
     }
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, URL_SAFE};
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_sent_as_base64url() {
+        let login = br#"{"username":"tester","password":"p+w/with?odd~chars>>>???"}"#;
+        let (plain, safe) = (STANDARD.encode(login), URL_SAFE.encode(login));
+        assert_ne!(plain, safe, "this login does not tell the two apart");
+        let request = http::Request::builder().header("X-Registry-Auth", plain).header("Accept", "a/b+c");
+        let request = url_safe_credentials(request.body(bollard::body_full("".into())).expect("a request"));
+        assert_eq!(request.headers()["x-registry-auth"], safe);
+        assert!(request.headers()["x-registry-auth"].is_sensitive(), "it is not to be logged");
+        assert_eq!(request.headers()["accept"], "a/b+c");
+    }
+
+    #[test]
+    fn versions_are_compared_as_numbers() {
+        assert!(api("1.9").expect("a version") < OLDEST && api("1.41") == Some(OLDEST));
+        assert!(api("1.100").expect("a version") > OLDEST);
+        assert_eq!(api(""), None);
+    }
 }

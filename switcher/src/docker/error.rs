@@ -135,7 +135,7 @@ fn broken(name: &str, doing: &str, error: &ClientError) -> DockerError {
 }
 
 /// Nobody, or nobody for us, at the address.
-fn connection(name: &str, kind: io::ErrorKind, words: &str) -> DockerError {
+pub(super) fn connection(name: &str, kind: io::ErrorKind, words: &str) -> DockerError {
     let (kind, message) = if kind == io::ErrorKind::NotFound {
         let message = format!("there is no Docker Engine at {name}: the socket does not exist; {RUNNING}");
         (DockerErrorKind::Unreachable, message)

@@ -1,0 +1,147 @@
+//! The stages that concern the database: reading the schema, dumping it, migrating it from the new image.
+
+use std::io;
+
+use async_trait::async_trait;
+
+use super::{Trouble, World, cause};
+use crate::code::Code;
+use crate::container::{Ended, Output, RunEnd};
+use crate::database::{DatabaseUrl, SchemaState, migrations_run, probe};
+use crate::deploy::machine::{Cause, Fact, Machine};
+use crate::log::{DeploymentLog, Level};
+use crate::redact::Lines;
+
+/// How many lines of a migration's output are kept for the error.
+const TAIL: usize = 50;
+
+impl World<'_> {
+    /// The schema's version is read; a dirty one is refused.
+    pub(super) async fn inspect(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
+        let state = match self.schema(machine).await? {
+            Ok(state) => state,
+            Err(warning) => return Ok(Some(Fact::Warning { warning })),
+        };
+        if let Some((tool, dirty)) = state.as_ref().and_then(|s| s.dirty.as_ref().map(|dirty| (s.tool, dirty))) {
+            let message =
+                format!("the schema is dirty: {tool} says that {}; {}", dirty.what, dirty.way_out);
+            return Err(Trouble::failed(Code::SchemaDirty, message));
+        }
+        Ok(Some(Fact::SchemaBefore { version: state.and_then(|state| state.version) }))
+    }
+
+    /// What the schema is now. The inner error is why nobody could read it, which stops nothing: the database may
+    /// be reachable from the containers alone.
+    async fn schema(&self, machine: &Machine) -> Result<Result<Option<SchemaState>, String>, Trouble> {
+        let words = self.site.words(&machine.order, machine.order.slot, 0);
+        let url = self.site.environment.schema_url(&words).map_err(|problems| self.environment(&problems))?;
+        let Some(url) = url else {
+            return Ok(Err("the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into()));
+        };
+        let url: DatabaseUrl = match url.expose().parse() {
+            Ok(url) => url,
+            Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
+        };
+        let url = self.site.from_here(url).await;
+        Ok(probe(&url).await.map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
+    }
+
+    /// The database is dumped. A deployment stops when its snapshot fails.
+    pub(super) async fn snapshot(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
+        let words = self.site.words(&machine.order, machine.order.slot, 0);
+        let taken = self.site.take_snapshot(&words, Some(&machine.order.id)).await;
+        match taken {
+            Ok(snapshot) => Ok(Some(Fact::Snapshot { id: snapshot.id.to_string() })),
+            Err(failure) => Err(Trouble::of(&failure)),
+        }
+    }
+
+    /// The new image's migrations run, once. A container of them that is there already is waited for.
+    pub(super) async fn migrate(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
+        let order = &machine.order;
+        let (Some(engine), Some(settings)) = (&self.site.engine, &self.site.deploy.migrate) else {
+            return Ok(None);
+        };
+        let before = self.schema(machine).await?.ok().flatten();
+        let words = self.site.words(order, order.slot, 0);
+        let spec = self.site.migration(order, &words, &settings.command).map_err(|problems| self.environment(&problems))?;
+        let there = self.site.migration_container(order).await.map_err(|failure| Trouble::of(&failure))?;
+        let mut said = Said::new(self.log.clone(), self.site.redactor.lines());
+        let timeout = settings.timeout;
+        let ended = match there {
+            Some(container) => engine.reattach(&container.id, timeout.0, &mut said).await,
+            None => engine.run(&spec, timeout.0, &mut said).await,
+        };
+        said.end();
+        let failed = |message: String, said: Said| {
+            let code = Code::MigrationFailed.as_str().to_owned();
+            Err(Trouble::Failed(Cause { code, message, evidence: said.tail }))
+        };
+        match ended {
+            Ok(RunEnd::Ended(Ended { code: 0, .. })) => {}
+            Ok(RunEnd::Ended(end)) => {
+                let why = if end.out_of_memory { "was killed for memory" } else { "failed" };
+                return failed(format!("the migration of {} {why} with exit code {}", order.release.version, end.code), said);
+            }
+            Ok(RunEnd::TimedOut) => {
+                return failed(format!("the migration of {} took longer than {timeout} and was stopped", order.release.version), said);
+            }
+            Err(error) => {
+                let failure = self.site.docker_failure(&error);
+                return Err(Trouble::Failed(Cause { evidence: said.tail, ..cause(failure.code, failure.message) }));
+            }
+        }
+        let after = self.schema(machine).await?.ok().flatten();
+        let run = migrations_run(before.as_ref(), after.as_ref());
+        Ok(Some(Fact::Migrated { version: after.and_then(|state| state.version), run }))
+    }
+
+    pub(super) fn environment(&self, problems: &crate::environment::Problems) -> Trouble {
+        Trouble::failed(Code::EnvironmentBad, self.site.redactor.line(&problems.to_string()))
+    }
+}
+
+/// What a migration says: whole redacted lines into the log, the last ones kept.
+struct Said {
+    log: DeploymentLog,
+    lines: [Lines; 2],
+    tail: Vec<String>,
+}
+
+impl Said {
+    fn new(log: DeploymentLog, lines: Lines) -> Self {
+        Self { log, lines: [lines.clone(), lines], tail: Vec::new() }
+    }
+
+    fn keep(&mut self, lines: Vec<String>) {
+        for line in lines {
+            self.log.write(Level::Info, "migrate", &line, &[]);
+            self.tail.push(line);
+        }
+        let surplus = self.tail.len().saturating_sub(TAIL);
+        self.tail.drain(..surplus);
+    }
+
+    /// What came without an end of line.
+    fn end(&mut self) {
+        for stream in 0..self.lines.len() {
+            let rest = self.lines[stream].end();
+            self.keep(rest.into_iter().collect());
+        }
+    }
+}
+
+#[async_trait]
+impl Output for Said {
+    async fn stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let lines = self.lines[0].push(bytes);
+        self.keep(lines);
+        Ok(())
+    }
+
+    async fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let lines = self.lines[1].push(bytes);
+        self.keep(lines);
+        Ok(())
+    }
+}
