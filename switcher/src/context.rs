@@ -112,6 +112,12 @@ impl Context {
         Ok(Admin::new(socket))
     }
 
+    /// Whether the admin socket was named, so that no configuration is needed.
+    #[must_use]
+    pub fn names_admin(&self) -> bool {
+        self.global.admin.is_some() || self.surroundings.admin.is_some()
+    }
+
     /// Asks for the status.
     ///
     /// # Errors

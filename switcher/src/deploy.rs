@@ -8,13 +8,18 @@
 //! nothing is undone, and what fails is a warning.
 
 pub mod asked;
+pub mod conclude;
 pub mod journal;
 pub mod machine;
+pub(crate) mod operation;
 pub mod order;
 pub mod record;
 pub mod plan;
 pub mod recover;
 pub mod rollback;
+pub(crate) mod runner;
 #[cfg(test)]
 mod simulation;
+pub(crate) mod site;
 pub mod undo;
+pub(crate) mod world;

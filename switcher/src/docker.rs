@@ -6,6 +6,8 @@
 
 mod connect;
 mod credentials;
+mod container;
+mod deadline;
 mod error;
 mod image;
 mod info;
@@ -16,6 +18,9 @@ mod pull;
 mod registry;
 mod resolve;
 mod room;
+pub mod logs;
+pub mod network;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -143,6 +143,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         by: Owner::here("deploy", None).by,
         keep_previous: site.deploy.keep_previous,
         compatible: site.deploy.migrate.as_ref().is_none_or(|migrate| migrate.compatible),
+        patience: None,
         drain: args.drain_timeout,
         force: false,
         stages: stages(purpose, &site.deploy, choices),

@@ -18,7 +18,7 @@ use crate::deploy::order::{Choices, Order, Purpose, stages};
 use crate::deploy::plan::{self, plan};
 use crate::deploy::rollback::{Choice, Seen, choose};
 use crate::deploy::site::Site;
-use crate::deployment::{DeploymentId, PinnedImage, Release};
+use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
 use crate::state::record::{DeploymentRecord, State};
@@ -104,35 +104,21 @@ fn of_target(
     status: &AppStatus,
 ) -> Order {
     let now = Timestamp::now();
-    let image = target.image.parse().ok().map(|asked| PinnedImage {
-        asked,
-        pinned: target.image.clone(),
-        platform: target.platform.clone(),
-    });
-    // An image that came from a file has no name, only the engine's id.
-    let by_id = || {
-        site.deploy.image.clone().map(|asked| PinnedImage {
-            asked,
-            pinned: target.image.clone(),
-            platform: target.platform.clone(),
-        })
-    };
-    let image = if target.image.starts_with("sha256:") { by_id().or(image) } else { image };
     let no_pull = !target.image.contains('@');
-    let git_commit = Some(target.git_commit.clone()).filter(|commit| !commit.is_empty());
     Order {
         id: DeploymentId::new(now),
         purpose,
         app: site.app.clone(),
         environment: site.environment_name.clone(),
         waiting: Some(target.id.clone()).filter(|_| purpose == Purpose::Rollback),
-        release: Release { version: target.version.clone(), image, git_commit },
+        release: promote::release(target),
         slot: status.active.other(),
         seen: status.generation,
         began_at: now,
         by: Owner::here("rollback", None).by,
         keep_previous: site.deploy.keep_previous,
         compatible: true,
+        patience: None,
         drain: args.drain_timeout,
         force: args.force,
         stages: stages(purpose, &site.deploy, Choices { no_pull, ..Choices::default() }),
@@ -144,21 +130,7 @@ async fn warm(site: &Site<'_>, state: &State, status: &AppStatus, force: bool) -
     let standby = status.active.other();
     let seen = status.slots.get(standby);
     let serves = !seen.upstreams.is_empty() && (force || seen.health == Health::Healthy);
-    let inside = match site.runtime() {
-        Ok(runtime) => runtime.running().await.ok(),
-        Err(_) => None,
-    };
-    let id = match inside {
-        Some(running) => running.get(standby).as_ref().map(|inside| inside.deployment.clone()),
-        // The engine cannot be asked. What the proxy probes and calls by the version before is it.
-        None => state
-            .previous_deployment
-            .iter()
-            .find(|previous| {
-                previous.active_slot == standby && seen.release.as_deref() == Some(previous.version.as_str())
-            })
-            .map(|previous| previous.id.clone()),
-    };
+    let id = site.waiting_in(state, status, standby).await;
     PerSlot::from_fn(|slot| id.clone().filter(|_| slot == standby && serves))
 }
 

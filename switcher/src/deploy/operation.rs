@@ -90,7 +90,7 @@ impl Operator<'_> {
         let site = self.site;
         let status = site.status().await?;
         let drains = status.draining.iter().filter(|drain| drain.slot == machine.order.slot.other());
-        let running = site.runtime.running().await.map_err(|error| site.runtime_failure(&error))?;
+        let running = site.runtime()?.running().await.map_err(|error| site.runtime_failure(&error))?;
         let migration = match site.migration_container(&machine.order).await? {
             Some(_) => SeenMigration::Present,
             None => SeenMigration::Absent,

@@ -35,6 +35,9 @@ pub struct Order {
     pub keep_previous: Span,
     /// Whether the version that is live now can run on the new schema.
     pub compatible: bool,
+    /// How long the slot may take to become healthy; none takes `deploy.ready_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Span>,
     /// One drain time for every kind of request, instead of the configured ones.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Span>,

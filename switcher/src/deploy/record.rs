@@ -187,6 +187,7 @@ mod tests {
             by: "op@host".into(),
             keep_previous: Span::seconds(60),
             compatible: true,
+            patience: None,
             drain: None,
             force: false,
             stages: vec![Stage::Promote, Stage::Record],

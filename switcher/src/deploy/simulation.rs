@@ -326,6 +326,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
         by: "op@host".into(),
         keep_previous: Span::seconds(1800),
         compatible: true,
+        patience: None,
         drain: None,
         force: false,
         stages,

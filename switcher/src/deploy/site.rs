@@ -11,6 +11,7 @@ use switcher_config::wire::{AppStatus, Fence};
 use switcher_config::{Slot, Span};
 
 use super::conclude::with_evidence;
+use super::journal::{Entry, replay};
 use super::machine::Machine;
 use super::order::{Order, Stage};
 use crate::admin::Admin;
@@ -25,7 +26,8 @@ use crate::failure::{Failure, Live};
 use crate::log::DeploymentLog;
 use crate::redact::Redactor;
 use crate::runtime::{Runtime, RuntimeError};
-use crate::state::{Lease, LeaseError, Owner, StateError, Store};
+use crate::state::record::State;
+use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict};
 
 /// The surroundings of one application's deployments.
 pub(crate) struct Site<'a> {
@@ -209,6 +211,19 @@ impl<'a> Site<'a> {
             self.ctx.reporter.step(&format!("warning: {}", failure.message));
         }
         outcome
+    }
+
+    /// The deployment in a standby slot. When the engine cannot be asked, what the proxy calls by a known version is it.
+    pub(crate) async fn waiting_in(&self, state: &State, status: &AppStatus, slot: Slot) -> Option<DeploymentId> {
+        if let Ok(runtime) = self.runtime()
+            && let Ok(running) = runtime.running().await
+        {
+            return running.get(slot).as_ref().map(|inside| inside.deployment.clone());
+        }
+        let release = status.slots.get(slot).release.as_deref()?;
+        let known = state.previous_deployment.iter().chain(&state.deployment_history);
+        let mut fitting = known.filter(|record| record.active_slot == slot && record.version == release);
+        fitting.next().map(|record| record.id.clone())
     }
 
     /// What is live now, for a failure's last words.

@@ -23,6 +23,7 @@ use crate::code::Code;
 use crate::failure::Failure;
 use crate::interrupt::{Interrupt, Interrupted};
 use crate::log::{DeploymentLog, Level};
+use crate::runtime::Runtime;
 use crate::state::Lease;
 
 /// The surroundings of one deployment, under one lease.
@@ -81,6 +82,10 @@ impl World<'_> {
     /// What the proxy checks our changes by.
     pub(crate) fn fence(&self) -> Fence {
         self.site.fence(self.lease)
+    }
+
+    fn runtime(&self) -> Result<&dyn Runtime, Trouble> {
+        self.site.runtime().map_err(|failure| Trouble::of(&failure))
     }
 
     /// Waits for `work`, unless somebody asks to stop; while something is undone nobody is heard.
@@ -153,21 +158,21 @@ impl Performer for World<'_> {
                 Undo::Remove => format!("undoing: removing what was started in {}", machine.order.slot),
             },
         };
-        self.log.line(Level::Info, name(effect), &text);
+        self.log.write(Level::Info, name(effect), &text, &[]);
         self.site.ctx.reporter.step(&text);
     }
 
     fn report(&mut self, machine: &Machine, effect: &Effect, event: &Event) {
         match event {
             Event::Performed { fact: Some(Fact::Warning { warning }) } => {
-                self.log.line(Level::Warn, name(effect), warning);
+                self.log.write(Level::Warn, name(effect), warning, &[]);
                 self.site.ctx.reporter.step(&format!("warning: {warning}"));
             }
-            Event::Performed { .. } => self.log.line(Level::Info, name(effect), "done"),
+            Event::Performed { .. } => self.log.write(Level::Info, name(effect), "done", &[]),
             Event::Failed { cause } | Event::Interrupted { cause } => {
-                self.log.line(Level::Error, name(effect), &cause.message);
+                self.log.write(Level::Error, name(effect), &cause.message, &[]);
                 for line in &cause.evidence {
-                    self.log.line(Level::Error, name(effect), line);
+                    self.log.write(Level::Error, name(effect), line, &[]);
                 }
                 let moved = if machine.has_moved() { "warning" } else { "failed" };
                 self.site.ctx.reporter.step(&format!("{moved}: {}", cause.message));

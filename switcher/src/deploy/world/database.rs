@@ -34,7 +34,10 @@ impl World<'_> {
     /// be reachable from the containers alone.
     async fn schema(&self, machine: &Machine) -> Result<Result<Option<SchemaState>, String>, Trouble> {
         let words = self.site.words(&machine.order, machine.order.slot, 0);
-        let url = self.site.environment.schema_url(&words).map_err(|problems| self.environment(&problems))?;
+        let url = {
+            let environment = self.site.environment().map_err(|failure| Trouble::of(&failure))?;
+            environment.schema_url(&words).map_err(|problems| self.environment(&problems))?
+        };
         let Some(url) = url else {
             return Ok(Err("the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into()));
         };
@@ -59,12 +62,13 @@ impl World<'_> {
     /// The new image's migrations run, once. A container of them that is there already is waited for.
     pub(super) async fn migrate(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
         let order = &machine.order;
-        let (Some(engine), Some(settings)) = (&self.site.engine, &self.site.deploy.migrate) else {
+        let engine = self.site.engine().map_err(|failure| Trouble::of(&failure))?;
+        let (Some(engine), Some(settings)) = (engine, &self.site.deploy.migrate) else {
             return Ok(None);
         };
         let before = self.schema(machine).await?.ok().flatten();
         let words = self.site.words(order, order.slot, 0);
-        let spec = self.site.migration(order, &words, &settings.command).map_err(|problems| self.environment(&problems))?;
+        let spec = self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
         let there = self.site.migration_container(order).await.map_err(|failure| Trouble::of(&failure))?;
         let mut said = Said::new(self.log.clone(), self.site.redactor.lines());
         let timeout = settings.timeout;

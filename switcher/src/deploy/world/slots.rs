@@ -1,7 +1,6 @@
 //! The stages that the engine and the runtime do: the image, the containers of the new slot, their removal.
 
 use super::{Trouble, World, stopped};
-use crate::code::Code;
 use crate::deploy::machine::{Fact, Machine};
 use crate::docker::PullProgress;
 use crate::runtime::{RuntimeError, Start, StopHow};
@@ -9,7 +8,8 @@ use crate::runtime::{RuntimeError, Start, StopHow};
 impl World<'_> {
     /// The image comes to the engine, by its digest.
     pub(super) async fn pull(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
-        let (Some(engine), Some(image)) = (&self.site.engine, &machine.order.release.image) else {
+        let engine = self.site.engine().map_err(|failure| Trouble::of(&failure))?;
+        let (Some(engine), Some(image)) = (engine, &machine.order.release.image) else {
             return Ok(None);
         };
         let reporter = &self.site.ctx.reporter;
@@ -31,9 +31,8 @@ impl World<'_> {
         let mut replicas = Vec::new();
         for replica in 1..=self.site.deploy.replicas {
             let words = self.site.words(order, order.slot, replica);
-            let resolved = self.site.environment.application(&words).map_err(|problems| {
-                Trouble::failed(Code::EnvironmentBad, self.site.redactor.line(&problems.to_string()))
-            })?;
+            let environment = self.site.environment().map_err(|failure| Trouble::of(&failure))?;
+            let resolved = environment.application(&words).map_err(|problems| self.environment(&problems))?;
             replicas.push(resolved);
         }
         let start = Start {
@@ -42,7 +41,7 @@ impl World<'_> {
             release: order.release.clone(),
             replicas,
         };
-        match self.site.runtime.start(&start).await {
+        match self.runtime()?.start(&start).await {
             Ok(upstreams) => Ok(Some(Fact::Started { upstreams })),
             Err(error) => Err(self.runtime_trouble(&error)),
         }
@@ -53,10 +52,10 @@ impl World<'_> {
         let slot = machine.order.slot;
         let status = self.seen().await?;
         self.refuse_live(&status, slot)?;
-        let running = self.site.runtime.running().await.map_err(|error| self.runtime_trouble(&error))?;
+        let running = self.runtime()?.running().await.map_err(|error| self.runtime_trouble(&error))?;
         let ours = running.get(slot).as_ref().is_some_and(|inside| inside.deployment == machine.order.id);
         if ours {
-            self.site.runtime.stop(slot, StopHow::Remove).await.map_err(|error| self.runtime_trouble(&error))?;
+            self.runtime()?.stop(slot, StopHow::Remove).await.map_err(|error| self.runtime_trouble(&error))?;
         }
         Ok(None)
     }

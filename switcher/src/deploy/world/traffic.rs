@@ -41,7 +41,7 @@ impl World<'_> {
         let slot = machine.order.slot;
         let generation = self.withdraw(slot).await?;
         self.until_nobody_is_inside(slot).await?;
-        self.site.runtime.stop(slot, StopHow::Remove).await.map_err(|error| self.runtime_trouble(&error))?;
+        self.runtime()?.stop(slot, StopHow::Remove).await.map_err(|error| self.runtime_trouble(&error))?;
         Ok(Some(Fact::Registered { generation }))
     }
 
@@ -128,7 +128,7 @@ impl World<'_> {
     /// Waits until the slot is healthy for its runtime and for the proxy.
     pub(super) async fn probe(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
         let (slot, order) = (machine.order.slot, &machine.order);
-        let patience = self.site.deploy.ready_timeout;
+        let patience = order.patience.unwrap_or(self.site.deploy.ready_timeout);
         let deadline = Instant::now() + patience.0;
         loop {
             let status = self.seen().await?;
@@ -157,7 +157,7 @@ impl World<'_> {
         slot: Slot,
         id: &crate::deployment::DeploymentId,
     ) -> Result<Option<String>, Trouble> {
-        let ready = self.site.runtime.ready(slot, id).await.map_err(|error| self.runtime_trouble(&error))?;
+        let ready = self.runtime()?.ready(slot, id).await.map_err(|error| self.runtime_trouble(&error))?;
         let seen = status.slots.get(slot);
         match ready {
             Readiness::Failed(why) => {
@@ -268,7 +268,9 @@ impl World<'_> {
                 evidence.push(format!("probe of {}: {code}{said}", upstream.address));
             }
         }
-        evidence.extend(self.site.runtime.evidence(slot).await.lines());
+        if let Ok(runtime) = self.site.runtime() {
+            evidence.extend(runtime.evidence(slot).await.lines());
+        }
         let clean = |line: &String| self.site.redactor.line(line);
         Trouble::Failed(Cause {
             code: code.as_str().to_owned(),
