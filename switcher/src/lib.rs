@@ -22,9 +22,11 @@ pub mod failure;
 mod import;
 mod interrupt;
 pub mod layout;
+pub mod log;
 mod mutation;
 pub mod phrase;
 pub mod progress;
+pub mod redact;
 pub mod state;
 mod switch;
 
