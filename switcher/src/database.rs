@@ -12,6 +12,7 @@ mod tool;
 mod url;
 
 pub use error::DatabaseError;
+pub(crate) use libpq::plain;
 pub use libpq::{Libpq, Unwritable};
 pub use schema::{Dirty, SchemaState, migrations_run};
 pub(crate) use session::{Patience, Session, literal, name};
