@@ -76,6 +76,7 @@ mod tests {
             held: 0,
             slots: PerSlot { blue: slot.clone(), green: slot },
             draining: Vec::new(),
+            fence: None,
         }
     }
 
@@ -114,6 +115,8 @@ mod tests {
             upstreams: Vec::new(),
             release: release.map(ToOwned::to_owned),
             expected_generation: Some(seven()),
+            moved: false,
+            fence: None,
         };
         for (release, generation, aftermath) in [
             (None, 8, Aftermath::Happened),

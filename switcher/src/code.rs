@@ -187,6 +187,11 @@ then decide again."
 "The proxy's reply to a change did not arrive. The status shows neither the state before the change nor the state
 that the change would have made, so somebody else acted meanwhile. The change was not asked for again."
 
+    LeaseLost "E-LOCK-02" Moved "the lease was lost"
+"Each lease has a number greater than the one before, and the proxy remembers the greatest that it was shown. This
+command showed a smaller one: its lease ran out or was released, and another command took over. The proxy changed
+nothing for it. `switcher status` shows what is live and who holds the lease now."
+
     StateNotSaved "E-STATE-01" Failed "the proxy could not save its state"
 "A switch is saved on disk before traffic moves. The disk of `proxy.data_dir` is full, read-only or failing, so the
 proxy refused the change and traffic stays where it was. Make room or mend the disk, then ask again."

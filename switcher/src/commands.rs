@@ -40,7 +40,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),
         Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
         Command::Rollback { force, detach, drain_timeout } => {
-            let options = Options { wait_healthy: None, force, detach, drain_timeout };
+            let options = Options { force, detach, drain_timeout, ..Options::default() };
             block_on(&ctx, promote::rollback(&ctx, options))
         }
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),

@@ -1,4 +1,4 @@
-//! Making a slot live, from the first look to the receipt: the one path of `promote` and `rollback`.
+//! Making a slot live, from the first look to the receipt: the one path of `promote`, `rollback` and the deployer.
 //!
 //! Invariant: an interrupt leaves only the waits before and after the change, so the command always knows,
 //! and says, whether traffic has moved.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use switcher_config::wire::{
-    AppStatus, DrainReceipt, Health, PromoteRequest, Receipt, RefusalReason, Switched,
+    AppStatus, DrainReceipt, Fence, Health, PromoteRequest, Receipt, RefusalReason, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 use tokio::time::{Instant, sleep};
@@ -24,12 +24,16 @@ use crate::mutation::{Mutation, Settled, patiently};
 use crate::phrase;
 
 /// How a switch is wanted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) wait_healthy: Option<Span>,
     pub(crate) force: bool,
     pub(crate) detach: bool,
     pub(crate) drain_timeout: Option<Span>,
+    /// The lease it is done under: the proxy refuses it once a newer one was shown.
+    pub(crate) fence: Option<Fence>,
+    /// The generation that the decision to switch was made on. Without one, what the status shows is adopted.
+    pub(crate) expected: Option<Generation>,
 }
 
 /// How a switch ended well.
@@ -57,7 +61,9 @@ const LOOK: Duration = Duration::from_millis(200);
 impl Switch<'_> {
     /// Performs it, beginning with what was seen.
     pub(crate) async fn perform(mut self, status: AppStatus) -> Result<Outcome, Failure> {
+        self.as_expected(&status)?;
         let status = self.wait_until_healthy(status).await?;
+        self.as_expected(&status)?;
         let expected = match decide(&status, self.slot, self.options.force) {
             Decision::Go { expected } => expected,
             Decision::Done => return Ok(Outcome::NothingToDo(Box::new(status))),
@@ -81,6 +87,18 @@ impl Switch<'_> {
             switch_micros: switched.switch_micros,
             drain,
         })))
+    }
+
+    /// Whether the status is the one that the decision to switch was made on.
+    fn as_expected(&self, seen: &AppStatus) -> Result<(), Failure> {
+        let Some(expected) = self.options.expected.filter(|expected| *expected != seen.generation) else {
+            return Ok(());
+        };
+        let message = format!(
+            "somebody else changed {}: its generation is {}, and {expected} was expected",
+            self.app, seen.generation
+        );
+        Err(self.failure(Code::GenerationMoved, message, seen, self.ctx.command("status")))
     }
 
     /// With `--wait-healthy`: looks until the slot may be switched to, or the time is over.
@@ -123,6 +141,7 @@ impl Switch<'_> {
             expected_generation: Some(expected),
             force: self.options.force,
             drain: self.options.drain_timeout,
+            fence: self.options.fence.clone(),
         };
         let asked_at = Timestamp::now();
         let live = Live::of(self.app, status);
@@ -266,3 +285,6 @@ fn reconstructed(seen: &AppStatus, to: Slot, expected: Generation, asked_at: Tim
         switch_micros: f64::NAN,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -14,7 +14,7 @@ use crate::switch::{self, Options, Switch};
 /// Makes the named slot live.
 pub(super) async fn promote(ctx: &Context, args: PromoteArgs) -> Outcome {
     let PromoteArgs { slot, wait_healthy, force, detach, drain_timeout } = args;
-    to(ctx, |_| slot, Options { wait_healthy, force, detach, drain_timeout }).await
+    to(ctx, |_| slot, Options { wait_healthy, force, detach, drain_timeout, ..Options::default() }).await
 }
 
 /// Makes the other slot live.
