@@ -9,6 +9,7 @@
 
 pub mod asked;
 pub mod conclude;
+mod data;
 pub mod journal;
 pub mod machine;
 pub(crate) mod operation;
@@ -16,6 +17,7 @@ pub mod order;
 pub mod record;
 pub mod plan;
 pub mod recover;
+pub mod repair;
 pub mod rollback;
 pub(crate) mod runner;
 #[cfg(test)]

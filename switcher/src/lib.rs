@@ -33,6 +33,7 @@ mod mutation;
 pub mod phrase;
 pub mod progress;
 pub mod redact;
+pub mod runtime;
 pub mod snapshot;
 pub mod state;
 mod switch;

@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 
 use jiff::Timestamp;
 use switcher_config::AppName;
-use switcher_config::settings::{AppSettings, DeploySettings, RuntimeKind, Settings};
+use async_trait::async_trait;
+use switcher_config::settings::{AppSettings, DeploySettings, Hook, RuntimeKind, Settings};
 use switcher_config::wire::{AppStatus, Fence};
 use switcher_config::{Slot, Span};
 
@@ -25,9 +26,10 @@ use crate::environment::{Environment, Problems, Sources};
 use crate::failure::{Failure, Live};
 use crate::log::DeploymentLog;
 use crate::redact::Redactor;
-use crate::runtime::{Runtime, RuntimeError};
+use crate::hook::{self, Call};
+use crate::runtime::{DockerRuntime, HookFailed, HookRunner, Runtime, RuntimeError, StaticRuntime};
 use crate::state::record::State;
-use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict};
+use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict, user};
 
 /// The surroundings of one application's deployments.
 pub(crate) struct Site<'a> {
@@ -120,7 +122,7 @@ impl<'a> Site<'a> {
         let redactor = environment.as_ref().map_or_else(|_| Redactor::without_secrets(), Environment::secrets);
         let admin = ctx.admin()?;
         let engine = match deploy.runtime {
-            RuntimeKind::Docker => ctx.engine(loaded.settings.switcher.docker_host.as_deref()).await.map(Some),
+            RuntimeKind::Docker => ctx.engine().await.map(Some),
             RuntimeKind::Static => Ok(None),
         };
         let mut site = Self {
@@ -144,7 +146,27 @@ impl<'a> Site<'a> {
 
     /// What runs the slots; none when the engine cannot be reached.
     fn make_runtime(&self) -> Option<Box<dyn Runtime>> {
-        TODO
+        match (&self.engine, self.deploy.runtime) {
+            (Ok(Some(engine)), RuntimeKind::Docker) => Some(Box::new(DockerRuntime::new(
+                engine.clone(),
+                self.app.clone(),
+                self.environment_name.clone(),
+                self.deploy.clone(),
+            ))),
+            (_, RuntimeKind::Static) => Some(Box::new(StaticRuntime::new(
+                self.app.clone(),
+                self.environment_name.clone(),
+                self.settings.slots.clone(),
+                self.deploy.hooks.clone(),
+                Box::new(SlotHooks {
+                    folder: self.folder.clone(),
+                    store: self.store.folder().to_owned(),
+                    redactor: self.redactor.clone(),
+                }),
+                self.store.folder().to_owned(),
+            ))),
+            (Ok(None) | Err(_), RuntimeKind::Docker) => None,
+        }
     }
 
     /// The secrets.
@@ -204,7 +226,7 @@ impl<'a> Site<'a> {
             Ok(()) => "done".to_owned(),
             Err(failure) => failure.code.as_str().to_owned(),
         };
-        let audited = lease.audit(&AuditRecord::new(&Owner::here(operation, None), &word, self.now()));
+        let audited = lease.audit(&AuditRecord::new(&owner(operation), &word, self.now()));
         let released = lease.release();
         if let Some(error) = audited.err().or(released.err()) {
             let failure = self.lease_failure(&error);
@@ -238,7 +260,7 @@ impl<'a> Site<'a> {
     pub(crate) async fn acquire(&self, operation: &str, wait: Option<Span>) -> Result<Lease, Failure> {
         let seen = self.status().await?;
         let floor = seen.fence.as_ref().map_or(0, |fence| fence.number);
-        let owner = Owner::here(operation, None);
+        let owner = owner(operation);
         let reporter = &self.ctx.reporter;
         let mut on_wait = |holder: &crate::state::record::LockRecord| {
             reporter.waiting(&format!("waiting for the lease: {}", holder.sentence()));
@@ -247,7 +269,7 @@ impl<'a> Site<'a> {
             .store
             .acquire(&owner, floor, self.lease_length, wait, &mut on_wait)
             .await
-            .map_err(|error| crate::commands::lock::not_acquired(self.ctx, &error, Live::of(&self.app, &seen)))?;
+            .map_err(|error| self.not_acquired(&error, Live::of(&self.app, &seen)))?;
         reporter.done();
         self.admin
             .claim(&self.app, &self.fence(&lease))
@@ -321,10 +343,20 @@ impl<'a> Site<'a> {
     }
 
     fn migration_name(&self) -> String {
+        format!("{}-migrate", self.prefix())
+    }
+
+    /// What the names of this application's containers begin with.
+    pub(crate) fn prefix(&self) -> String {
         match self.environment_name.as_str() {
-            "production" => format!("{}-migrate", self.app),
-            other => format!("{}-{other}-migrate", self.app),
+            "production" => self.app.to_string(),
+            other => format!("{}-{other}", self.app),
         }
+    }
+
+    /// What is wrong with the secrets.
+    pub(crate) fn environment_failure(&self, problems: &Problems) -> Failure {
+        environment_failure(self.ctx, problems)
     }
 
     /// The migration container of an order, running or ended; none when there is none.
@@ -339,21 +371,30 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn docker_failure(&self, error: &DockerError) -> Failure {
-        crate::diagnosis::docker(self.ctx, error)
+        self.ctx.docker_failure(error, Live::Unchanged, self.ctx.again())
     }
 
     pub(crate) fn runtime_failure(&self, error: &RuntimeError) -> Failure {
-        let mut failure = error.failure(self.ctx);
-        failure.message = self.redactor.line(&failure.message);
-        failure
+        let code = match error {
+            RuntimeError::Docker(error) => return self.docker_failure(error),
+            RuntimeError::Occupied { .. } | RuntimeError::Unreadable { .. } => Code::DeployOpen,
+            RuntimeError::NoImage { .. } | RuntimeError::NoSlotAddresses { .. } | RuntimeError::NoAddress { .. } => {
+                Code::DeployRefused
+            }
+            RuntimeError::Ended(_) => Code::StartFailed,
+            RuntimeError::Hook(_) => Code::HookFailed,
+            RuntimeError::NotRemembered(_) => Code::StateNotSaved,
+        };
+        let message = self.redactor.line(&error.to_string());
+        Failure::new(code, message, Live::Unchanged, self.ctx.command("repair"))
     }
 
     pub(crate) fn state_failure(&self, error: &StateError) -> Failure {
-        crate::commands::lock::state_failure(self.ctx, error)
+        state_failure(self.ctx, error)
     }
 
     pub(crate) fn lease_failure(&self, error: &LeaseError) -> Failure {
-        crate::commands::lock::lease_failure(self.ctx, error)
+        lease_failure(self.ctx, error)
     }
 
     /// Now; the one clock of the deployer.
@@ -380,7 +421,42 @@ pub(crate) fn open_store(
     let allowed = std::env::var("SWITCHER_ALLOW_TEMPORARY_STATE").is_ok_and(|value| value == "1");
     Store::open(&settings.switcher.state_dir, environment, app, sole)
         .map(|store| store.allow_temporary(allowed))
-        .map_err(|error| crate::commands::lock::state_failure(ctx, &error))
+        .map_err(|error| state_failure(ctx, &error))
+}
+
+/// Runs the hooks of `runtime: static`.
+struct SlotHooks {
+    folder: std::path::PathBuf,
+    store: std::path::PathBuf,
+    redactor: Redactor,
+}
+
+#[async_trait]
+impl HookRunner for SlotHooks {
+    async fn run(&self, name: &'static str, hook: &Hook, words: &Words) -> Result<(), HookFailed> {
+        let log = DeploymentLog::open(&self.store, &words.deployment, self.redactor.clone());
+        let (folder, redactor) = (&self.folder, &self.redactor);
+        let call = Call { name, hook, words, failure: None, folder, redactor, log: &log };
+        hook::run(call, &mut |_| {}).await.map_err(|error| HookFailed(error.to_string()))
+    }
+}
+
+/// Who runs this command.
+pub(crate) fn owner(operation: &str) -> Owner {
+    Owner::here(operation, user(|name| std::env::var(name).ok().filter(|value| !value.is_empty())).as_deref())
+}
+
+// ---- until the memory brings its own words
+impl Site<'_> {
+    fn not_acquired(&self, error: &crate::state::AcquireError, live: Live) -> Failure {
+        Failure::new(Code::LeaseLost, error.to_string(), live, self.ctx.command("lock status"))
+    }
+}
+fn state_failure(ctx: &Context, error: &StateError) -> Failure {
+    Failure::new(Code::StateNotSaved, error.to_string(), Live::Unchanged, ctx.command("status"))
+}
+fn lease_failure(ctx: &Context, error: &LeaseError) -> Failure {
+    Failure::new(Code::LeaseLost, error.to_string(), Live::Unchanged, ctx.command("lock status"))
 }
 
 fn environment_failure(ctx: &Context, problems: &Problems) -> Failure {

@@ -13,7 +13,7 @@ impl World<'_> {
             return Ok(None);
         };
         let reporter = &self.site.ctx.reporter;
-        let mut on = |progress: PullProgress| reporter.waiting(&progress.to_string());
+        let mut on = |progress: PullProgress| reporter.waiting(&format!("pulling: {progress}"));
         let pulled = self.interrupt.unless(engine.pull(image, &mut on)).await.map_err(stopped)?;
         reporter.done();
         match pulled {
@@ -37,9 +37,10 @@ impl World<'_> {
         }
         let start = Start {
             slot: order.slot,
-            deployment: order.id.clone(),
-            release: order.release.clone(),
-            replicas,
+            deployment: &order.id,
+            release: &order.release,
+            replicas: &replicas,
+            settings: &self.site.deploy,
         };
         match self.runtime()?.start(&start).await {
             Ok(upstreams) => Ok(Some(Fact::Started { upstreams })),

@@ -18,7 +18,7 @@ use crate::failure::Live;
 use crate::interrupt::Interrupted;
 use crate::mutation::{Mutation, Settled, patient_status, patiently};
 use crate::phrase;
-use crate::runtime::{Readiness, StopHow};
+use crate::runtime::{Evidence, Readiness, StopHow};
 use crate::state::record::HealthStatus;
 use crate::switch::{Move, Options, Switch};
 
@@ -269,7 +269,7 @@ impl World<'_> {
             }
         }
         if let Ok(runtime) = self.site.runtime() {
-            evidence.extend(runtime.evidence(slot).await.lines());
+            evidence.extend(words_of(&runtime.evidence(slot).await));
         }
         let clean = |line: &String| self.site.redactor.line(line);
         Trouble::Failed(Cause {
@@ -293,6 +293,17 @@ fn inside(receipt: &DrainReceipt) -> String {
         phrase::counts(&receipt.in_flight),
         phrase::duration(receipt.seconds.round())
     )
+}
+
+/// What the replicas have to say for themselves, a line each.
+fn words_of(evidence: &Evidence) -> Vec<String> {
+    let mut lines = Vec::new();
+    for replica in &evidence.replicas {
+        lines.push(format!("{}: {}", replica.container, replica.state));
+        lines.extend(replica.health.iter().map(|answer| format!("  HEALTHCHECK: {answer}")));
+        lines.extend(replica.logs.iter().map(|line| format!("  | {line}")));
+    }
+    lines
 }
 
 /// A version as the value of an answer header: printable ASCII without blanks (RFC 9110 section 5.5).
