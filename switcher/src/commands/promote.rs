@@ -36,7 +36,7 @@ pub(super) enum Way {
 pub(super) fn way(ctx: &Context) -> Result<Way, Failure> {
     let loaded = match configuration::load(ctx, &ctx.command("config check")) {
         Ok(loaded) => loaded,
-        Err(_) if ctx.names_admin() => return Ok(Way::Plain),
+        Err(_) if ctx.named_admin().is_some() => return Ok(Way::Plain),
         Err(failure) => return Err(failure),
     };
     let one_is_deployed = loaded.settings.apps.iter().any(|(name, app)| {
