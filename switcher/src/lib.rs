@@ -19,6 +19,7 @@ pub mod demo;
 pub mod deployment;
 mod diagnosis;
 pub mod docker;
+pub mod environment;
 pub mod failure;
 pub mod host;
 mod import;
@@ -27,6 +28,7 @@ pub mod layout;
 mod mutation;
 pub mod phrase;
 pub mod progress;
+pub mod runtime;
 pub mod state;
 mod switch;
 
