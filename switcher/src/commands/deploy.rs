@@ -119,7 +119,12 @@ fn ground<'a>(site: &'a Site<'_>, args: &DeployArgs) -> Ground<'a> {
 }
 
 fn refused(site: &Site<'_>, message: &str) -> Failure {
-    Failure::new(Code::DeployRefused, message, Live::Unchanged, format!("{} --help", site.ctx.command("deploy")))
+    Failure::new(
+        Code::DeployRefused,
+        message,
+        Live::Unchanged,
+        format!("{} --help", site.ctx.command("deploy")),
+    )
 }
 
 fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus) -> Order {
@@ -155,7 +160,8 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let ctx = site.ctx;
     let release = match &args.load {
         Some(file) => {
-            ctx.reporter.step(&format!("{} would be loaded; what is in it is not known before", file.display()));
+            ctx.reporter
+                .step(&format!("{} would be loaded; what is in it is not known before", file.display()));
             let version = args.image.clone().unwrap_or_else(|| file.display().to_string());
             Release { version, image: None, git_commit: None }
         }
@@ -169,5 +175,9 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let page = plan::page(&plan);
     let exit = args.exit_code;
     ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &json!({ "plan": plan }))?;
-    if exit { Err(Failure::new(Code::ToDo, "there is something to do", Live::Unchanged, ctx.command("deploy"))) } else { Ok(()) }
+    if exit {
+        Err(Failure::new(Code::ToDo, "there is something to do", Live::Unchanged, ctx.command("deploy")))
+    } else {
+        Ok(())
+    }
 }

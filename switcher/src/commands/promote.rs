@@ -19,8 +19,8 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
-use crate::state::record::DeploymentRecord;
 use crate::state::Lease;
+use crate::state::record::DeploymentRecord;
 use crate::switch::{self, Options, Switch};
 
 /// Whose business the slots of an application are.
@@ -39,9 +39,10 @@ pub(super) fn way(ctx: &Context) -> Result<Way, Failure> {
         Err(_) if ctx.named_admin().is_some() => return Ok(Way::Plain),
         Err(failure) => return Err(failure),
     };
-    let one_is_deployed = loaded.settings.apps.iter().any(|(name, app)| {
-        app.deploy.is_some() && ctx.global.app.as_ref().is_none_or(|named| named == name)
-    });
+    let one_is_deployed =
+        loaded.settings.apps.iter().any(|(name, app)| {
+            app.deploy.is_some() && ctx.global.app.as_ref().is_none_or(|named| named == name)
+        });
     let several = ctx.global.app.is_none() && loaded.settings.apps.len() > 1;
     // Which of several is meant is the proxy's question, and its answer names them.
     if !one_is_deployed || several {
@@ -94,8 +95,14 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &PromoteArgs, interrupt: In
         // Nothing that we know of is in there; the switch itself is no less safe, and no less fenced.
         None => {
             let options = Options { fence: Some(site.fence(lease)), ..options(args) };
-            let switch =
-                Switch { ctx: site.ctx, admin: &site.admin, app: &site.app, slot: args.slot, options, interrupt };
+            let switch = Switch {
+                ctx: site.ctx,
+                admin: &site.admin,
+                app: &site.app,
+                slot: args.slot,
+                options,
+                interrupt,
+            };
             told(site.ctx, &site.app, args.slot, Box::pin(switch.perform(status)).await?)
         }
     }

@@ -12,7 +12,9 @@ use crate::container::{ContainerSpec, label};
 use crate::database::{DatabaseUrl, Host};
 use crate::deployment::{DeploymentId, Words};
 use crate::failure::{Failure, Live};
-use crate::snapshot::{self, ContainerTools, Folder, LocalTools, Snapshot, SnapshotError, Snapshotter, Tools};
+use crate::snapshot::{
+    self, ContainerTools, Folder, LocalTools, Snapshot, SnapshotError, Snapshotter, Tools,
+};
 
 /// What containers call the machine they run on.
 const MACHINE: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
@@ -48,24 +50,41 @@ impl Site<'_> {
             Failure::new(Code::ConfigBad, message, Live::Unchanged, self.ctx.command("config show"))
         };
         let settings = self.deploy.snapshot.as_ref().ok_or_else(missing)?;
-        let url = self.environment()?.snapshot_url(words).map_err(|problems| self.environment_failure(&problems))?;
-        let url: DatabaseUrl = url.ok_or_else(missing)?.expose().parse().map_err(
-            |error: crate::database::InvalidUrl| {
-                Failure::new(Code::DatabaseUrl, error.to_string(), Live::Unchanged, self.ctx.command("config show"))
-            },
-        )?;
+        let url = self
+            .environment()?
+            .snapshot_url(words)
+            .map_err(|problems| self.environment_failure(&problems))?;
+        let url: DatabaseUrl =
+            url.ok_or_else(missing)?.expose().parse().map_err(|error: crate::database::InvalidUrl| {
+                Failure::new(
+                    Code::DatabaseUrl,
+                    error.to_string(),
+                    Live::Unchanged,
+                    self.ctx.command("config show"),
+                )
+            })?;
         let (url, tools) = match &settings.image {
             None => (self.from_here(url).await, Tools::Local(LocalTools::system())),
             Some(image) => (url, self.tools_of(&image.to_string())?),
         };
-        Ok(Snapshotter { folder: Folder::new(self.store.folder().join("snapshots")), url, tools, timeout: settings.timeout.0 })
+        Ok(Snapshotter {
+            folder: Folder::new(self.store.folder().join("snapshots")),
+            url,
+            tools,
+            timeout: settings.timeout.0,
+        })
     }
 
     /// PostgreSQL's programs out of an image, on the application's network.
     fn tools_of(&self, image: &str) -> Result<Tools, Failure> {
         let Some(engine) = self.engine()? else {
             let message = "`snapshot.image` needs a Docker Engine, and the application has `runtime: static`";
-            return Err(Failure::new(Code::ConfigBad, message, Live::Unchanged, self.ctx.command("config show")));
+            return Err(Failure::new(
+                Code::ConfigBad,
+                message,
+                Live::Unchanged,
+                self.ctx.command("config show"),
+            ));
         };
         let labels = BTreeMap::from([
             (label::APP.to_owned(), self.app.to_string()),

@@ -100,7 +100,8 @@ fn live(seen: &Seen<'_>, slot: Slot) -> Vec<Finding> {
         .into_iter()
         .collect();
     };
-    if let Some(replica) = inside.replicas.iter().find(|r| !matches!(r.state, ContainerState::Running { .. })) {
+    if let Some(replica) = inside.replicas.iter().find(|r| !matches!(r.state, ContainerState::Running { .. }))
+    {
         let what = format!("{slot} is live, and its container {} does not run", replica.container);
         let remedy = Remedy::Start { slot, deployment: inside.deployment.clone() };
         return vec![Finding { what, remedy }];
@@ -128,7 +129,10 @@ fn remembered(seen: &Seen<'_>, active: Slot) -> Option<Finding> {
     }
     let known = seen.history.iter().any(|record| record.id == inside.deployment);
     let recorded = current.map_or_else(|| "nothing".to_owned(), |current| current.version.clone());
-    let what = format!("{active} is live with {} ({}), and the state says {recorded}", inside.version, inside.deployment);
+    let what = format!(
+        "{active} is live with {} ({}), and the state says {recorded}",
+        inside.version, inside.deployment
+    );
     let remedy = if known {
         Remedy::Adopt { deployment: inside.deployment.clone(), slot: active }
     } else {
@@ -143,20 +147,28 @@ fn standby(seen: &Seen<'_>, slot: Slot) -> Option<Finding> {
     match seen.inside.get(slot) {
         None if registered.is_empty() || seen.state.current_deployment.is_none() => None,
         None => Some(Finding {
-            what: format!("the proxy probes {} in {slot}, and none of our containers is there", list(&registered)),
+            what: format!(
+                "the proxy probes {} in {slot}, and none of our containers is there",
+                list(&registered)
+            ),
             remedy: Remedy::Withdraw { slot },
         }),
         Some(inside) => {
-            let served = seen.history.iter().any(|record| {
-                record.id == inside.deployment && !matches!(record.status, Status::Failed)
-            });
+            let served = seen
+                .history
+                .iter()
+                .any(|record| record.id == inside.deployment && !matches!(record.status, Status::Failed));
             match inside.addresses() {
                 Some(upstreams) if served && !same(&upstreams, &registered) => Some(Finding {
                     what: format!("{} runs in {slot}, and the proxy does not know it", inside.version),
                     remedy: Remedy::Register { slot, upstreams, version: inside.version.clone() },
                 }),
                 None if !registered.is_empty() => Some(Finding {
-                    what: format!("the proxy probes {} in {slot}, and {} does not run", list(&registered), inside.version),
+                    what: format!(
+                        "the proxy probes {} in {slot}, and {} does not run",
+                        list(&registered),
+                        inside.version
+                    ),
                     remedy: Remedy::Withdraw { slot },
                 }),
                 Some(_) | None => None,

@@ -4,9 +4,9 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::AppName;
-use async_trait::async_trait;
 use switcher_config::settings::{AppSettings, DeploySettings, Hook, RuntimeKind, Settings};
 use switcher_config::wire::{AppStatus, Fence};
 use switcher_config::{Slot, Span};
@@ -20,13 +20,13 @@ use crate::code::Code;
 use crate::configuration;
 use crate::container::{Container, ContainerSpec, label};
 use crate::context::Context;
-use crate::deployment::{DeploymentId, Words};
+use crate::deployment::{DeploymentId, Release, Words};
 use crate::docker::{DockerError, Engine};
 use crate::environment::{Environment, Problems, Sources};
 use crate::failure::{Failure, Live};
+use crate::hook::{self, Call};
 use crate::log::DeploymentLog;
 use crate::redact::Redactor;
-use crate::hook::{self, Call};
 use crate::runtime::{DockerRuntime, HookFailed, HookRunner, Runtime, RuntimeError, StaticRuntime};
 use crate::state::record::State;
 use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict, user};
@@ -73,13 +73,17 @@ pub(crate) fn described(ctx: &Context, settings: &Settings) -> Result<Described,
     let deployed: BTreeMap<&AppName, &AppSettings> =
         settings.apps.iter().filter(|(_, app)| app.deploy.is_some()).collect();
     let next = ctx.command("config show");
-    let refuse = |code: Code, message: String| Err(Failure::new(code, message, Live::Unchanged, next.clone()));
+    let refuse =
+        |code: Code, message: String| Err(Failure::new(code, message, Live::Unchanged, next.clone()));
     let found = match (&ctx.global.app, deployed.len()) {
         (Some(named), _) if !settings.apps.contains_key(named) => {
             let known: Vec<&str> = settings.apps.keys().map(AppName::as_str).collect();
             return refuse(
                 Code::AppUnknown,
-                format!("there is no application \"{named}\" in the configuration; there is {}", known.join(", ")),
+                format!(
+                    "there is no application \"{named}\" in the configuration; there is {}",
+                    known.join(", ")
+                ),
             );
         }
         (Some(named), _) => deployed.get_key_value(named).map(|(name, app)| (*name, *app)),
@@ -87,8 +91,14 @@ pub(crate) fn described(ctx: &Context, settings: &Settings) -> Result<Described,
         (None, 1) => deployed.iter().next().map(|(name, app)| (*name, *app)),
         (None, _) => {
             let names: Vec<&str> = deployed.keys().map(|name| name.as_str()).collect();
-            let message = format!("the configuration deploys {}; name the one you mean with --app", names.join(", "));
-            return Err(Failure::new(Code::AppAmbiguous, message, Live::Unchanged, format!("{} --app {}", ctx.again(), names[0])));
+            let message =
+                format!("the configuration deploys {}; name the one you mean with --app", names.join(", "));
+            return Err(Failure::new(
+                Code::AppAmbiguous,
+                message,
+                Live::Unchanged,
+                format!("{} --app {}", ctx.again(), names[0]),
+            ));
         }
     };
     match found.and_then(|(name, app)| app.deploy.clone().map(|deploy| (name, app, deploy))) {
@@ -96,11 +106,17 @@ pub(crate) fn described(ctx: &Context, settings: &Settings) -> Result<Described,
             Ok(Described { app: name.clone(), settings: app.clone(), deploy, sole: deployed.len() == 1 })
         }
         None => {
-            let which = ctx.global.app.as_ref().map_or_else(|| "no application".to_owned(), |app| format!("{app} in the configuration"));
+            let which = ctx
+                .global
+                .app
+                .as_ref()
+                .map_or_else(|| "no application".to_owned(), |app| format!("{app} in the configuration"));
             let verb = if ctx.global.app.is_some() { "has no" } else { "has a" };
             refuse(
                 Code::DeployNone,
-                format!("{which} {verb} `deploy` section, so nobody knows how a release is brought up; write one, or use `register` and `promote`"),
+                format!(
+                    "{which} {verb} `deploy` section, so nobody knows how a release is brought up; write one, or use `register` and `promote`"
+                ),
             )
         }
     }
@@ -119,7 +135,8 @@ impl<'a> Site<'a> {
         for warning in environment.iter().flat_map(Environment::warnings) {
             ctx.reporter.step(&format!("warning: {warning}"));
         }
-        let redactor = environment.as_ref().map_or_else(|_| Redactor::without_secrets(), Environment::secrets);
+        let redactor =
+            environment.as_ref().map_or_else(|_| Redactor::without_secrets(), Environment::secrets);
         let admin = ctx.admin()?;
         let engine = match deploy.runtime {
             RuntimeKind::Docker => ctx.engine().await.map(Some),
@@ -184,7 +201,9 @@ impl<'a> Site<'a> {
         match (&self.runtime, &self.engine) {
             (Some(runtime), _) => Ok(runtime.as_ref()),
             (None, Err(failure)) => Err(failure.clone()),
-            (None, Ok(_)) => Err(Failure::new(Code::Internal, "there is no runtime", Live::Unchanged, self.ctx.again())),
+            (None, Ok(_)) => {
+                Err(Failure::new(Code::Internal, "there is no runtime", Live::Unchanged, self.ctx.again()))
+            }
         }
     }
 
@@ -221,7 +240,12 @@ impl<'a> Site<'a> {
     }
 
     /// Gives the lease back, with a line in the audit log.
-    pub(crate) fn end(&self, lease: Lease, operation: &str, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    pub(crate) fn end(
+        &self,
+        lease: Lease,
+        operation: &str,
+        outcome: Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let word = match &outcome {
             Ok(()) => "done".to_owned(),
             Err(failure) => failure.code.as_str().to_owned(),
@@ -236,7 +260,12 @@ impl<'a> Site<'a> {
     }
 
     /// The deployment in a standby slot. When the engine cannot be asked, what the proxy calls by a known version is it.
-    pub(crate) async fn waiting_in(&self, state: &State, status: &AppStatus, slot: Slot) -> Option<DeploymentId> {
+    pub(crate) async fn waiting_in(
+        &self,
+        state: &State,
+        status: &AppStatus,
+        slot: Slot,
+    ) -> Option<DeploymentId> {
         if let Ok(runtime) = self.runtime()
             && let Ok(running) = runtime.running().await
         {
@@ -271,10 +300,9 @@ impl<'a> Site<'a> {
             .await
             .map_err(|error| self.not_acquired(&error, Live::of(&self.app, &seen)))?;
         reporter.done();
-        self.admin
-            .claim(&self.app, &self.fence(&lease))
-            .await
-            .map_err(|error| self.ctx.diagnose(&self.admin, error, Some(&self.app), Live::of(&self.app, &seen)))?;
+        self.admin.claim(&self.app, &self.fence(&lease)).await.map_err(|error| {
+            self.ctx.diagnose(&self.admin, error, Some(&self.app), Live::of(&self.app, &seen))
+        })?;
         Ok(lease)
     }
 
@@ -292,14 +320,19 @@ impl<'a> Site<'a> {
 
     /// What fills the words of templates for an order.
     pub(crate) fn words(&self, order: &Order, slot: Slot, replica: u16) -> Words {
+        self.words_of(&order.release, &order.id, slot, replica)
+    }
+
+    /// What fills the words of templates for a release.
+    pub(crate) fn words_of(&self, release: &Release, id: &DeploymentId, slot: Slot, replica: u16) -> Words {
         Words {
-            app: order.app.clone(),
-            environment: order.environment.clone(),
+            app: self.app.clone(),
+            environment: self.environment_name.clone(),
             slot,
-            version: order.release.version.clone(),
-            git_commit: order.release.git_commit.clone().unwrap_or_default(),
-            deployment: order.id.clone(),
-            image: order.release.image.as_ref().map(|image| image.pinned.clone()).unwrap_or_default(),
+            version: release.version.clone(),
+            git_commit: release.git_commit.clone().unwrap_or_default(),
+            deployment: id.clone(),
+            image: release.image.as_ref().map(|image| image.pinned.clone()).unwrap_or_default(),
             replica,
         }
     }
@@ -310,8 +343,16 @@ impl<'a> Site<'a> {
     }
 
     /// The one-off container that runs a migration command from the order's image.
-    pub(crate) fn migration(&self, order: &Order, words: &Words, command: &[String]) -> Result<ContainerSpec, Failure> {
-        let resolved = self.environment()?.migration(words).map_err(|problems| environment_failure(self.ctx, &problems))?;
+    pub(crate) fn migration(
+        &self,
+        order: &Order,
+        words: &Words,
+        command: &[String],
+    ) -> Result<ContainerSpec, Failure> {
+        let resolved = self
+            .environment()?
+            .migration(words)
+            .map_err(|problems| environment_failure(self.ctx, &problems))?;
         let deploy = &self.deploy;
         let entrypoint = deploy.migrate.as_ref().and_then(|migrate| migrate.entrypoint.clone());
         let labels = BTreeMap::from([
@@ -362,7 +403,8 @@ impl<'a> Site<'a> {
     /// The migration container of an order, running or ended; none when there is none.
     pub(crate) async fn migration_container(&self, order: &Order) -> Result<Option<Container>, Failure> {
         let Some(engine) = self.engine()? else { return Ok(None) };
-        let found = engine.inspect(&self.migration_name()).await.map_err(|error| self.docker_failure(&error))?;
+        let found =
+            engine.inspect(&self.migration_name()).await.map_err(|error| self.docker_failure(&error))?;
         Ok(found.filter(|container| container.deployment().as_ref() == Some(&order.id)))
     }
 
@@ -378,9 +420,9 @@ impl<'a> Site<'a> {
         let code = match error {
             RuntimeError::Docker(error) => return self.docker_failure(error),
             RuntimeError::Occupied { .. } | RuntimeError::Unreadable { .. } => Code::DeployOpen,
-            RuntimeError::NoImage { .. } | RuntimeError::NoSlotAddresses { .. } | RuntimeError::NoAddress { .. } => {
-                Code::DeployRefused
-            }
+            RuntimeError::NoImage { .. }
+            | RuntimeError::NoSlotAddresses { .. }
+            | RuntimeError::NoAddress { .. } => Code::DeployRefused,
             RuntimeError::Ended(_) => Code::StartFailed,
             RuntimeError::Hook(_) => Code::HookFailed,
             RuntimeError::NotRemembered(_) => Code::StateNotSaved,

@@ -24,9 +24,10 @@ impl World<'_> {
             Ok(state) => state,
             Err(warning) => return Ok(Some(Fact::Warning { warning })),
         };
-        if let Some((tool, dirty)) = state.as_ref().and_then(|s| s.dirty.as_ref().map(|dirty| (s.tool, dirty))) {
-            let message =
-                format!("the schema is dirty: {tool} says that {}; {}", dirty.what, dirty.way_out);
+        if let Some((tool, dirty)) =
+            state.as_ref().and_then(|s| s.dirty.as_ref().map(|dirty| (s.tool, dirty)))
+        {
+            let message = format!("the schema is dirty: {tool} says that {}; {}", dirty.what, dirty.way_out);
             return Err(Trouble::failed(Code::SchemaDirty, message));
         }
         Ok(Some(Fact::SchemaBefore { version: state.and_then(|state| state.version) }))
@@ -41,14 +42,18 @@ impl World<'_> {
             environment.schema_url(&words).map_err(|problems| self.environment(&problems))?
         };
         let Some(url) = url else {
-            return Ok(Err("the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into()));
+            return Ok(Err(
+                "the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into(),
+            ));
         };
         let url: DatabaseUrl = match url.expose().parse() {
             Ok(url) => url,
             Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
         };
         let url = self.site.from_here(url).await;
-        Ok(probe(&url).await.map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
+        Ok(probe(&url)
+            .await
+            .map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
     }
 
     /// The database is dumped. A deployment stops when its snapshot fails.
@@ -70,12 +75,17 @@ impl World<'_> {
         };
         let before = self.schema(machine).await?.ok().flatten();
         let words = self.site.words(order, order.slot, 0);
-        let spec = self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
+        let spec =
+            self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
         let there = self.site.migration_container(order).await.map_err(|failure| Trouble::of(&failure))?;
         let mut said = Said::new(&self.log, &self.site.redactor);
         let timeout = settings.timeout;
-        let ended = match there {
-            Some(container) => engine.reattach(&container.id, timeout.0, &mut said).await,
+        let gone_on = match there {
+            Some(container) => engine.reattach(&container.id, timeout.0, &mut said).await.transpose(),
+            None => None,
+        };
+        let ended = match gone_on {
+            Some(ended) => ended,
             None => engine.run(&spec, timeout.0, &mut said).await,
         };
         let evidence = said.end();

@@ -38,7 +38,11 @@ impl World<'_> {
     }
 
     /// A hook that makes up for a failed deployment.
-    pub(super) async fn hook_again(&mut self, machine: &Machine, undo: Undo) -> Result<Option<Fact>, Trouble> {
+    pub(super) async fn hook_again(
+        &mut self,
+        machine: &Machine,
+        undo: Undo,
+    ) -> Result<Option<Fact>, Trouble> {
         let hooks = &self.site.deploy.hooks;
         let (slot, old) = (machine.order.slot, machine.order.slot.other());
         let (name, hook, slot) = match undo {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use switcher_config::wire::{AppStatus, DrainReceipt, RegisterRequest, Switched};
+use switcher_config::wire::{AppStatus, DrainReceipt, RegisterRequest};
 use switcher_config::{Generation, Slot, Span, UpstreamAddress};
 use tokio::time::{Instant, sleep};
 
@@ -56,7 +56,7 @@ impl World<'_> {
     }
 
     /// The slot that serves is never taken apart, whatever the journal says.
-    fn refuse_live(&self, status: &AppStatus, slot: Slot) -> Result<(), Trouble> {
+    pub(super) fn refuse_live(&self, status: &AppStatus, slot: Slot) -> Result<(), Trouble> {
         if status.active != slot {
             return Ok(());
         }
@@ -135,7 +135,8 @@ impl World<'_> {
             if status.generation != machine.expected() {
                 return Err(self.moved(&status, machine.expected()));
             }
-            let waiting = self.what_is_missing(&status, slot, order.waiting.as_ref().unwrap_or(&order.id)).await?;
+            let waiting =
+                self.what_is_missing(&status, slot, order.waiting.as_ref().unwrap_or(&order.id)).await?;
             let Some(waiting) = waiting else {
                 self.site.ctx.reporter.done();
                 let (health, generation) = (HealthStatus::Healthy, status.generation);
@@ -221,9 +222,7 @@ impl World<'_> {
         let site = self.site;
         let wait = Span(site.ctx.reporter.interval());
         loop {
-            let look = patiently(async || {
-                site.admin.drain(&site.app, moved.drained_generation, wait).await
-            });
+            let look = patiently(async || site.admin.drain(&site.app, moved.drained_generation, wait).await);
             let receipt = match self.unless_interrupted(look).await {
                 Ok(Ok(receipt)) => receipt,
                 Ok(Err(error)) => {
@@ -232,7 +231,8 @@ impl World<'_> {
                     return Ok(Some(Fact::Warning { warning }));
                 }
                 Err(Interrupted) => {
-                    let message = format!("the drain of {} was not waited for; it goes on in the proxy", moved.from);
+                    let message =
+                        format!("the drain of {} was not waited for; it goes on in the proxy", moved.from);
                     return Err(Trouble::interrupted(Code::InterruptedDrain, message));
                 }
             };
