@@ -18,7 +18,7 @@ pub enum Exit {
     Moved = 3,
     /// Unhealthy: not switched.
     Unhealthy = 4,
-    /// The proxy cannot be reached.
+    /// Docker, the registry, the proxy or the database cannot be reached.
     Unreachable = 6,
     /// Unsafe or unknown state: a person is needed.
     Unsafe = 7,
@@ -37,7 +37,7 @@ impl Exit {
             Self::Usage => "wrong usage",
             Self::Moved => "the generation moved: somebody else is acting",
             Self::Unhealthy => "unhealthy: not switched",
-            Self::Unreachable => "the proxy cannot be reached",
+            Self::Unreachable => "Docker, the registry, the proxy or the database cannot be reached",
             Self::Unsafe => "unsafe or unknown state: a person is needed",
             Self::Configuration => "configuration error",
             Self::Interrupted => "interrupted at a safe point",
@@ -260,6 +260,60 @@ without this command. `switcher status` shows when it is over."
     InterruptedOrder "E-INTERRUPT-03" Interrupted "interrupted while the proxy asked the authority"
 "Ctrl-C or SIGTERM arrived while the proxy was asking for certificates. It goes on without this command, and serves
 what it gets. `switcher certs list` shows how it went."
+
+    HostBad "E-HOST-01" Usage "the address of the Docker Engine is not understood"
+"`--host`, or $DOCKER_HOST, names the engine: unix:///var/run/docker.sock, tcp://HOST:2376, or ssh://USER@HOST, which
+reaches the engine and the proxy of a server by `ssh`."
+
+    HostUnreachable "E-HOST-02" Unreachable "the server cannot be reached by ssh"
+"`ssh` could not log in; the error carries its own words. It is run without a terminal and never asks: keys have to be
+in place (or held by an agent), and the server's own key has to be known. Log in once by hand with the command in the
+error; everything else about the connection belongs into ~/.ssh/config."
+
+    HostProxy "E-HOST-03" Unreachable "the server's proxy does not answer through ssh"
+"`ssh` logged in, and nobody answered at the proxy's admin socket on the server. Either no proxy runs there, or its
+`proxy.admin` is another path than the one in the error (name it with `--admin`), or this user may not open it: the
+socket has mode 0600, so log in as the user who runs the proxy, or as root."
+
+    DockerUnreachable "E-DOCKER-01" Unreachable "the Docker Engine cannot be reached"
+"Nobody answers where the engine is said to be, the connection broke, or the answer did not come in time. The address is
+that of `--host`, else `switcher.docker_host` of the configuration, else $DOCKER_HOST, else unix:///var/run/docker.sock.
+`systemctl status docker` on that machine tells whether Docker runs. Traffic does not depend on it."
+
+    DockerPermission "E-DOCKER-02" Unreachable "the Docker Engine may not be used by this user"
+"The socket of the engine may be opened by root and by the group `docker`. `usermod -aG docker USER` adds a user to the
+group, from the next login on; whoever is in that group is as good as root on that machine."
+
+    DockerTls "E-DOCKER-03" Unreachable "the engine and this machine do not trust each other"
+"An engine behind TCP is spoken to by TLS when $DOCKER_TLS_VERIFY or $DOCKER_CERT_PATH is set. The folder that
+$DOCKER_CERT_PATH names (else ~/.docker) holds ca.pem, which signed the engine's certificate, and cert.pem and key.pem,
+which the engine accepts. The name in the address has to be one of the certificate's."
+
+    DockerUnsuited "E-DOCKER-04" Unreachable "what answers is no engine that can be used"
+"The engine is older than Docker 20.10, or what answers at its address is no Docker Engine."
+
+    DockerRefused "E-DOCKER-05" Failed "the Docker Engine refused"
+"The engine answered, and did not do what was asked for; the error carries its words. Traffic stays where it was."
+
+    DockerNoSpace "E-DOCKER-06" Failed "there is no room on the engine's disk"
+"An image is unpacked beside what was downloaded, so about three times its download is needed, and never less than
+512 MiB. `switcher prune` removes images that no release needs; `docker system df` tells what takes the room."
+
+    ImageUnavailable "E-IMAGE-01" Unreachable "the image cannot be had from its registry"
+"The registry does not know the image, does not answer, or wants a login; the error says which. It is the engine that
+asks the registry, from its own network. Logins are those of `docker login`, in the configuration folder of Docker on
+this machine ($DOCKER_CONFIG, else ~/.docker), whichever machine the engine is on."
+
+    ImageLogin "E-IMAGE-02" Unreachable "the login of a registry cannot be read"
+"Docker's configuration file is damaged, or the credential helper that it names is missing or failed. Helpers are
+programs of the name docker-credential-NAME on the PATH."
+
+    ImagePlatform "E-IMAGE-03" Failed "the image is not made for the engine's platform"
+"An image runs on the platforms it was built for, such as linux/amd64 and linux/arm64. Build it for the engine's
+platform as well, or set `deploy.platform` to one that the engine can run."
+
+    ImageFile "E-IMAGE-04" Failed "the image file cannot be used"
+"The file of `--load` cannot be read, or holds no image. `docker save -o FILE IMAGE` writes one."
 
     Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;

@@ -69,7 +69,10 @@ fn block_on(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| internal(ctx, &error))?;
-    runtime.block_on(Box::pin(work))
+    runtime.block_on(Box::pin(async {
+        ctx.reach().await?;
+        work.await
+    }))
 }
 
 /// Hears of Ctrl-C from now on.
