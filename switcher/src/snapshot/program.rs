@@ -20,7 +20,7 @@ use super::error::SnapshotError;
 use super::sink::Text;
 use crate::container::{ContainerSpec, Ended, Output, RunEnd, SecretFile};
 use crate::database::{DatabaseUrl, Libpq, plain};
-use crate::docker::DockerError;
+use crate::docker::{DockerError, Engine};
 
 /// Whose programs are used.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct ContainerTools {
 }
 
 /// Runs a container to its end and removes it.
-#[async_trait]
+#[async_trait(?Send)]
 pub trait OneOff: fmt::Debug + Send + Sync {
     /// Runs it; what it writes goes to `output` as it comes. It is killed when it runs longer than `limit`.
     ///
@@ -61,6 +61,18 @@ pub trait OneOff: fmt::Debug + Send + Sync {
         limit: Duration,
         output: &mut dyn Output,
     ) -> Result<RunEnd, DockerError>;
+}
+
+#[async_trait(?Send)]
+impl OneOff for Engine {
+    async fn run(
+        &self,
+        spec: &ContainerSpec,
+        limit: Duration,
+        output: &mut dyn Output,
+    ) -> Result<RunEnd, DockerError> {
+        Self::run(self, spec, limit, output).await
+    }
 }
 
 /// Programs of a version that fits.
