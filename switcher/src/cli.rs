@@ -50,6 +50,10 @@ pub struct Global {
     /// The proxy's admin socket [default: $SWITCHER_ADMIN, then the configuration's]
     #[arg(long, global = true, value_name = "SOCKET")]
     pub admin: Option<PathBuf>,
+    /// The Docker Engine, such as ssh://user@server, whose proxy is then reached the same way
+    /// [default: the configuration's, then $DOCKER_HOST, then the local socket]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub host: Option<String>,
     /// Print the result, and any error, as JSON
     #[arg(long, global = true)]
     pub json: bool,

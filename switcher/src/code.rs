@@ -20,12 +20,14 @@ pub enum Exit {
     Unhealthy = 4,
     /// Snapshot or migration failed: not switched.
     Migration = 5,
-    /// The proxy cannot be reached.
+    /// Docker, the registry, the proxy or the database cannot be reached.
     Unreachable = 6,
     /// Unsafe or unknown state: a person is needed.
     Unsafe = 7,
     /// Configuration error.
     Configuration = 10,
+    /// `--dry-run --exit-code`: there is something to do.
+    ToDo = 11,
     /// Interrupted at a safe point.
     Interrupted = 130,
 }
@@ -40,9 +42,10 @@ impl Exit {
             Self::Moved => "the generation moved: somebody else is acting",
             Self::Unhealthy => "unhealthy: not switched",
             Self::Migration => "snapshot or migration failed: not switched",
-            Self::Unreachable => "the proxy cannot be reached",
+            Self::Unreachable => "Docker, the registry, the proxy or the database cannot be reached",
             Self::Unsafe => "unsafe or unknown state: a person is needed",
             Self::Configuration => "configuration error",
+            Self::ToDo => "there is something to do",
             Self::Interrupted => "interrupted at a safe point",
         }
     }
@@ -333,9 +336,114 @@ without this command. `switcher status` shows when it is over."
 "Ctrl-C or SIGTERM arrived while the proxy was asking for certificates. It goes on without this command, and serves
 what it gets. `switcher certs list` shows how it went."
 
+    HostBad "E-HOST-01" Usage "the address of the Docker Engine is not understood"
+"`--host`, or $DOCKER_HOST, names the engine: unix:///var/run/docker.sock, tcp://HOST:2376, or ssh://USER@HOST, which
+reaches the engine and the proxy of a server by `ssh`."
+
+    HostUnreachable "E-HOST-02" Unreachable "the server cannot be reached by ssh"
+"`ssh` could not log in; the error carries its own words. It is run without a terminal and never asks: keys have to be
+in place (or held by an agent), and the server's own key has to be known. Log in once by hand with the command in the
+error; everything else about the connection belongs into ~/.ssh/config."
+
+    HostProxy "E-HOST-03" Unreachable "the server's proxy does not answer through ssh"
+"`ssh` logged in, and nobody answered at the proxy's admin socket on the server. Either no proxy runs there, or its
+`proxy.admin` is another path than the one in the error (name it with `--admin`), or this user may not open it: the
+socket has mode 0600, so log in as the user who runs the proxy, or as root."
+
+    DockerUnreachable "E-DOCKER-01" Unreachable "the Docker Engine cannot be reached"
+"Nobody answers where the engine is said to be, the connection broke, or the answer did not come in time. The address is
+that of `--host`, else `switcher.docker_host` of the configuration, else $DOCKER_HOST, else unix:///var/run/docker.sock.
+`systemctl status docker` on that machine tells whether Docker runs. Traffic does not depend on it."
+
+    DockerPermission "E-DOCKER-02" Unreachable "the Docker Engine may not be used by this user"
+"The socket of the engine may be opened by root and by the group `docker`. `usermod -aG docker USER` adds a user to the
+group, from the next login on; whoever is in that group is as good as root on that machine."
+
+    DockerTls "E-DOCKER-03" Unreachable "the engine and this machine do not trust each other"
+"An engine behind TCP is spoken to by TLS when $DOCKER_TLS_VERIFY or $DOCKER_CERT_PATH is set. The folder that
+$DOCKER_CERT_PATH names (else ~/.docker) holds ca.pem, which signed the engine's certificate, and cert.pem and key.pem,
+which the engine accepts. The name in the address has to be one of the certificate's."
+
+    DockerUnsuited "E-DOCKER-04" Unreachable "what answers is no engine that can be used"
+"The engine is older than Docker 20.10, or what answers at its address is no Docker Engine."
+
+    DockerRefused "E-DOCKER-05" Failed "the Docker Engine refused"
+"The engine answered, and did not do what was asked for; the error carries its words. Traffic stays where it was."
+
+    DockerNoSpace "E-DOCKER-06" Failed "there is no room on the engine's disk"
+"An image is unpacked beside what was downloaded, so about three times its download is needed, and never less than
+512 MiB. `switcher prune` removes images that no release needs; `docker system df` tells what takes the room."
+
+    ImageUnavailable "E-IMAGE-01" Unreachable "the image cannot be had from its registry"
+"The registry does not know the image, does not answer, or wants a login; the error says which. It is the engine that
+asks the registry, from its own network. Logins are those of `docker login`, in the configuration folder of Docker on
+this machine ($DOCKER_CONFIG, else ~/.docker), whichever machine the engine is on."
+
+    ImageLogin "E-IMAGE-02" Unreachable "the login of a registry cannot be read"
+"Docker's configuration file is damaged, or the credential helper that it names is missing or failed. Helpers are
+programs of the name docker-credential-NAME on the PATH."
+
+    ImagePlatform "E-IMAGE-03" Failed "the image is not made for the engine's platform"
+"An image runs on the platforms it was built for, such as linux/amd64 and linux/arm64. Build it for the engine's
+platform as well, or set `deploy.platform` to one that the engine can run."
+
+    ImageFile "E-IMAGE-04" Failed "the image file cannot be used"
+"The file of `--load` cannot be read, or holds no image. `docker save -o FILE IMAGE` writes one."
+
     Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
 only its report is missing."
+
+    DeployNone "E-DEPLOY-01" Configuration "nobody knows how a release of this application is brought up"
+"`deploy` and what belongs to it need a `deploy` section under the application in the configuration. Without one the
+slots are filled by somebody else: `switcher register` gives a slot its addresses, `switcher promote` moves traffic."
+
+    DeployOpen "E-DEPLOY-02" Unsafe "a deployment cannot be brought to its end"
+"Something that must succeed does not: what a deployment started cannot be removed, or what happened cannot be written down.
+Its journal stays open, and the next command goes on with it. `switcher repair` does nothing but that, and explains."
+
+    JournalDamaged "E-DEPLOY-03" Unsafe "what a deployment wrote down cannot be understood"
+"The journal of a deployment, or the state, is not what this version of `switcher` writes. Nothing was changed. The error
+names the file. Traffic is not touched by it: `switcher status` and `switcher promote --admin SOCKET` work without it."
+
+    DeployRefused "E-DEPLOY-04" Usage "the image cannot be deployed like this"
+"The argument names no image, or one that moves (`latest`, or no tag) in production. Name a version, such as
+ghcr.io/acme/shop:v1.5.0; with `deploy.image` in the configuration the tag alone is enough. Nothing was changed."
+
+    StartFailed "E-START-01" Unhealthy "the new version does not run"
+"The process in the new slot ended, was killed for memory, or fails the image's own HEALTHCHECK. Its last answers and log
+lines are shown. What was started has been removed, and traffic never moved."
+
+    EnvironmentBad "E-ENV-01" Configuration "the application's environment cannot be used"
+"Env files must be readable by their owner alone, hold no CHANGE_ME, and every name of `required_env` and `secrets` must
+have a value. Each problem is listed with file and line, and never with a value. Nothing was changed."
+
+    MigrationFailed "E-MIGRATE-02" Migration "the migrations failed"
+"The migration command of the new image ended with an error, took longer than its timeout, or was killed for memory. Its
+last lines are shown, and all of them are in the deployment's log. The new version was not started and traffic did not
+move. Whether the schema is as before is the migration tool's word: `switcher migrate status` shows it."
+
+    RollbackNothing "E-ROLLBACK-01" Failed "there is nothing to go back to"
+"A rollback goes to the deployment that was live before. There is none yet. `switcher history` lists every deployment."
+
+    RollbackUnknown "E-ROLLBACK-02" Usage "that deployment cannot be gone back to"
+"`--to` takes the id of a deployment that has been live in this environment, as `switcher history` lists it."
+
+    RollbackIncompatible "E-ROLLBACK-03" Failed "the migrations since then do not suit the version before"
+"A deployment since then ran migrations with `migrate.compatible: false`: the version before cannot work on the new schema.
+Either restore the snapshot that was taken before those migrations, or go back all the same with `--force`. Traffic
+stays where it is."
+
+    RepairUnsafe "E-REPAIR-01" Unsafe "something does not fit, and mending it is not safe"
+"Docker, the proxy, the journal and the state do not agree in a way that has no safe answer. The finding says what is
+seen and what a person has to decide. Nothing was changed about it."
+
+    ToDo "E-PLAN-01" ToDo "there is something to do"
+"With `--dry-run --exit-code` this is no error: the plan has stages that would be performed."
+
+    InterruptedAtOnce "E-INTERRUPT-05" Interrupted "left at once"
+"A second Ctrl-C leaves wherever the deployment is. Nothing is lost: its journal says how far it got, and the next command
+brings it to its end. `switcher repair` does nothing but that."
 
     InterruptedDeploy "E-INTERRUPT-04" Interrupted "a deployment was interrupted and undone"
 "The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the

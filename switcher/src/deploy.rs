@@ -9,13 +9,15 @@
 
 pub mod asked;
 pub mod conclude;
+mod data;
 pub mod journal;
 pub mod machine;
 pub(crate) mod operation;
 pub mod order;
-pub mod record;
 pub mod plan;
+pub mod record;
 pub mod recover;
+pub mod repair;
 pub mod rollback;
 pub(crate) mod runner;
 #[cfg(test)]

@@ -27,6 +27,8 @@ use std::sync::Arc;
 
 use bollard::Docker;
 
+use crate::host::Tunnel;
+
 pub use credentials::folder as credentials_folder;
 pub use error::{DockerError, DockerErrorKind};
 pub use image::{LocalImage, StoredImage};
@@ -56,6 +58,8 @@ struct About {
     api: (u32, u32),
     /// The engine's own platform, `os/arch`.
     platform: String,
+    /// What the engine is reached through; it ends with the last clone.
+    _tunnel: Option<Arc<Tunnel>>,
 }
 
 impl Engine {

@@ -12,13 +12,13 @@ use crate::deploy::asked::{Ground, asked, version};
 use crate::deploy::operation::{Finished, Operator};
 use crate::deploy::order::{Choices, Order, Purpose, stages};
 use crate::deploy::plan::{self, plan};
-use crate::deploy::site::Site;
+use crate::deploy::site::{Site, owner};
 use crate::deploy::{conclude, record};
 use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::docker::LoadProgress;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
-use crate::state::{Lease, Owner};
+use crate::state::Lease;
 
 /// Deploys, or says what would be done.
 pub(super) async fn run(ctx: &Context, args: DeployArgs) -> Outcome {
@@ -119,7 +119,12 @@ fn ground<'a>(site: &'a Site<'_>, args: &DeployArgs) -> Ground<'a> {
 }
 
 fn refused(site: &Site<'_>, message: &str) -> Failure {
-    Failure::new(Code::ImageRefused, message, Live::Unchanged, format!("{} --help", site.ctx.command("deploy")))
+    Failure::new(
+        Code::DeployRefused,
+        message,
+        Live::Unchanged,
+        format!("{} --help", site.ctx.command("deploy")),
+    )
 }
 
 fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus) -> Order {
@@ -140,7 +145,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         slot: seen.active.other(),
         seen: seen.generation,
         began_at: now,
-        by: Owner::here("deploy", None).by,
+        by: owner("deploy").by,
         keep_previous: site.deploy.keep_previous,
         compatible: site.deploy.migrate.as_ref().is_none_or(|migrate| migrate.compatible),
         patience: None,
@@ -155,7 +160,8 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let ctx = site.ctx;
     let release = match &args.load {
         Some(file) => {
-            ctx.reporter.step(&format!("{} would be loaded; what is in it is not known before", file.display()));
+            ctx.reporter
+                .step(&format!("{} would be loaded; what is in it is not known before", file.display()));
             let version = args.image.clone().unwrap_or_else(|| file.display().to_string());
             Release { version, image: None, git_commit: None }
         }
@@ -169,5 +175,9 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let page = plan::page(&plan);
     let exit = args.exit_code;
     ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &json!({ "plan": plan }))?;
-    if exit { Err(Failure::something_to_do(ctx)) } else { Ok(()) }
+    if exit {
+        Err(Failure::new(Code::ToDo, "there is something to do", Live::Unchanged, ctx.command("deploy")))
+    } else {
+        Ok(())
+    }
 }

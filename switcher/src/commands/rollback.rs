@@ -17,12 +17,12 @@ use crate::deploy::operation::Operator;
 use crate::deploy::order::{Choices, Order, Purpose, stages};
 use crate::deploy::plan::{self, plan};
 use crate::deploy::rollback::{Choice, Seen, choose};
-use crate::deploy::site::Site;
+use crate::deploy::site::{Site, owner};
 use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
+use crate::state::Lease;
 use crate::state::record::{DeploymentRecord, State};
-use crate::state::{Lease, Owner};
 use crate::switch::Options;
 
 /// Moves traffic back.
@@ -115,7 +115,7 @@ fn of_target(
         slot: status.active.other(),
         seen: status.generation,
         began_at: now,
-        by: Owner::here("rollback", None).by,
+        by: owner("rollback").by,
         keep_previous: site.deploy.keep_previous,
         compatible: true,
         patience: None,
@@ -126,7 +126,12 @@ fn of_target(
 }
 
 /// The deployments that could serve at once: running, known to the proxy, and healthy there (unless forced).
-async fn warm(site: &Site<'_>, state: &State, status: &AppStatus, force: bool) -> PerSlot<Option<DeploymentId>> {
+async fn warm(
+    site: &Site<'_>,
+    state: &State,
+    status: &AppStatus,
+    force: bool,
+) -> PerSlot<Option<DeploymentId>> {
     let standby = status.active.other();
     let seen = status.slots.get(standby);
     let serves = !seen.upstreams.is_empty() && (force || seen.health == Health::Healthy);
@@ -142,7 +147,10 @@ fn refused(site: &Site<'_>, choice: &Choice, args: &RollbackArgs, status: &AppSt
     let (code, message, next) = match choice {
         Choice::NothingDeployed => (
             Code::RollbackNothing,
-            format!("nothing of {app} was ever deployed in {}, so there is nothing to go back to", site.environment_name),
+            format!(
+                "nothing of {app} was ever deployed in {}, so there is nothing to go back to",
+                site.environment_name
+            ),
             ctx.command("deploy IMAGE"),
         ),
         Choice::NothingBefore => (
@@ -162,7 +170,10 @@ fn refused(site: &Site<'_>, choice: &Choice, args: &RollbackArgs, status: &AppSt
         ),
         Choice::Incompatible { target, by } => {
             let restore = match &by.snapshot {
-                Some(snapshot) => format!("restore the database first (`{}`)", ctx.command(&format!("snapshot restore {snapshot}"))),
+                Some(snapshot) => format!(
+                    "restore the database first (`{}`)",
+                    ctx.command(&format!("snapshot restore {snapshot}"))
+                ),
                 None => "restore the database first".to_owned(),
             };
             (
@@ -184,8 +195,11 @@ fn refused(site: &Site<'_>, choice: &Choice, args: &RollbackArgs, status: &AppSt
 }
 
 fn nothing(site: &Site<'_>, target: &DeploymentRecord) -> Outcome {
-    let text = format!("{}: {} ({}) is live already; nothing was changed", site.app, target.version, target.id);
-    site.ctx.console.result(&text, &json!({ "app": site.app, "deployment": target, "already_active": true }))?;
+    let text =
+        format!("{}: {} ({}) is live already; nothing was changed", site.app, target.version, target.id);
+    site.ctx
+        .console
+        .result(&text, &json!({ "app": site.app, "deployment": target, "already_active": true }))?;
     Ok(())
 }
 
@@ -205,6 +219,7 @@ async fn dry_run(site: &Site<'_>, args: &RollbackArgs) -> Outcome {
 }
 
 fn not_deployed(ctx: &Context) -> Failure {
-    let message = "--to and --dry-run need the history of deployments, and this application has no `deploy` section";
+    let message =
+        "--to and --dry-run need the history of deployments, and this application has no `deploy` section";
     Failure::new(Code::DeployNone, message, Live::Unchanged, ctx.command("rollback"))
 }

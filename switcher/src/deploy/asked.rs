@@ -6,13 +6,17 @@ use switcher_config::ImageReference;
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotDeployable {
     /// It is a tag, and the configuration names no repository.
-    #[error("\"{0}\" is a tag, and `deploy.image` of the application does not say of which image; name the whole image, such as ghcr.io/acme/shop:{0}")]
+    #[error(
+        "\"{0}\" is a tag, and `deploy.image` of the application does not say of which image; name the whole image, such as ghcr.io/acme/shop:{0}"
+    )]
     TagAlone(String),
     /// It is no image at all.
     #[error("{0:?} is no name of an image; write for example `ghcr.io/acme/shop:v1.5.0`")]
     NoImage(String),
     /// It moves: nobody can say later what was deployed.
-    #[error("{0} moves: whoever deploys it in production cannot say later what ran; name a version, or allow it with --allow-latest")]
+    #[error(
+        "{0} moves: whoever deploys it in production cannot say later what ran; name a version, or allow it with --allow-latest"
+    )]
     Latest(ImageReference),
 }
 
@@ -113,9 +117,8 @@ mod tests {
 
     #[test]
     fn what_cannot_be_deployed_is_refused_with_the_way_out() {
-        let refused = |argument, image, environment| {
-            ask(argument, image, environment).expect_err(argument).to_string()
-        };
+        let refused =
+            |argument, image, environment| ask(argument, image, environment).expect_err(argument).to_string();
         let texts = [
             refused("v1.5.0", None, "production"),
             refused("Shop:1", None, "production"),

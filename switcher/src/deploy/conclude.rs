@@ -66,8 +66,11 @@ pub fn page(conclusion: &Conclusion, rollback: &str, promote: &str) -> Page {
                 .words(&swapped(receipt), Tone::Plain);
         }
         None => {
-            head.words(&format!("{} is ready in {};", deployment.version, deployment.active_slot), Tone::Good)
-                .words("traffic was left where it is", Tone::Plain);
+            head.words(
+                &format!("{} is ready in {};", deployment.version, deployment.active_slot),
+                Tone::Good,
+            )
+            .words("traffic was left where it is", Tone::Plain);
         }
     }
     fact(&mut page, "deployment", deployment.id.as_str());
@@ -81,8 +84,13 @@ pub fn page(conclusion: &Conclusion, rollback: &str, promote: &str) -> Page {
         drained(&mut page, drain);
     }
     if let Some(previous) = conclusion.previous.as_ref().filter(|_| conclusion.receipt.is_some()) {
-        let until = previous.warm_until.map(|at| format!(" until {}", phrase::moment(at))).unwrap_or_default();
-        fact(&mut page, "warm", &format!("{} in {}{until}: `{rollback}` is instant", previous.version, previous.active_slot));
+        let until =
+            previous.warm_until.map(|at| format!(" until {}", phrase::moment(at))).unwrap_or_default();
+        fact(
+            &mut page,
+            "warm",
+            &format!("{} in {}{until}: `{rollback}` is instant", previous.version, previous.active_slot),
+        );
     }
     for warning in &deployment.warnings {
         page.line("  warning", Tone::Warn, 14).words(warning, Tone::Plain);

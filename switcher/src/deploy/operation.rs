@@ -1,5 +1,6 @@
 //! One journaled operation from its lease to its last word: begins a deployment, or goes on with one that was cut.
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::PerSlot;
 use switcher_config::wire::DrainReceipt;
@@ -8,13 +9,13 @@ use super::journal::{Entry, replay};
 use super::machine::{Cause, Event, Machine, Phase};
 use super::order::Order;
 use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
-use super::runner::{Crash, Ran, Runner};
+use super::runner::{Crash, Journal, Ran, Runner};
 use super::site::Site;
 use super::world::World;
 use crate::code::Code;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
-use crate::state::Lease;
+use crate::state::{Lease, LeaseError};
 
 /// A deployment that is over.
 #[derive(Debug)]
@@ -53,7 +54,8 @@ impl Operator<'_> {
 
     /// Brings the deployment of an earlier command to its end, if there is one.
     pub(crate) async fn recover(&self) -> Result<Option<Recovered>, Failure> {
-        let entries = self.lease.journal().read::<Entry>().map_err(|error| self.site.state_failure(&error))?;
+        let entries =
+            self.lease.journal().read::<Entry>().map_err(|error| self.site.state_failure(&error))?;
         let told = replay(entries.unwrap_or_default()).map_err(|error| {
             let file = self.site.store.folder().join("journal.jsonl");
             let message = format!("the journal {} cannot be understood: {error}", file.display());
@@ -101,7 +103,9 @@ impl Operator<'_> {
                 generation: status.generation,
                 draining: drains.map(|drain| drain.generation).max(),
             },
-            inside: PerSlot::from_fn(|slot| running.get(slot).as_ref().map(|inside| inside.deployment.clone())),
+            inside: PerSlot::from_fn(|slot| {
+                running.get(slot).as_ref().map(|inside| inside.deployment.clone())
+            }),
             migration,
             at: Timestamp::now(),
         })
@@ -132,7 +136,12 @@ impl Operator<'_> {
             Ran::Quit(machine) => Err(self.quit(&machine).await),
             Ran::Lost { machine, error } => {
                 let failure = self.site.lease_failure(&error);
-                let message = format!("{} of {} stopped: {}", machine.order.purpose.as_str(), machine.order.release.version, failure.message);
+                let message = format!(
+                    "{} of {} stopped: {}",
+                    machine.order.purpose.as_str(),
+                    machine.order.release.version,
+                    failure.message
+                );
                 Err(Failure { message, live: self.site.live().await, ..failure })
             }
         }
@@ -149,8 +158,12 @@ impl Operator<'_> {
     async fn suspended(&self, machine: &Machine, cause: Cause) -> Failure {
         let code = Code::find(&cause.code).unwrap_or(Code::DeployOpen);
         let root = match &machine.phase {
-            Phase::Undoing { cause: root, .. } if root.message != cause.message => format!("{}; then ", root.message),
-            Phase::Working { .. } | Phase::Undoing { .. } | Phase::Done | Phase::Failed { .. } => String::new(),
+            Phase::Undoing { cause: root, .. } if root.message != cause.message => {
+                format!("{}; then ", root.message)
+            }
+            Phase::Working { .. } | Phase::Undoing { .. } | Phase::Done | Phase::Failed { .. } => {
+                String::new()
+            }
         };
         let message = format!(
             "{root}{} of {} cannot go on: {}; it stays in the journal, and the next command goes on with it",
@@ -169,7 +182,22 @@ impl Operator<'_> {
             machine.order.purpose.as_str(),
             machine.order.release.version
         );
-        Failure::new(Code::InterruptedAtOnce, message, self.site.live().await, self.site.ctx.command("repair"))
+        Failure::new(
+            Code::InterruptedAtOnce,
+            message,
+            self.site.live().await,
+            self.site.ctx.command("repair"),
+        )
     }
 }
 
+#[async_trait(?Send)]
+impl Journal for Lease {
+    fn append(&self, entry: &Entry) -> Result<(), LeaseError> {
+        self.journal().append(entry)
+    }
+
+    async fn until_lost(&self) -> LeaseError {
+        LeaseError::Lost(Box::new(Self::until_lost(self).await))
+    }
+}

@@ -62,7 +62,12 @@ impl Plan {
 
 /// Makes the plan of an order.
 #[must_use]
-pub fn plan(order: &Order, settings: &DeploySettings, releases: [Option<String>; 2], notes: Vec<String>) -> Plan {
+pub fn plan(
+    order: &Order,
+    settings: &DeploySettings,
+    releases: [Option<String>; 2],
+    notes: Vec<String>,
+) -> Plan {
     let [live, target] = releases;
     Plan {
         app: order.app.to_string(),
@@ -108,11 +113,17 @@ pub fn what(stage: Stage, order: &Order, settings: &DeploySettings, there: Optio
         Stage::Register => format!("tell the proxy the addresses of {slot}"),
         Stage::Probe => format!("wait until {slot} is healthy, at most {}", settings.ready_timeout),
         Stage::PrePromote => hook("pre_promote", hooks.pre_promote.as_ref()),
-        Stage::Deactivate => format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref())),
-        Stage::Activate => format!("start the workers of {slot}: {}", hook("activate", hooks.activate.as_ref())),
+        Stage::Deactivate => {
+            format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref()))
+        }
+        Stage::Activate => {
+            format!("start the workers of {slot}: {}", hook("activate", hooks.activate.as_ref()))
+        }
         Stage::Promote => format!("move traffic from {old} to {slot}"),
         Stage::Drain => format!("wait until {old} has drained; it stays warm for {}", order.keep_previous),
-        Stage::Retire => format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref())),
+        Stage::Retire => {
+            format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref()))
+        }
         Stage::PostPromote => hook("post_promote", hooks.post_promote.as_ref()),
         Stage::PostRollback => hook("post_rollback", hooks.post_rollback.as_ref()),
         Stage::Record => "write state and history".to_owned(),
@@ -133,7 +144,9 @@ fn start(order: &Order, settings: &DeploySettings) -> String {
             };
             format!("start {containers} in {slot} on the network {}{workers}", settings.network)
         }
-        RuntimeKind::Static => format!("start {slot}: {}{workers}", hook("start", settings.hooks.start.as_ref())),
+        RuntimeKind::Static => {
+            format!("start {slot}: {}{workers}", hook("start", settings.hooks.start.as_ref()))
+        }
     }
 }
 

@@ -4,9 +4,10 @@
 
 use std::collections::BTreeMap;
 
+use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::AppName;
-use switcher_config::settings::{AppSettings, DeploySettings, RuntimeKind, Settings};
+use switcher_config::settings::{AppSettings, DeploySettings, Hook, RuntimeKind, Settings};
 use switcher_config::wire::{AppStatus, Fence};
 use switcher_config::{Slot, Span};
 
@@ -19,15 +20,16 @@ use crate::code::Code;
 use crate::configuration;
 use crate::container::{Container, ContainerSpec, label};
 use crate::context::Context;
-use crate::deployment::{DeploymentId, Words};
+use crate::deployment::{DeploymentId, Release, Words};
 use crate::docker::{DockerError, Engine};
 use crate::environment::{Environment, Problems, Sources};
 use crate::failure::{Failure, Live};
+use crate::hook::{self, Call};
 use crate::log::DeploymentLog;
 use crate::redact::Redactor;
-use crate::runtime::{Runtime, RuntimeError};
+use crate::runtime::{DockerRuntime, HookFailed, HookRunner, Runtime, RuntimeError, StaticRuntime};
 use crate::state::record::State;
-use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict};
+use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict, user};
 
 /// The surroundings of one application's deployments.
 pub(crate) struct Site<'a> {
@@ -71,13 +73,17 @@ pub(crate) fn described(ctx: &Context, settings: &Settings) -> Result<Described,
     let deployed: BTreeMap<&AppName, &AppSettings> =
         settings.apps.iter().filter(|(_, app)| app.deploy.is_some()).collect();
     let next = ctx.command("config show");
-    let refuse = |code: Code, message: String| Err(Failure::new(code, message, Live::Unchanged, next.clone()));
+    let refuse =
+        |code: Code, message: String| Err(Failure::new(code, message, Live::Unchanged, next.clone()));
     let found = match (&ctx.global.app, deployed.len()) {
         (Some(named), _) if !settings.apps.contains_key(named) => {
             let known: Vec<&str> = settings.apps.keys().map(AppName::as_str).collect();
             return refuse(
                 Code::AppUnknown,
-                format!("there is no application \"{named}\" in the configuration; there is {}", known.join(", ")),
+                format!(
+                    "there is no application \"{named}\" in the configuration; there is {}",
+                    known.join(", ")
+                ),
             );
         }
         (Some(named), _) => deployed.get_key_value(named).map(|(name, app)| (*name, *app)),
@@ -85,8 +91,14 @@ pub(crate) fn described(ctx: &Context, settings: &Settings) -> Result<Described,
         (None, 1) => deployed.iter().next().map(|(name, app)| (*name, *app)),
         (None, _) => {
             let names: Vec<&str> = deployed.keys().map(|name| name.as_str()).collect();
-            let message = format!("the configuration deploys {}; name the one you mean with --app", names.join(", "));
-            return Err(Failure::new(Code::AppAmbiguous, message, Live::Unchanged, format!("{} --app {}", ctx.again(), names[0])));
+            let message =
+                format!("the configuration deploys {}; name the one you mean with --app", names.join(", "));
+            return Err(Failure::new(
+                Code::AppAmbiguous,
+                message,
+                Live::Unchanged,
+                format!("{} --app {}", ctx.again(), names[0]),
+            ));
         }
     };
     match found.and_then(|(name, app)| app.deploy.clone().map(|deploy| (name, app, deploy))) {
@@ -94,11 +106,17 @@ pub(crate) fn described(ctx: &Context, settings: &Settings) -> Result<Described,
             Ok(Described { app: name.clone(), settings: app.clone(), deploy, sole: deployed.len() == 1 })
         }
         None => {
-            let which = ctx.global.app.as_ref().map_or_else(|| "no application".to_owned(), |app| format!("{app} in the configuration"));
+            let which = ctx
+                .global
+                .app
+                .as_ref()
+                .map_or_else(|| "no application".to_owned(), |app| format!("{app} in the configuration"));
             let verb = if ctx.global.app.is_some() { "has no" } else { "has a" };
             refuse(
                 Code::DeployNone,
-                format!("{which} {verb} `deploy` section, so nobody knows how a release is brought up; write one, or use `register` and `promote`"),
+                format!(
+                    "{which} {verb} `deploy` section, so nobody knows how a release is brought up; write one, or use `register` and `promote`"
+                ),
             )
         }
     }
@@ -117,10 +135,11 @@ impl<'a> Site<'a> {
         for warning in environment.iter().flat_map(Environment::warnings) {
             ctx.reporter.step(&format!("warning: {warning}"));
         }
-        let redactor = environment.as_ref().map_or_else(|_| Redactor::without_secrets(), Environment::secrets);
+        let redactor =
+            environment.as_ref().map_or_else(|_| Redactor::without_secrets(), Environment::secrets);
         let admin = ctx.admin()?;
         let engine = match deploy.runtime {
-            RuntimeKind::Docker => ctx.engine(loaded.settings.switcher.docker_host.as_deref()).await.map(Some),
+            RuntimeKind::Docker => ctx.engine().await.map(Some),
             RuntimeKind::Static => Ok(None),
         };
         let mut site = Self {
@@ -144,7 +163,27 @@ impl<'a> Site<'a> {
 
     /// What runs the slots; none when the engine cannot be reached.
     fn make_runtime(&self) -> Option<Box<dyn Runtime>> {
-        TODO
+        match (&self.engine, self.deploy.runtime) {
+            (Ok(Some(engine)), RuntimeKind::Docker) => Some(Box::new(DockerRuntime::new(
+                engine.clone(),
+                self.app.clone(),
+                self.environment_name.clone(),
+                self.deploy.clone(),
+            ))),
+            (_, RuntimeKind::Static) => Some(Box::new(StaticRuntime::new(
+                self.app.clone(),
+                self.environment_name.clone(),
+                self.settings.slots.clone(),
+                self.deploy.hooks.clone(),
+                Box::new(SlotHooks {
+                    folder: self.folder.clone(),
+                    store: self.store.folder().to_owned(),
+                    redactor: self.redactor.clone(),
+                }),
+                self.store.folder().to_owned(),
+            ))),
+            (Ok(None) | Err(_), RuntimeKind::Docker) => None,
+        }
     }
 
     /// The secrets.
@@ -162,7 +201,9 @@ impl<'a> Site<'a> {
         match (&self.runtime, &self.engine) {
             (Some(runtime), _) => Ok(runtime.as_ref()),
             (None, Err(failure)) => Err(failure.clone()),
-            (None, Ok(_)) => Err(Failure::new(Code::Internal, "there is no runtime", Live::Unchanged, self.ctx.again())),
+            (None, Ok(_)) => {
+                Err(Failure::new(Code::Internal, "there is no runtime", Live::Unchanged, self.ctx.again()))
+            }
         }
     }
 
@@ -199,12 +240,17 @@ impl<'a> Site<'a> {
     }
 
     /// Gives the lease back, with a line in the audit log.
-    pub(crate) fn end(&self, lease: Lease, operation: &str, outcome: Result<(), Failure>) -> Result<(), Failure> {
+    pub(crate) fn end(
+        &self,
+        lease: Lease,
+        operation: &str,
+        outcome: Result<(), Failure>,
+    ) -> Result<(), Failure> {
         let word = match &outcome {
             Ok(()) => "done".to_owned(),
             Err(failure) => failure.code.as_str().to_owned(),
         };
-        let audited = lease.audit(&AuditRecord::new(&Owner::here(operation, None), &word, self.now()));
+        let audited = lease.audit(&AuditRecord::new(&owner(operation), &word, self.now()));
         let released = lease.release();
         if let Some(error) = audited.err().or(released.err()) {
             let failure = self.lease_failure(&error);
@@ -214,7 +260,12 @@ impl<'a> Site<'a> {
     }
 
     /// The deployment in a standby slot. When the engine cannot be asked, what the proxy calls by a known version is it.
-    pub(crate) async fn waiting_in(&self, state: &State, status: &AppStatus, slot: Slot) -> Option<DeploymentId> {
+    pub(crate) async fn waiting_in(
+        &self,
+        state: &State,
+        status: &AppStatus,
+        slot: Slot,
+    ) -> Option<DeploymentId> {
         if let Ok(runtime) = self.runtime()
             && let Ok(running) = runtime.running().await
         {
@@ -238,7 +289,7 @@ impl<'a> Site<'a> {
     pub(crate) async fn acquire(&self, operation: &str, wait: Option<Span>) -> Result<Lease, Failure> {
         let seen = self.status().await?;
         let floor = seen.fence.as_ref().map_or(0, |fence| fence.number);
-        let owner = Owner::here(operation, None);
+        let owner = owner(operation);
         let reporter = &self.ctx.reporter;
         let mut on_wait = |holder: &crate::state::record::LockRecord| {
             reporter.waiting(&format!("waiting for the lease: {}", holder.sentence()));
@@ -247,12 +298,11 @@ impl<'a> Site<'a> {
             .store
             .acquire(&owner, floor, self.lease_length, wait, &mut on_wait)
             .await
-            .map_err(|error| crate::commands::lock::not_acquired(self.ctx, &error, Live::of(&self.app, &seen)))?;
+            .map_err(|error| self.not_acquired(&error, Live::of(&self.app, &seen)))?;
         reporter.done();
-        self.admin
-            .claim(&self.app, &self.fence(&lease))
-            .await
-            .map_err(|error| self.ctx.diagnose(&self.admin, error, Some(&self.app), Live::of(&self.app, &seen)))?;
+        self.admin.claim(&self.app, &self.fence(&lease)).await.map_err(|error| {
+            self.ctx.diagnose(&self.admin, error, Some(&self.app), Live::of(&self.app, &seen))
+        })?;
         Ok(lease)
     }
 
@@ -270,14 +320,19 @@ impl<'a> Site<'a> {
 
     /// What fills the words of templates for an order.
     pub(crate) fn words(&self, order: &Order, slot: Slot, replica: u16) -> Words {
+        self.words_of(&order.release, &order.id, slot, replica)
+    }
+
+    /// What fills the words of templates for a release.
+    pub(crate) fn words_of(&self, release: &Release, id: &DeploymentId, slot: Slot, replica: u16) -> Words {
         Words {
-            app: order.app.clone(),
-            environment: order.environment.clone(),
+            app: self.app.clone(),
+            environment: self.environment_name.clone(),
             slot,
-            version: order.release.version.clone(),
-            git_commit: order.release.git_commit.clone().unwrap_or_default(),
-            deployment: order.id.clone(),
-            image: order.release.image.as_ref().map(|image| image.pinned.clone()).unwrap_or_default(),
+            version: release.version.clone(),
+            git_commit: release.git_commit.clone().unwrap_or_default(),
+            deployment: id.clone(),
+            image: release.image.as_ref().map(|image| image.pinned.clone()).unwrap_or_default(),
             replica,
         }
     }
@@ -288,8 +343,16 @@ impl<'a> Site<'a> {
     }
 
     /// The one-off container that runs a migration command from the order's image.
-    pub(crate) fn migration(&self, order: &Order, words: &Words, command: &[String]) -> Result<ContainerSpec, Failure> {
-        let resolved = self.environment()?.migration(words).map_err(|problems| environment_failure(self.ctx, &problems))?;
+    pub(crate) fn migration(
+        &self,
+        order: &Order,
+        words: &Words,
+        command: &[String],
+    ) -> Result<ContainerSpec, Failure> {
+        let resolved = self
+            .environment()?
+            .migration(words)
+            .map_err(|problems| environment_failure(self.ctx, &problems))?;
         let deploy = &self.deploy;
         let entrypoint = deploy.migrate.as_ref().and_then(|migrate| migrate.entrypoint.clone());
         let labels = BTreeMap::from([
@@ -321,16 +384,27 @@ impl<'a> Site<'a> {
     }
 
     fn migration_name(&self) -> String {
+        format!("{}-migrate", self.prefix())
+    }
+
+    /// What the names of this application's containers begin with.
+    pub(crate) fn prefix(&self) -> String {
         match self.environment_name.as_str() {
-            "production" => format!("{}-migrate", self.app),
-            other => format!("{}-{other}-migrate", self.app),
+            "production" => self.app.to_string(),
+            other => format!("{}-{other}", self.app),
         }
+    }
+
+    /// What is wrong with the secrets.
+    pub(crate) fn environment_failure(&self, problems: &Problems) -> Failure {
+        environment_failure(self.ctx, problems)
     }
 
     /// The migration container of an order, running or ended; none when there is none.
     pub(crate) async fn migration_container(&self, order: &Order) -> Result<Option<Container>, Failure> {
         let Some(engine) = self.engine()? else { return Ok(None) };
-        let found = engine.inspect(&self.migration_name()).await.map_err(|error| self.docker_failure(&error))?;
+        let found =
+            engine.inspect(&self.migration_name()).await.map_err(|error| self.docker_failure(&error))?;
         Ok(found.filter(|container| container.deployment().as_ref() == Some(&order.id)))
     }
 
@@ -339,21 +413,30 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn docker_failure(&self, error: &DockerError) -> Failure {
-        crate::diagnosis::docker(self.ctx, error)
+        self.ctx.docker_failure(error, Live::Unchanged, self.ctx.again())
     }
 
     pub(crate) fn runtime_failure(&self, error: &RuntimeError) -> Failure {
-        let mut failure = error.failure(self.ctx);
-        failure.message = self.redactor.line(&failure.message);
-        failure
+        let code = match error {
+            RuntimeError::Docker(error) => return self.docker_failure(error),
+            RuntimeError::Occupied { .. } | RuntimeError::Unreadable { .. } => Code::DeployOpen,
+            RuntimeError::NoImage { .. }
+            | RuntimeError::NoSlotAddresses { .. }
+            | RuntimeError::NoAddress { .. } => Code::DeployRefused,
+            RuntimeError::Ended(_) => Code::StartFailed,
+            RuntimeError::Hook(_) => Code::HookFailed,
+            RuntimeError::NotRemembered(_) => Code::StateNotSaved,
+        };
+        let message = self.redactor.line(&error.to_string());
+        Failure::new(code, message, Live::Unchanged, self.ctx.command("repair"))
     }
 
     pub(crate) fn state_failure(&self, error: &StateError) -> Failure {
-        crate::commands::lock::state_failure(self.ctx, error)
+        state_failure(self.ctx, error)
     }
 
     pub(crate) fn lease_failure(&self, error: &LeaseError) -> Failure {
-        crate::commands::lock::lease_failure(self.ctx, error)
+        lease_failure(self.ctx, error)
     }
 
     /// Now; the one clock of the deployer.
@@ -380,7 +463,42 @@ pub(crate) fn open_store(
     let allowed = std::env::var("SWITCHER_ALLOW_TEMPORARY_STATE").is_ok_and(|value| value == "1");
     Store::open(&settings.switcher.state_dir, environment, app, sole)
         .map(|store| store.allow_temporary(allowed))
-        .map_err(|error| crate::commands::lock::state_failure(ctx, &error))
+        .map_err(|error| state_failure(ctx, &error))
+}
+
+/// Runs the hooks of `runtime: static`.
+struct SlotHooks {
+    folder: std::path::PathBuf,
+    store: std::path::PathBuf,
+    redactor: Redactor,
+}
+
+#[async_trait]
+impl HookRunner for SlotHooks {
+    async fn run(&self, name: &'static str, hook: &Hook, words: &Words) -> Result<(), HookFailed> {
+        let log = DeploymentLog::open(&self.store, &words.deployment, self.redactor.clone());
+        let (folder, redactor) = (&self.folder, &self.redactor);
+        let call = Call { name, hook, words, failure: None, folder, redactor, log: &log };
+        hook::run(call, &mut |_| {}).await.map_err(|error| HookFailed(error.to_string()))
+    }
+}
+
+/// Who runs this command.
+pub(crate) fn owner(operation: &str) -> Owner {
+    Owner::here(operation, user(|name| std::env::var(name).ok().filter(|value| !value.is_empty())).as_deref())
+}
+
+// ---- until the memory brings its own words
+impl Site<'_> {
+    fn not_acquired(&self, error: &crate::state::AcquireError, live: Live) -> Failure {
+        Failure::new(Code::LeaseLost, error.to_string(), live, self.ctx.command("lock status"))
+    }
+}
+fn state_failure(ctx: &Context, error: &StateError) -> Failure {
+    Failure::new(Code::StateNotSaved, error.to_string(), Live::Unchanged, ctx.command("status"))
+}
+fn lease_failure(ctx: &Context, error: &LeaseError) -> Failure {
+    Failure::new(Code::LeaseLost, error.to_string(), Live::Unchanged, ctx.command("lock status"))
 }
 
 fn environment_failure(ctx: &Context, problems: &Problems) -> Failure {

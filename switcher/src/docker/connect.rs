@@ -12,7 +12,7 @@ use http::HeaderValue;
 
 use super::error::{connection, said, sentence};
 use super::{About, DockerError, DockerErrorKind, Engine, platform};
-use crate::host::{HostAddress, TcpHost};
+use crate::host::{HostAddress, TcpHost, Tunnel};
 
 /// How long the head of an answer may take, in seconds. Bodies (progress, logs) are not bounded by it.
 const ANSWER: u64 = 120;
@@ -23,31 +23,43 @@ const OLDEST: (u32, u32) = (1, 41);
 impl Engine {
     /// Connects to the engine and asks for its version.
     ///
-    /// An engine behind [`HostAddress::Ssh`] is connected to by the socket of its tunnel.
+    /// An engine behind [`HostAddress::Ssh`] is connected to by [`Engine::through`], since its tunnel may carry more.
     ///
     /// # Errors
     /// When nobody answers there, when it may not be used, or when it is too old.
     pub async fn connect(host: &HostAddress) -> Result<Self, DockerError> {
-        match host {
-            HostAddress::Unix(path) => Self::answering(unix(host, path)?, host.to_string(), true).await,
-            HostAddress::Tcp(tcp) => Self::answering(behind_tcp(host, tcp)?, host.to_string(), false).await,
-            HostAddress::Ssh(_) => Err(DockerError::new(
-                DockerErrorKind::Unreachable,
-                format!("{host} is reached by a tunnel, and there is none"),
-            )),
-        }
+        let name = host.to_string();
+        let (docker, local) = match host {
+            HostAddress::Unix(path) => (unix(&name, path)?, true),
+            HostAddress::Tcp(tcp) => (behind_tcp(host, tcp)?, false),
+            HostAddress::Ssh(_) => {
+                let message = format!("the engine {name} is reached by a tunnel, and none was opened");
+                return Err(DockerError::new(DockerErrorKind::Unreachable, message));
+            }
+        };
+        Self::answering(docker, name, local, None).await
     }
 
-    /// Connects to an engine elsewhere whose socket is at `socket` on this machine; messages call it `name`.
+    /// Connects to the engine of a server through its tunnel, which stays open for as long as the engine is used.
     ///
     /// # Errors
     /// As [`Engine::connect`].
-    pub async fn connect_through(socket: &Path, name: &str) -> Result<Self, DockerError> {
-        let host = HostAddress::Unix(socket.to_owned());
-        Self::answering(unix(&host, socket)?, name.to_owned(), false).await
+    pub async fn through(tunnel: Arc<Tunnel>) -> Result<Self, DockerError> {
+        let name = HostAddress::Ssh(tunnel.host().clone()).to_string();
+        tunnel
+            .engine_answers()
+            .await
+            .map_err(|sentence| DockerError::new(DockerErrorKind::Unreachable, sentence))?;
+        let docker = unix(&name, &tunnel.engine())?;
+        Self::answering(docker, name, false, Some(tunnel)).await
     }
 
-    async fn answering(docker: Docker, name: String, local: bool) -> Result<Self, DockerError> {
+    async fn answering(
+        docker: Docker,
+        name: String,
+        local: bool,
+        tunnel: Option<Arc<Tunnel>>,
+    ) -> Result<Self, DockerError> {
         let docker = docker.with_request_modifier(url_safe_credentials);
         let version = docker.version().await.map_err(|error| unanswered(&name, &error))?;
         let spoken = version.api_version.unwrap_or_default();
@@ -72,7 +84,11 @@ impl Engine {
             String::new()
         };
         let platform = platform::of_engine(&os, &arch, &machine);
-        Ok(Self { docker, about: Arc::new(About { name, local, api, platform }), credentials: None })
+        Ok(Self {
+            docker,
+            about: Arc::new(About { name, local, api, platform, _tunnel: tunnel }),
+            credentials: None,
+        })
     }
 }
 
@@ -100,16 +116,16 @@ fn api(text: &str) -> Option<(u32, u32)> {
     Some((major.parse().ok()?, minor.parse().ok()?))
 }
 
-fn unix(host: &HostAddress, path: &Path) -> Result<Docker, DockerError> {
+fn unix(name: &str, path: &Path) -> Result<Docker, DockerError> {
     let text = path.to_str().ok_or_else(|| {
-        DockerError::new(DockerErrorKind::Unreachable, format!("the path in {host} is no UTF-8"))
+        DockerError::new(DockerErrorKind::Unreachable, format!("the path of {name} is no UTF-8"))
     })?;
     // The library only asks whether the file exists, and calls one that may not be looked at missing.
     if let Err(error) = std::fs::metadata(path) {
-        return Err(connection(&host.to_string(), error.kind(), &error.to_string()));
+        return Err(connection(name, error.kind(), &error.to_string()));
     }
     Docker::connect_with_unix(text, ANSWER, API_DEFAULT_VERSION)
-        .map_err(|error| DockerError::of(&host.to_string(), "be reached", &error))
+        .map_err(|error| DockerError::of(name, "be reached", &error))
 }
 
 fn behind_tcp(host: &HostAddress, tcp: &TcpHost) -> Result<Docker, DockerError> {

@@ -7,6 +7,8 @@ use std::io;
 
 use bollard::errors::Error as ClientError;
 
+use crate::code::Code;
+
 /// What an engine did not do, and why.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{message}")]
@@ -30,10 +32,12 @@ pub enum DockerErrorKind {
     Lost,
     /// The engine said nothing in time; nobody knows whether it did it.
     Timeout,
-    /// What was asked for does not exist: image, container, network.
+    /// What was asked for does not exist on the engine: image, container, network.
     NotFound,
     /// There is one already, or it is in use.
     Conflict,
+    /// The registry has no such image.
+    ImageUnknown,
     /// The registry wants a login, or refuses the one it got.
     Unauthorized,
     /// The registry does not answer.
@@ -46,12 +50,33 @@ pub enum DockerErrorKind {
     NoSpace,
     /// The image is not made for the engine's platform.
     Platform,
-    /// A file on this machine cannot be read.
+    /// A file on this machine cannot be read, or is no image.
     File,
     /// The engine refused, for a reason that only its own words say.
     Refused,
     /// What answers is not understood.
     Gibberish,
+}
+
+impl DockerErrorKind {
+    /// The code that a command fails with.
+    #[must_use]
+    pub const fn code(self) -> Code {
+        match self {
+            Self::Unreachable | Self::Lost | Self::Timeout => Code::DockerUnreachable,
+            Self::Permission => Code::DockerPermission,
+            Self::Tls => Code::DockerTls,
+            Self::TooOld | Self::Gibberish => Code::DockerUnsuited,
+            Self::NotFound | Self::Conflict | Self::Refused => Code::DockerRefused,
+            Self::NoSpace => Code::DockerNoSpace,
+            Self::ImageUnknown | Self::Unauthorized | Self::RegistryUnreachable | Self::RegistryRefused => {
+                Code::ImageUnavailable
+            }
+            Self::Credentials => Code::ImageLogin,
+            Self::Platform => Code::ImagePlatform,
+            Self::File => Code::ImageFile,
+        }
+    }
 }
 
 impl DockerError {

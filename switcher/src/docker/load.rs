@@ -120,7 +120,7 @@ impl Engine {
                     several.len(),
                     names.tags.join(", ")
                 );
-                Err(DockerError::new(DockerErrorKind::Refused, message))
+                Err(DockerError::new(DockerErrorKind::File, message))
             }
         }
     }
@@ -171,7 +171,7 @@ fn chunks(file: File, sent: mpsc::UnboundedSender<u64>) -> impl Stream<Item = io
 fn no_image(file: &Path, error: &DockerError) -> DockerError {
     if matches!(error.kind(), DockerErrorKind::Refused | DockerErrorKind::NotFound) {
         let message = format!("{} is no image as `docker save` writes it: {error}", file.display());
-        return DockerError::new(DockerErrorKind::Refused, message);
+        return DockerError::new(DockerErrorKind::File, message);
     }
     error.clone()
 }

@@ -33,7 +33,7 @@ const PHRASES: &[(Kind, &[&str])] = &[
             "insufficient_scope",
         ],
     ),
-    (Kind::NotFound, &["manifest unknown", "name unknown", "repository does not exist", ": not found"]),
+    (Kind::ImageUnknown, &["manifest unknown", "name unknown", "repository does not exist", ": not found"]),
     (
         Kind::RegistryUnreachable,
         &[
@@ -76,6 +76,7 @@ fn kind(status: u16, words: &str, image: &ImageReference) -> Kind {
     match PHRASES.iter().find(fits) {
         Some((kind, _)) => *kind,
         None if status == 401 || status == 403 => Kind::Unauthorized,
+        None if general == Kind::NotFound => Kind::ImageUnknown,
         None => general,
     }
 }
@@ -112,7 +113,7 @@ fn told(image: &ImageReference, login: bool, kind: Kind, words: &str) -> DockerE
             "the registry {registry} does not let us have {image}: {words}; log in with `{log_in}`, and check that \
              the image's name is right"
         )
-    } else if kind == Kind::NotFound {
+    } else if kind == Kind::ImageUnknown {
         format!(
             "the registry {registry} has no image {image}: {words}; check the name, and that it was pushed"
         )

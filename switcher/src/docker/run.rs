@@ -101,7 +101,15 @@ impl Engine {
         let options = AttachContainerOptionsBuilder::new().stream(true).stdout(true).stderr(true).build();
         let attach = self.docker.attach_container(id, Some(options));
         let attached = self.within(ANSWER, &format!("attach to the container {}", spec.name), attach).await?;
-        self.start(&spec.name).await?;
+        if let Err(error) = self.start(&spec.name).await {
+            return match self.inspect(id).await?.map(|found| found.state) {
+                // Its program is missing or cannot be run: that is how the run ended, as in a shell.
+                Some(ContainerState::Exited(end)) if error.kind() == DockerErrorKind::Refused => {
+                    Ok(RunEnd::Ended(end))
+                }
+                _ => Err(error),
+            };
+        }
         let attended = Attended::new(self, id, &spec.name, attached.output);
         attended.until_its_end(limit, spec.stop_timeout.min(GRACE), output).await
     }

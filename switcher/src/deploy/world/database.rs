@@ -1,5 +1,6 @@
 //! The stages that concern the database: reading the schema, dumping it, migrating it from the new image.
 
+use std::collections::VecDeque;
 use std::io;
 
 use async_trait::async_trait;
@@ -7,10 +8,11 @@ use async_trait::async_trait;
 use super::{Trouble, World, cause};
 use crate::code::Code;
 use crate::container::{Ended, Output, RunEnd};
-use crate::database::{DatabaseUrl, SchemaState, migrations_run, probe};
+use crate::database::schema::probe;
+use crate::database::{DatabaseUrl, SchemaState, migrations_run};
 use crate::deploy::machine::{Cause, Fact, Machine};
 use crate::log::{DeploymentLog, Level};
-use crate::redact::Lines;
+use crate::redact::{Lines, Redactor};
 
 /// How many lines of a migration's output are kept for the error.
 const TAIL: usize = 50;
@@ -22,9 +24,10 @@ impl World<'_> {
             Ok(state) => state,
             Err(warning) => return Ok(Some(Fact::Warning { warning })),
         };
-        if let Some((tool, dirty)) = state.as_ref().and_then(|s| s.dirty.as_ref().map(|dirty| (s.tool, dirty))) {
-            let message =
-                format!("the schema is dirty: {tool} says that {}; {}", dirty.what, dirty.way_out);
+        if let Some((tool, dirty)) =
+            state.as_ref().and_then(|s| s.dirty.as_ref().map(|dirty| (s.tool, dirty)))
+        {
+            let message = format!("the schema is dirty: {tool} says that {}; {}", dirty.what, dirty.way_out);
             return Err(Trouble::failed(Code::SchemaDirty, message));
         }
         Ok(Some(Fact::SchemaBefore { version: state.and_then(|state| state.version) }))
@@ -39,14 +42,18 @@ impl World<'_> {
             environment.schema_url(&words).map_err(|problems| self.environment(&problems))?
         };
         let Some(url) = url else {
-            return Ok(Err("the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into()));
+            return Ok(Err(
+                "the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into(),
+            ));
         };
         let url: DatabaseUrl = match url.expose().parse() {
             Ok(url) => url,
             Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
         };
         let url = self.site.from_here(url).await;
-        Ok(probe(&url).await.map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
+        Ok(probe(&url)
+            .await
+            .map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
     }
 
     /// The database is dumped. A deployment stops when its snapshot fails.
@@ -68,32 +75,35 @@ impl World<'_> {
         };
         let before = self.schema(machine).await?.ok().flatten();
         let words = self.site.words(order, order.slot, 0);
-        let spec = self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
+        let spec =
+            self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
         let there = self.site.migration_container(order).await.map_err(|failure| Trouble::of(&failure))?;
-        let mut said = Said::new(self.log.clone(), self.site.redactor.lines());
+        let mut said = Said::new(&self.log, &self.site.redactor);
         let timeout = settings.timeout;
-        let ended = match there {
-            Some(container) => engine.reattach(&container.id, timeout.0, &mut said).await,
+        let gone_on = match there {
+            Some(container) => engine.reattach(&container.id, timeout.0, &mut said).await.transpose(),
+            None => None,
+        };
+        let ended = match gone_on {
+            Some(ended) => ended,
             None => engine.run(&spec, timeout.0, &mut said).await,
         };
-        said.end();
-        let failed = |message: String, said: Said| {
-            let code = Code::MigrationFailed.as_str().to_owned();
-            Err(Trouble::Failed(Cause { code, message, evidence: said.tail }))
-        };
-        match ended {
-            Ok(RunEnd::Ended(Ended { code: 0, .. })) => {}
-            Ok(RunEnd::Ended(end)) => {
-                let why = if end.out_of_memory { "was killed for memory" } else { "failed" };
-                return failed(format!("the migration of {} {why} with exit code {}", order.release.version, end.code), said);
+        let evidence = said.end();
+        let what = format!("the migration of {}", order.release.version);
+        let message = match ended {
+            Ok(RunEnd::Ended(Ended { code: 0, .. })) => None,
+            Ok(RunEnd::Ended(end)) if end.out_of_memory => {
+                Some(format!("{what} was killed for memory (exit code {})", end.code))
             }
-            Ok(RunEnd::TimedOut) => {
-                return failed(format!("the migration of {} took longer than {timeout} and was stopped", order.release.version), said);
-            }
+            Ok(RunEnd::Ended(end)) => Some(format!("{what} ended with exit code {}", end.code)),
+            Ok(RunEnd::TimedOut) => Some(format!("{what} took longer than {timeout} and was stopped")),
             Err(error) => {
                 let failure = self.site.docker_failure(&error);
-                return Err(Trouble::Failed(Cause { evidence: said.tail, ..cause(failure.code, failure.message) }));
+                return Err(Trouble::Failed(Cause { evidence, ..cause(failure.code, failure.message) }));
             }
+        };
+        if let Some(message) = message {
+            return Err(Trouble::Failed(Cause { evidence, ..cause(Code::MigrationFailed, message) }));
         }
         let after = self.schema(machine).await?.ok().flatten();
         let run = migrations_run(before.as_ref(), after.as_ref());
@@ -106,46 +116,46 @@ impl World<'_> {
 }
 
 /// What a migration says: whole redacted lines into the log, the last ones kept.
-struct Said {
-    log: DeploymentLog,
-    lines: [Lines; 2],
-    tail: Vec<String>,
+struct Said<'a> {
+    log: &'a DeploymentLog,
+    stdout: Lines,
+    stderr: Lines,
+    tail: VecDeque<String>,
 }
 
-impl Said {
-    fn new(log: DeploymentLog, lines: Lines) -> Self {
-        Self { log, lines: [lines.clone(), lines], tail: Vec::new() }
+impl<'a> Said<'a> {
+    fn new(log: &'a DeploymentLog, redactor: &Redactor) -> Self {
+        Self { log, stdout: redactor.lines(), stderr: redactor.lines(), tail: VecDeque::new() }
     }
 
-    fn keep(&mut self, lines: Vec<String>) {
-        for line in lines {
-            self.log.write(Level::Info, "migrate", &line, &[]);
-            self.tail.push(line);
-        }
-        let surplus = self.tail.len().saturating_sub(TAIL);
-        self.tail.drain(..surplus);
+    /// What came without an end of line, and then the last lines of all.
+    fn end(self) -> Vec<String> {
+        let Self { log, mut stdout, mut stderr, mut tail } = self;
+        stdout.finish(&mut |line| keep(log, &mut tail, line));
+        stderr.finish(&mut |line| keep(log, &mut tail, line));
+        tail.into()
     }
+}
 
-    /// What came without an end of line.
-    fn end(&mut self) {
-        for stream in 0..self.lines.len() {
-            let rest = self.lines[stream].end();
-            self.keep(rest.into_iter().collect());
-        }
+fn keep(log: &DeploymentLog, tail: &mut VecDeque<String>, line: &str) {
+    log.write(Level::Info, "migrate", line, &[]);
+    tail.push_back(line.to_owned());
+    if tail.len() > TAIL {
+        tail.pop_front();
     }
 }
 
 #[async_trait]
-impl Output for Said {
+impl Output for Said<'_> {
     async fn stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let lines = self.lines[0].push(bytes);
-        self.keep(lines);
+        let Self { log, stdout, tail, .. } = self;
+        stdout.push(bytes, &mut |line| keep(log, tail, line));
         Ok(())
     }
 
     async fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let lines = self.lines[1].push(bytes);
-        self.keep(lines);
+        let Self { log, stderr, tail, .. } = self;
+        stderr.push(bytes, &mut |line| keep(log, tail, line));
         Ok(())
     }
 }

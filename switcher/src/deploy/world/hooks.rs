@@ -8,7 +8,7 @@ use crate::code::Code;
 use crate::deploy::machine::{Fact, Machine, Phase};
 use crate::deploy::order::Stage;
 use crate::deploy::undo::Undo;
-use crate::hook::{self, HookError, HookRun};
+use crate::hook::{self, Call};
 
 impl World<'_> {
     /// The hook of a stage.
@@ -38,7 +38,11 @@ impl World<'_> {
     }
 
     /// A hook that makes up for a failed deployment.
-    pub(super) async fn hook_again(&mut self, machine: &Machine, undo: Undo) -> Result<Option<Fact>, Trouble> {
+    pub(super) async fn hook_again(
+        &mut self,
+        machine: &Machine,
+        undo: Undo,
+    ) -> Result<Option<Fact>, Trouble> {
         let hooks = &self.site.deploy.hooks;
         let (slot, old) = (machine.order.slot, machine.order.slot.other());
         let (name, hook, slot) = match undo {
@@ -63,14 +67,18 @@ impl World<'_> {
             Phase::Working { .. } | Phase::Done => None,
         };
         let words = self.site.words(&machine.order, slot, 0);
-        let run = HookRun { name, hook, words: &words, failure: failure.as_deref() };
-        let outcome = hook::run(&run, &self.site.redactor, &mut self.log).await;
-        outcome.map(|()| None).map_err(|error| hook_trouble(&error))
+        let site = self.site;
+        let call = Call {
+            name,
+            hook,
+            words: &words,
+            failure: failure.as_deref(),
+            folder: &site.folder,
+            redactor: &site.redactor,
+            log: &self.log,
+        };
+        let mut said = |line: &str| site.ctx.reporter.step(&format!("  {name}: {line}"));
+        let outcome = hook::run(call, &mut said).await;
+        outcome.map(|()| None).map_err(|error| Trouble::failed(Code::HookFailed, error.to_string()))
     }
-}
-
-fn hook_trouble(error: &HookError) -> Trouble {
-    let mut cause = super::cause(Code::HookFailed, error.to_string());
-    cause.evidence = error.last_lines().to_vec();
-    Trouble::Failed(cause)
 }

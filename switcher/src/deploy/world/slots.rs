@@ -1,5 +1,7 @@
 //! The stages that the engine and the runtime do: the image, the containers of the new slot, their removal.
 
+use switcher_config::Bytes;
+
 use super::{Trouble, World, stopped};
 use crate::deploy::machine::{Fact, Machine};
 use crate::docker::PullProgress;
@@ -13,7 +15,15 @@ impl World<'_> {
             return Ok(None);
         };
         let reporter = &self.site.ctx.reporter;
-        let mut on = |progress: PullProgress| reporter.waiting(&progress.to_string());
+        let mut on = |progress: PullProgress| {
+            reporter.waiting(&format!(
+                "pulling: {} of {} layers, {} of {}",
+                progress.layers_done,
+                progress.layers,
+                Bytes(progress.bytes),
+                Bytes(progress.bytes_total)
+            ));
+        };
         let pulled = self.interrupt.unless(engine.pull(image, &mut on)).await.map_err(stopped)?;
         reporter.done();
         match pulled {
@@ -37,9 +47,10 @@ impl World<'_> {
         }
         let start = Start {
             slot: order.slot,
-            deployment: order.id.clone(),
-            release: order.release.clone(),
-            replicas,
+            deployment: &order.id,
+            release: &order.release,
+            replicas: &replicas,
+            settings: &self.site.deploy,
         };
         match self.runtime()?.start(&start).await {
             Ok(upstreams) => Ok(Some(Fact::Started { upstreams })),
@@ -55,7 +66,10 @@ impl World<'_> {
         let running = self.runtime()?.running().await.map_err(|error| self.runtime_trouble(&error))?;
         let ours = running.get(slot).as_ref().is_some_and(|inside| inside.deployment == machine.order.id);
         if ours {
-            self.runtime()?.stop(slot, StopHow::Remove).await.map_err(|error| self.runtime_trouble(&error))?;
+            self.runtime()?
+                .stop(slot, StopHow::Remove)
+                .await
+                .map_err(|error| self.runtime_trouble(&error))?;
         }
         Ok(None)
     }

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use switcher_config::wire::{AppStatus, DrainReceipt, RegisterRequest, Switched};
+use switcher_config::wire::{AppStatus, DrainReceipt, RegisterRequest};
 use switcher_config::{Generation, Slot, Span, UpstreamAddress};
 use tokio::time::{Instant, sleep};
 
@@ -18,7 +18,7 @@ use crate::failure::Live;
 use crate::interrupt::Interrupted;
 use crate::mutation::{Mutation, Settled, patient_status, patiently};
 use crate::phrase;
-use crate::runtime::{Readiness, StopHow};
+use crate::runtime::{Evidence, Readiness, StopHow};
 use crate::state::record::HealthStatus;
 use crate::switch::{Move, Options, Switch};
 
@@ -56,7 +56,7 @@ impl World<'_> {
     }
 
     /// The slot that serves is never taken apart, whatever the journal says.
-    fn refuse_live(&self, status: &AppStatus, slot: Slot) -> Result<(), Trouble> {
+    pub(super) fn refuse_live(&self, status: &AppStatus, slot: Slot) -> Result<(), Trouble> {
         if status.active != slot {
             return Ok(());
         }
@@ -135,7 +135,8 @@ impl World<'_> {
             if status.generation != machine.expected() {
                 return Err(self.moved(&status, machine.expected()));
             }
-            let waiting = self.what_is_missing(&status, slot, order.waiting.as_ref().unwrap_or(&order.id)).await?;
+            let waiting =
+                self.what_is_missing(&status, slot, order.waiting.as_ref().unwrap_or(&order.id)).await?;
             let Some(waiting) = waiting else {
                 self.site.ctx.reporter.done();
                 let (health, generation) = (HealthStatus::Healthy, status.generation);
@@ -221,9 +222,7 @@ impl World<'_> {
         let site = self.site;
         let wait = Span(site.ctx.reporter.interval());
         loop {
-            let look = patiently(async || {
-                site.admin.drain(&site.app, moved.drained_generation, wait).await
-            });
+            let look = patiently(async || site.admin.drain(&site.app, moved.drained_generation, wait).await);
             let receipt = match self.unless_interrupted(look).await {
                 Ok(Ok(receipt)) => receipt,
                 Ok(Err(error)) => {
@@ -232,7 +231,8 @@ impl World<'_> {
                     return Ok(Some(Fact::Warning { warning }));
                 }
                 Err(Interrupted) => {
-                    let message = format!("the drain of {} was not waited for; it goes on in the proxy", moved.from);
+                    let message =
+                        format!("the drain of {} was not waited for; it goes on in the proxy", moved.from);
                     return Err(Trouble::interrupted(Code::InterruptedDrain, message));
                 }
             };
@@ -269,7 +269,7 @@ impl World<'_> {
             }
         }
         if let Ok(runtime) = self.site.runtime() {
-            evidence.extend(runtime.evidence(slot).await.lines());
+            evidence.extend(words_of(&runtime.evidence(slot).await));
         }
         let clean = |line: &String| self.site.redactor.line(line);
         Trouble::Failed(Cause {
@@ -293,6 +293,17 @@ fn inside(receipt: &DrainReceipt) -> String {
         phrase::counts(&receipt.in_flight),
         phrase::duration(receipt.seconds.round())
     )
+}
+
+/// What the replicas have to say for themselves, a line each.
+fn words_of(evidence: &Evidence) -> Vec<String> {
+    let mut lines = Vec::new();
+    for replica in &evidence.replicas {
+        lines.push(format!("{}: {}", replica.container, replica.state));
+        lines.extend(replica.health.iter().map(|answer| format!("  HEALTHCHECK: {answer}")));
+        lines.extend(replica.logs.iter().map(|line| format!("  | {line}")));
+    }
+    lines
 }
 
 /// A version as the value of an answer header: printable ASCII without blanks (RFC 9110 section 5.5).

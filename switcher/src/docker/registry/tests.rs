@@ -8,16 +8,16 @@ fn image(text: &str) -> ImageReference {
 
 /// Status, words, and what they mean.
 const ANSWERS: &[(u16, &str, Kind)] = &[
-    (404, "manifest unknown: manifest unknown", Kind::NotFound),
+    (404, "manifest unknown: manifest unknown", Kind::ImageUnknown),
     (
         404,
         "manifest for registry.example.com/acme/shop:v1 not found: manifest unknown: manifest unknown",
-        Kind::NotFound,
+        Kind::ImageUnknown,
     ),
     (
         404,
         "repository registry.example.com/acme/shop not found: name unknown: repository name not known to registry",
-        Kind::NotFound,
+        Kind::ImageUnknown,
     ),
     (
         500,
@@ -78,7 +78,10 @@ fn every_answer_of_a_registry_has_its_kind() {
 #[test]
 fn a_repository_with_an_unlucky_name_is_no_trouble_by_itself() {
     let unlucky = image("ghcr.io/acme/unauthorized:v1");
-    assert_eq!(kind(404, "manifest for ghcr.io/acme/unauthorized:v1 not found", &unlucky), Kind::NotFound);
+    assert_eq!(
+        kind(404, "manifest for ghcr.io/acme/unauthorized:v1 not found", &unlucky),
+        Kind::ImageUnknown
+    );
 }
 
 #[test]
@@ -87,7 +90,7 @@ fn every_kind_names_image_registry_and_the_way_out() {
     let shown: Vec<String> = [
         (Kind::Unauthorized, true, "unauthorized"),
         (Kind::Unauthorized, false, "no basic auth credentials"),
-        (Kind::NotFound, false, "manifest unknown"),
+        (Kind::ImageUnknown, false, "manifest unknown"),
         (Kind::RegistryUnreachable, false, "connection refused"),
         (Kind::RegistryRefused, false, "toomanyrequests"),
         (Kind::RegistryRefused, false, "x509: certificate signed by unknown authority"),

@@ -15,7 +15,7 @@ use super::*;
 
 /// An image without PostgreSQL, lent this machine's by read-only mounts.
 async fn tools(engine: &Engine, registry: &Registry, postgres: &Postgres) -> ContainerTools {
-    registry.push("tools", "v1", &Image::new(vec![0])).await;
+    registry.push("tools", "v1", &Image::new("v1")).await;
     let image = registry.image("tools", "v1");
     engine.pull(&image).await;
     engine.ask("POST", "/networks/create", &json!({"Name": "shop", "Driver": "bridge"})).await;

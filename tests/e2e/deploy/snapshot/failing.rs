@@ -147,7 +147,7 @@ async fn a_pg_dump_that_is_too_old_is_refused_before_anything_is_written() {
     fs::create_dir(&folder).expect("a folder");
     let program = folder.join("pg_dump");
     switcher_tests::certificate::put(&program, "#!/bin/sh\necho 'pg_dump (PostgreSQL) 9.6.24'\n");
-    fs::set_permissions(&program, PermissionsExt::from_mode(0o755)).expect("a mode");
+    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).expect("a mode");
     let right = stage.postgres.programs().to_owned();
     stage.with.tools = Tools::Local(LocalTools::of(vec![folder.clone()]));
     let error = stage.take().await.expect_err("it is too old");
