@@ -1,0 +1,4 @@
+//! What a deployment is made of, against real parts: engine, registry, database.
+
+mod schema;
+mod snapshot;
