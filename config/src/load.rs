@@ -3,7 +3,7 @@
 //! Both programs call [`load()`], once at the start and again on each reload; it changes nothing.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::checks::check;
 use crate::keys::RootKeys;
@@ -94,6 +94,13 @@ impl std::fmt::Debug for Loaded {
 }
 
 impl Loaded {
+    /// The folder of the configuration file, which the paths of `env_files` start at. The files of environments
+    /// stand in the same one.
+    #[must_use]
+    pub fn folder(&self) -> &Path {
+        self.files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."))
+    }
+
     /// Everything in force as YAML that reads back to the same settings; secrets are shown as `***`. With
     /// origins, each line names where its value came from.
     #[must_use]

@@ -24,9 +24,10 @@ pub(crate) fn veiled(shown: Shown, written: Option<&Node>) -> Shown {
         Shown::Absent => Shown::Absent,
         Shown::Null => Shown::Null,
         Shown::Secret => Shown::Secret,
-        Shown::Bare(_) | Shown::Text(_) if secret => Shown::Secret,
+        Shown::Bare(_) | Shown::Text(_) | Shown::Raw(_) if secret => Shown::Secret,
         Shown::Bare(value) => Shown::Bare(value),
         Shown::Text(text) => Shown::Text(text),
+        Shown::Raw(text) => Shown::Raw(text),
         Shown::List(items) => Shown::List(
             items
                 .into_iter()
@@ -55,7 +56,7 @@ impl Printer {
     fn section(&mut self, entries: &[(String, Shown)], written: Option<&Node>, depth: usize) {
         for (key, value) in entries.iter().filter(|(_, value)| *value != Shown::Absent) {
             let node = written.and_then(|node| node.get(key));
-            self.entry(&format!("{:1$}{key}:", "", depth * 2), value, node, depth);
+            self.entry(&format!("{:1$}{2}:", "", depth * 2, yaml_text(key)), value, node, depth);
         }
     }
 
@@ -81,6 +82,7 @@ impl Printer {
             | Shown::Null
             | Shown::Bare(_)
             | Shown::Text(_)
+            | Shown::Raw(_)
             | Shown::Secret
             | Shown::List(_)
             | Shown::Section(_) => self.lines.push((format!("{head} {}", scalar(value)), Some(origin(node)))),
@@ -128,17 +130,17 @@ fn scalar(value: &Shown) -> String {
     match value {
         Shown::Absent | Shown::Null => "null".into(),
         Shown::Bare(value) => value.to_string(),
-        Shown::Text(text) => yaml_text(text),
+        Shown::Text(text) => yaml_text(&text.replace('$', "$$")),
+        Shown::Raw(text) => yaml_text(text),
         Shown::Secret => "\"***\"".into(),
         Shown::List(_) => "[]".into(),
         Shown::Section(_) => "{}".into(),
     }
 }
 
-/// A text in YAML: bare where every reader takes it for the same text, else in double quotes. A `$` is
-/// doubled, so that it stands for itself when the text is read again.
+/// A text in YAML: bare where every reader takes it for the same text, else in double quotes. Elsewhere than in
+/// what is kept as it was written, a `$` was doubled before, so that it stands for itself when it is read again.
 fn yaml_text(text: &str) -> String {
-    let text = text.replace('$', "$$");
     let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:+%".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
         && text.chars().all(safe)
@@ -149,7 +151,7 @@ fn yaml_text(text: &str) -> String {
             "true" | "false" | "yes" | "no" | "on" | "null" | "y" | "n"
         );
     if word {
-        return text;
+        return text.to_owned();
     }
     let mut quoted = String::from("\"");
     for c in text.chars() {

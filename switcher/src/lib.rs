@@ -19,14 +19,18 @@ pub mod demo;
 pub mod deployment;
 mod diagnosis;
 pub mod docker;
+pub mod environment;
 pub mod failure;
+pub mod hook;
 pub mod host;
 mod import;
 mod interrupt;
 pub mod layout;
+pub mod log;
 mod mutation;
 pub mod phrase;
 pub mod progress;
+pub mod redact;
 pub mod state;
 mod switch;
 
