@@ -33,7 +33,8 @@ pub fn of_mode(seen: &AppStatus, wanted: Mode) -> Aftermath {
     if seen.mode == wanted { Aftermath::Happened } else { Aftermath::Unchanged }
 }
 
-/// After a registration in `slot` that expected a generation.
+/// After a registration in `slot` that expected a generation. The same addresses as before prove nothing: they were
+/// registered anew because another container answers there, and only a new generation shows that the proxy knows.
 #[must_use]
 pub fn of_registration(
     seen: &AppStatus,
@@ -44,8 +45,7 @@ pub fn of_registration(
     let found = seen.slots.get(slot);
     let same = found.release == request.release
         && found.upstreams.iter().map(|upstream| &upstream.address).eq(&request.upstreams);
-    let near = seen.generation == expected || seen.generation == expected.next();
-    if same && near {
+    if same && seen.generation == expected.next() {
         Aftermath::Happened
     } else if seen.generation == expected {
         Aftermath::Unchanged
@@ -120,6 +120,7 @@ mod tests {
         };
         for (release, generation, aftermath) in [
             (None, 8, Aftermath::Happened),
+            (None, 7, Aftermath::Unchanged),
             (None, 9, Aftermath::SomebodyElse),
             (Some("v2"), 7, Aftermath::Unchanged),
             (Some("v2"), 8, Aftermath::SomebodyElse),

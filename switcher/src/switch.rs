@@ -45,6 +45,15 @@ pub(crate) enum Outcome {
     NothingToDo(Box<AppStatus>),
 }
 
+/// What the switch itself came to.
+#[derive(Debug)]
+pub(crate) enum Move {
+    /// Traffic moved.
+    Moved(Switched),
+    /// The slot was live and healthy before.
+    NothingToDo(Box<AppStatus>),
+}
+
 /// One switch.
 pub(crate) struct Switch<'a> {
     pub(crate) ctx: &'a Context,
@@ -63,20 +72,10 @@ impl Switch<'_> {
     pub(crate) async fn perform(mut self, status: AppStatus) -> Result<Outcome, Failure> {
         self.as_expected(&status)?;
         let status = self.wait_until_healthy(status).await?;
-        self.as_expected(&status)?;
-        let expected = match decide(&status, self.slot, self.options.force) {
-            Decision::Go { expected } => expected,
-            Decision::Done => return Ok(Outcome::NothingToDo(Box::new(status))),
-            objection @ (Decision::LiveButNotHealthy { .. }
-            | Decision::Empty
-            | Decision::NotHealthy { .. }) => return Err(self.objection(&objection, &status)),
+        let switched = match self.make_live(status).await? {
+            Move::Moved(switched) => switched,
+            Move::NothingToDo(status) => return Ok(Outcome::NothingToDo(status)),
         };
-        self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
-        let switched = self.ask(&status, expected).await?;
-        self.ctx.reporter.step(&format!(
-            "traffic has moved: {} is live in {} (generation {})",
-            switched.to, self.app, switched.generation
-        ));
         let drain = if self.options.detach { None } else { Some(self.wait_for_drain(&switched).await?) };
         Ok(Outcome::Moved(Box::new(Receipt {
             app: self.app.clone(),
@@ -87,6 +86,25 @@ impl Switch<'_> {
             switch_micros: switched.switch_micros,
             drain,
         })))
+    }
+
+    /// The switch itself, without the waits before and after it.
+    pub(crate) async fn make_live(&mut self, status: AppStatus) -> Result<Move, Failure> {
+        self.as_expected(&status)?;
+        let expected = match decide(&status, self.slot, self.options.force) {
+            Decision::Go { expected } => expected,
+            Decision::Done => return Ok(Move::NothingToDo(Box::new(status))),
+            objection @ (Decision::LiveButNotHealthy { .. }
+            | Decision::Empty
+            | Decision::NotHealthy { .. }) => return Err(self.objection(&objection, &status)),
+        };
+        self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
+        let switched = self.ask(&status, expected).await?;
+        self.ctx.reporter.step(&format!(
+            "traffic has moved: {} is live in {} (generation {})",
+            switched.to, self.app, switched.generation
+        ));
+        Ok(Move::Moved(switched))
     }
 
     /// Whether the status is the one that the decision to switch was made on.
