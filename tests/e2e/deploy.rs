@@ -1,4 +1,5 @@
-//! What a deployment is made of, against real parts: engine, registry, database.
+//! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
 
+mod load;
 mod schema;
 mod snapshot;
