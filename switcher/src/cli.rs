@@ -84,6 +84,7 @@ pub enum Command {
         /// Explain only
         #[arg(long)]
         dry_run: bool,
+        /// How the lease is waited for
         #[command(flatten)]
         lock: LockArgs,
     },
@@ -92,6 +93,7 @@ pub enum Command {
         /// Say what would be removed
         #[arg(long)]
         dry_run: bool,
+        /// How the lease is waited for
         #[command(flatten)]
         lock: LockArgs,
     },

@@ -24,7 +24,6 @@ pub(super) async fn run(ctx: &Context, what: LockCommand) -> Outcome {
 }
 
 /// The failure of a command that did not get the lease.
-#[allow(dead_code, reason = "the deployer's failure")]
 pub(crate) fn not_acquired(ctx: &Context, error: &AcquireError, live: Live) -> Failure {
     match error {
         AcquireError::Held(holder) => held(ctx, holder, live, Timestamp::now()),
@@ -34,7 +33,6 @@ pub(crate) fn not_acquired(ctx: &Context, error: &AcquireError, live: Live) -> F
 
 /// The failure of a command whose lease was lost, or that could not write under it. What is live is for the caller
 /// to find out.
-#[allow(dead_code, reason = "the deployer's failure")]
 pub(crate) fn lease_failure(ctx: &Context, error: &LeaseError) -> Failure {
     match error {
         LeaseError::Lost(_) => {
