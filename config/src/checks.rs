@@ -4,6 +4,7 @@
 //! that one wrong value does not hide what is wrong elsewhere. Called by [`crate::load()`].
 
 mod acme;
+mod deploy;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,7 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
         for (key, app) in apps {
             reader.under(&key.text, |reader| {
                 slots(key, app, reader);
+                deploy::check(app, reader);
                 if let Some(health) = app.get("health") {
                     reader.under("health", |reader| probes(health, reader));
                 }
@@ -45,6 +47,21 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
 fn has_listener(root: &Node, key: &str) -> bool {
     let written = root.get("proxy").and_then(|proxy| proxy.get(key));
     written.map_or(key == "http", |node| node.items().iter().any(|item| !item.is_null()))
+}
+
+/// A section with nothing behind its key, often with every key below it commented out. (YAML makes a `~` of that.)
+fn is_bare(node: &Node) -> bool {
+    node.is_null() && matches!(&node.value, Value::Scalar { text, .. } if matches!(text.as_str(), "" | "~"))
+}
+
+/// The upstreams written for a slot.
+fn upstreams(app: &Node, slot: Slot) -> Option<&Node> {
+    app.get("slots").and_then(|slots| slots.get(slot.as_str()))
+}
+
+/// Whether a slot has fixed upstreams.
+fn is_filled(app: &Node, slot: Slot) -> bool {
+    upstreams(app, slot).is_some_and(|node| !node.is_null() && !node.items().is_empty())
 }
 
 /// Reads a value without telling what is wrong with it: that was told before.
@@ -175,10 +192,9 @@ fn printable_name(name: &str) -> String {
 
 /// One upstream twice in a slot, and a first slot without upstreams while the other has some.
 fn slots(key: &Key, app: &Node, reader: &mut Reader) {
-    let upstreams = |slot: Slot| app.get("slots").and_then(|slots| slots.get(slot.as_str()));
     for slot in Slot::ALL {
         let mut seen: BTreeMap<UpstreamAddress, &Origin> = BTreeMap::new();
-        let items = upstreams(slot).map_or(&[][..], Node::items);
+        let items = upstreams(app, slot).map_or(&[][..], Node::items);
         for (index, item) in items.iter().enumerate() {
             let Some(address) = quietly::<UpstreamAddress>(Some(item)) else { continue };
             let text = shown(item, &address.to_string());
@@ -192,8 +208,7 @@ fn slots(key: &Key, app: &Node, reader: &mut Reader) {
     let initial = app.get("initial");
     let live = initial.map_or(Some(Slot::Blue), |node| quietly(Some(node)));
     let Some(live) = live else { return };
-    let filled = |slot| upstreams(slot).is_some_and(|node| !node.is_null() && !node.items().is_empty());
-    if filled(live.other()) && !filled(live) {
+    if is_filled(app, live.other()) && !is_filled(app, live) {
         let message = format!("the slot {live} is live first and has no upstreams, but {} has", live.other());
         let hint = format!("write `initial: {}`, or give {live} upstreams", live.other());
         reader.under("initial", |reader| match initial {

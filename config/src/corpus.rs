@@ -34,13 +34,16 @@ fn sources(file: &Path) -> Sources {
     }
 }
 
-/// Every key below a node, as paths in which an application's name is `*`.
+/// The sections whose keys are the user's.
+const NAMED: [&str; 4] = ["apps", "apps.*.deploy.env", "apps.*.deploy.migrate.env", "apps.*.deploy.labels"];
+
+/// Every key below a node, as paths in which a name of the user's is `*`.
 fn keys(node: &Node, path: &str, found: &mut BTreeSet<String>) {
     if let Value::Sequence(items) = &node.value {
         items.iter().for_each(|item| keys(item, path, found));
     }
     for (key, below) in node.entries() {
-        let name = if path == "apps" { "*" } else { key.text.as_str() };
+        let name = if NAMED.contains(&path) { "*" } else { key.text.as_str() };
         let path = if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") };
         keys(below, &path, found);
         found.insert(path);
@@ -263,7 +266,9 @@ fn misfit(schema: &serde_json::Value, value: &serde_json::Value, path: &str) -> 
     };
     let allowed = match &schema["type"] {
         serde_json::Value::Null => true,
-        serde_json::Value::Array(kinds) => kinds.contains(&kind.into()),
+        serde_json::Value::Array(kinds) => {
+            kinds.contains(&kind.into()) || kind == "integer" && kinds.contains(&"number".into())
+        }
         one @ (serde_json::Value::Bool(_)
         | serde_json::Value::Number(_)
         | serde_json::Value::String(_)

@@ -3,6 +3,7 @@
 //! The sections have the shape of the file. [`crate::parse`] turns them into [`crate::settings`] and back.
 
 mod acme;
+mod deploy;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -17,13 +18,17 @@ use crate::reader::Reader;
 use crate::section::{Setting, Shown, section};
 use crate::settings::{AccessLog, Balance, Hsts, Tls, TlsListener};
 use crate::values::{
-    Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe, OneHost, Positive,
-    ProbePath, Secret, ServerName, StatusRange, Text, TlsFileKeys,
+    Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe, OneHookKeys,
+    OneHost, Positive, ProbePath, Secret, ServerName, StatusRange, Text, TlsFileKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
+pub(crate) use deploy::{
+    DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys, SnapshotKeys,
+    SwitcherKeys, keeps_names,
+};
 
 section! {
     /// The configuration of Switcher: one file, read by `switcher-proxy` and `switcher`.
@@ -32,6 +37,8 @@ section! {
         proxy: ProxyKeys = ProxyKeys::default();
         /// Certificates by ACME; `acme: {email: YOU@YOUR.DOMAIN}` is enough.
         acme: Option<AcmeKeys> = None;
+        /// The deployer itself.
+        switcher: SwitcherKeys = SwitcherKeys::default();
         /// The applications, by name. A name is a lower-case DNS label.
         apps: Apps = Apps::default();
     }
@@ -122,6 +129,8 @@ section! {
         maintenance: MaintenanceKeys = MaintenanceKeys::default();
         /// How https:// upstreams are verified.
         upstream_tls: UpstreamTlsKeys = UpstreamTlsKeys::default();
+        /// How new versions get into its slots; left out when they are put there by other means.
+        deploy: Option<DeployKeys> = None;
     }
 }
 
@@ -299,9 +308,25 @@ pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
 /// Words that make a key look like a secret, wherever somebody has put it.
 const SECRET_WORDS: &[&str] = &["token", "secret", "passw", "hmac", "private key"];
 
+/// Keys that hold values of the user's making, secret or not, or that such a value is easily written to.
+const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env"];
+
 /// Whether a key's value is a secret, or would be if the key were spelt right.
 pub(crate) fn is_secret_key(key: &str) -> bool {
-    looks_secret(key) || crate::reader::meant(key, SECRET_KEYS).is_some_and(|_| section_of(key).is_none())
+    let meant = |known| crate::reader::meant(key, known).is_some();
+    let misspelt = || (meant(SECRET_KEYS) || meant(VALUE_KEYS)) && section_of(key).is_none();
+    looks_secret(key) || VALUE_KEYS.contains(&key) || misspelt()
+}
+
+/// Whether a line of text, which may be no YAML, begins what holds values of the user's making.
+pub(crate) fn begins_values(line: &str) -> bool {
+    let inner = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    VALUE_KEYS.iter().any(|key| {
+        line.match_indices(key).any(|(place, _)| {
+            let after = line[place + key.len()..].trim_start_matches(['"', '\'', ' ']);
+            !line[..place].ends_with(inner) && after.starts_with(':')
+        })
+    })
 }
 
 /// Whether a line of text, which may be no YAML, may hold a secret.
@@ -340,6 +365,15 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`acme.dns`", DnsKeys::KEYS),
         ("`acme.dns`", OPTIONS),
         ("`acme.retry`", RetryKeys::KEYS),
+        ("`switcher`", SwitcherKeys::KEYS),
+        ("`deploy`", DeployKeys::KEYS),
+        ("`deploy.migrate`", MigrateKeys::KEYS),
+        ("`deploy.snapshot`", SnapshotKeys::KEYS),
+        ("`deploy.limits`", LimitKeys::KEYS),
+        ("`deploy.healthcheck`", HealthcheckKeys::KEYS),
+        ("`deploy.retain`", RetainKeys::KEYS),
+        ("`deploy.hooks`", HookKeys::KEYS),
+        ("a hook", OneHookKeys::KEYS),
     ];
     sections.iter().find(|(_, keys)| keys.contains(&key)).map(|(name, _)| *name)
 }

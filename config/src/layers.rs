@@ -8,7 +8,7 @@ use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::keys::{is_secret_key, is_stray_credential, looks_secret};
+use crate::keys::{begins_values, is_secret_key, is_stray_credential, keeps_names, looks_secret};
 use crate::load::Sources;
 use crate::node::{Node, Origin, Value, Veil};
 use crate::problem::{Problem, Quotes, quoted};
@@ -27,6 +27,8 @@ pub(crate) struct Layers {
     pub(crate) root: Node,
     /// The files that were read, weakest first.
     pub(crate) files: Vec<PathBuf>,
+    /// The names with values of the environment, and below them those of `.env`.
+    pub(crate) variables: BTreeMap<String, String>,
     /// Whether every file could be read, so that what is missing is really missing.
     pub(crate) complete: bool,
 }
@@ -64,9 +66,12 @@ pub(crate) fn read(sources: &Sources, problems: &mut Vec<Problem>, quotes: &mut 
     for layer in variables.overrides(problems) {
         root.overlay(layer);
     }
-    replace_names(&mut root, &variables, &mut String::new(), problems);
+    replace_names(&mut root, &variables, &mut Vec::new(), problems);
     hide_secrets(&root, quotes);
-    Layers { root, files, complete }
+    let mut named: BTreeMap<String, String> =
+        variables.dot_env.into_iter().map(|(name, (value, _))| (name, value)).collect();
+    named.extend(sources.variables.clone());
+    Layers { root, files, variables: named, complete }
 }
 
 /// `switcher.yaml` and `production` make `switcher.production.yaml`.
@@ -228,7 +233,7 @@ fn quotable(text: &str) -> Vec<Option<String>> {
     let mut secret_depth = None;
     let mut quote = |line: &str| {
         let depth = line.len() - line.trim_start().len();
-        if looks_secret(line) {
+        if looks_secret(line) || begins_values(line) {
             secret_depth = Some(depth);
         } else if secret_depth.is_some_and(|secret| depth <= secret && begins_with_key(line)) {
             secret_depth = None;
@@ -246,12 +251,16 @@ fn begins_with_key(line: &str) -> bool {
     plain && (after.is_empty() || after.starts_with([' ', '\r']))
 }
 
-/// Replaces `${…}` in every scalar that was written in a file.
-fn replace_names(node: &mut Node, variables: &Variables<'_>, key: &mut String, problems: &mut Vec<Problem>) {
-    let whole = key.len();
+/// Replaces `${…}` in every scalar that was written in a file, except where it is kept for later.
+fn replace_names(
+    node: &mut Node,
+    variables: &Variables<'_>,
+    path: &mut Vec<String>,
+    problems: &mut Vec<Problem>,
+) {
     match &mut node.value {
         Value::Scalar { text, plain } => {
-            if !matches!(node.origin, Origin::File { .. }) || !text.contains('$') {
+            if !matches!(node.origin, Origin::File { .. }) || !text.contains('$') || keeps_names(path) {
                 return;
             }
             match substitute(text, &mut |name| variables.look_up(name)) {
@@ -264,29 +273,36 @@ fn replace_names(node: &mut Node, variables: &Variables<'_>, key: &mut String, p
                     node.veil = if done.replaced { veil } else { Veil::Open };
                 }
                 Err(refused) => {
-                    problems.push(Problem::at(&node.origin, key, refused.message, refused.hint));
+                    problems.push(Problem::at(&node.origin, &joined(path), refused.message, refused.hint));
                     node.via = vec![UNKNOWN.into()];
                 }
             }
         }
         Value::Sequence(items) => {
             for (index, item) in items.iter_mut().enumerate() {
-                key.push_str(&format!("[{index}]"));
-                replace_names(item, variables, key, problems);
-                key.truncate(whole);
+                path.push(format!("[{index}]"));
+                replace_names(item, variables, path, problems);
+                path.pop();
             }
         }
         Value::Mapping(entries) => {
             for (name, item) in entries {
-                if whole > 0 {
-                    key.push('.');
-                }
-                key.push_str(&name.text);
-                replace_names(item, variables, key, problems);
-                key.truncate(whole);
+                path.push(name.text.clone());
+                replace_names(item, variables, path, problems);
+                path.pop();
             }
         }
     }
+}
+
+/// The path of a key as problems tell it.
+fn joined(path: &[String]) -> String {
+    path.iter().enumerate().fold(String::new(), |mut key, (depth, step)| {
+        if depth > 0 && !step.starts_with('[') {
+            key.push('.');
+        }
+        key + step
+    })
 }
 
 /// What [`Node::via`] holds when a name could not be replaced: the value is unknown, and told about.

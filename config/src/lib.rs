@@ -45,5 +45,5 @@ pub use load::{Loaded, Sources, load};
 pub use problem::{Problem, Report};
 pub use schema::schema;
 pub use slot::{AppName, Generation, PerSlot, Slot};
-pub use template::Template;
+pub use template::{Resolved, Template, TemplateError, fill};
 pub use units::{Bytes, Span};

@@ -3,6 +3,7 @@
 //! Nothing can fail here: what could be wrong was told when the sections were read.
 
 mod acme;
+mod deploy;
 
 use crate::PerSlot;
 use crate::keys::{
@@ -25,11 +26,7 @@ impl From<RootKeys> for Settings {
         Self {
             proxy: keys.proxy.into(),
             acme: keys.acme.map(Into::into),
-            switcher: crate::settings::SwitcherSettings {
-                state_dir: "/var/lib/switcher/deployments".into(),
-                lease: crate::Span::seconds(120),
-                docker_host: None,
-            },
+            switcher: keys.switcher.into(),
             apps: apps.into_iter().map(|(name, app)| (name, app.into())).collect(),
         }
     }
@@ -40,6 +37,7 @@ impl From<Settings> for RootKeys {
         Self {
             proxy: settings.proxy.into(),
             acme: settings.acme.map(Into::into),
+            switcher: settings.switcher.into(),
             apps: Apps(settings.apps.into_iter().map(|(name, app)| (name, app.into())).collect()),
         }
     }
@@ -109,7 +107,7 @@ impl From<AppKeys> for AppSettings {
             pause: keys.pause.into(),
             maintenance: keys.maintenance.into(),
             upstream_tls: keys.upstream_tls.into(),
-            deploy: None,
+            deploy: keys.deploy.map(Into::into),
         }
     }
 }
@@ -133,6 +131,7 @@ impl From<AppSettings> for AppKeys {
             pause: app.pause.into(),
             maintenance: app.maintenance.into(),
             upstream_tls: app.upstream_tls.into(),
+            deploy: app.deploy.map(Into::into),
         }
     }
 }

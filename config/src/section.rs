@@ -29,6 +29,8 @@ pub(crate) enum Shown {
     Bare(Value),
     /// A text.
     Text(String),
+    /// A text whose `$` is not doubled, because it is kept as it was written.
+    Raw(String),
     /// A text that is never shown.
     Secret,
     /// A list.
@@ -43,7 +45,7 @@ impl Shown {
         match self {
             Self::Absent | Self::Null => Value::Null,
             Self::Bare(value) => value.clone(),
-            Self::Text(text) => text.as_str().into(),
+            Self::Text(text) | Self::Raw(text) => text.as_str().into(),
             Self::Secret => "***".into(),
             Self::List(items) => items.iter().map(Self::to_json).collect(),
             Self::Section(entries) => Value::Object(

@@ -35,6 +35,18 @@ pub struct Settings {
     pub apps: BTreeMap<AppName, AppSettings>,
 }
 
+impl Settings {
+    /// The part that the proxy serves by: without what only the deployer needs, so that a change of that is none for
+    /// the proxy, and none of it is kept in the exposed process.
+    #[must_use]
+    pub fn for_proxy(mut self) -> Self {
+        for app in self.apps.values_mut() {
+            app.deploy = None;
+        }
+        self
+    }
+}
+
 /// The `proxy` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxySettings {

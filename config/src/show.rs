@@ -24,9 +24,10 @@ pub(crate) fn veiled(shown: Shown, written: Option<&Node>) -> Shown {
         Shown::Absent => Shown::Absent,
         Shown::Null => Shown::Null,
         Shown::Secret => Shown::Secret,
-        Shown::Bare(_) | Shown::Text(_) if secret => Shown::Secret,
+        Shown::Bare(_) | Shown::Text(_) | Shown::Raw(_) if secret => Shown::Secret,
         Shown::Bare(value) => Shown::Bare(value),
         Shown::Text(text) => Shown::Text(text),
+        Shown::Raw(text) => Shown::Raw(text),
         Shown::List(items) => Shown::List(
             items
                 .into_iter()
@@ -55,7 +56,7 @@ impl Printer {
     fn section(&mut self, entries: &[(String, Shown)], written: Option<&Node>, depth: usize) {
         for (key, value) in entries.iter().filter(|(_, value)| *value != Shown::Absent) {
             let node = written.and_then(|node| node.get(key));
-            self.entry(&format!("{:1$}{key}:", "", depth * 2), value, node, depth);
+            self.entry(&format!("{:1$}{2}:", "", depth * 2, yaml_text(key)), value, node, depth);
         }
     }
 
@@ -81,6 +82,7 @@ impl Printer {
             | Shown::Null
             | Shown::Bare(_)
             | Shown::Text(_)
+            | Shown::Raw(_)
             | Shown::Secret
             | Shown::List(_)
             | Shown::Section(_) => self.lines.push((format!("{head} {}", scalar(value)), Some(origin(node)))),
@@ -128,28 +130,29 @@ fn scalar(value: &Shown) -> String {
     match value {
         Shown::Absent | Shown::Null => "null".into(),
         Shown::Bare(value) => value.to_string(),
-        Shown::Text(text) => yaml_text(text),
+        Shown::Text(text) => yaml_text(&text.replace('$', "$$")),
+        Shown::Raw(text) => yaml_text(text),
         Shown::Secret => "\"***\"".into(),
         Shown::List(_) => "[]".into(),
         Shown::Section(_) => "{}".into(),
     }
 }
 
-/// A text in YAML: bare where every reader takes it for the same text, else in double quotes. A `$` is
-/// doubled, so that it stands for itself when the text is read again.
+/// A text in YAML: bare where every reader takes it for the same text, else in double quotes. Elsewhere than in
+/// what is kept as it was written, a `$` was doubled before, so that it stands for itself when it is read again.
 fn yaml_text(text: &str) -> String {
-    let text = text.replace('$', "$$");
     let safe = |c: char| c.is_ascii_alphanumeric() || "_-./:+%".contains(c);
     let word = text.starts_with(|c: char| c.is_ascii_alphanumeric() || c == '/')
         && text.chars().all(safe)
         && !text.ends_with(':')
         && text.parse::<f64>().is_err()
+        && !text.chars().all(|c| c.is_ascii_digit() || ":_".contains(c))
         && !matches!(
             text.to_ascii_lowercase().as_str(),
             "true" | "false" | "yes" | "no" | "on" | "null" | "y" | "n"
         );
     if word {
-        return text;
+        return text.to_owned();
     }
     let mut quoted = String::from("\"");
     for c in text.chars() {
@@ -167,4 +170,20 @@ fn yaml_text(text: &str) -> String {
 /// Prints a tree as JSON.
 pub(crate) fn to_json(shown: &Shown) -> Json {
     shown.to_json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_bare_only_where_every_reader_takes_it_for_one() {
+        for bare in ["shop", "/run/x", "30s", "127.0.0.1:80", "off", "DATABASE_URL"] {
+            assert_eq!(yaml_text(bare), bare);
+        }
+        for quoted in ["", "on", "1.5", "1000:59", "1_000", "{slot}", "*x", "a b", "x:", "- x", "${A}"] {
+            assert_eq!(yaml_text(quoted), format!("\"{quoted}\""));
+        }
+        assert_eq!(yaml_text("a\"\\\n"), "\"a\\\"\\\\\\U0000000A\"");
+    }
 }

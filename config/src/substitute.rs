@@ -1,9 +1,11 @@
 //! `${NAME}`, `${NAME:-default}` and `${NAME:?message}` in a text; `$$` is a literal `$`.
 //!
 //! A pure function of the text and a way to look names up. As in a shell, `:-` and `:?` take an empty value
-//! for a missing one. A `$` before anything else stands for itself. Called by [`crate::layers`].
+//! for a missing one. A `$` before anything else stands for itself. Called by [`crate::layers`] for the whole
+//! file and by [`crate::template`] for what is filled in later.
 
 use crate::problem::quoted;
+use crate::template::word_at;
 
 /// The deepest nesting of defaults in defaults.
 const MAX_DEPTH: usize = 8;
@@ -40,6 +42,91 @@ pub(crate) struct Substituted {
 pub(crate) struct Refused {
     pub(crate) message: String,
     pub(crate) hint: String,
+    /// The name that is not set, when that is the reason.
+    pub(crate) unset: Option<String>,
+}
+
+/// A part of a text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part<'a> {
+    /// It stands for itself.
+    Plain(&'a str),
+    /// `$$`, with the brace behind it, if there is one: what it stands for.
+    Escaped(&'static str),
+    /// `${NAME}`, and what becomes of it when the name is not set.
+    Name(&'a str, Unset<'a>),
+}
+
+/// What becomes of a name that is not set.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Unset<'a> {
+    /// It is an error.
+    Refused,
+    /// It is an error with this message; an empty value is one too.
+    Told(&'a str),
+    /// This stands there instead; also for an empty value. It may hold names itself.
+    Default(&'a str),
+}
+
+/// The parts of a text, in order. After an error there are no more.
+pub(crate) struct Parts<'a>(&'a str);
+
+/// Takes a text apart.
+pub(crate) fn parts(text: &str) -> Parts<'_> {
+    Parts(text)
+}
+
+impl<'a> Iterator for Parts<'a> {
+    type Item = Result<Part<'a>, Refused>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let text = std::mem::take(&mut self.0);
+        let part = match text.find('$') {
+            _ if text.is_empty() => return None,
+            Some(0) => match dollar(text) {
+                Ok((part, length)) => {
+                    self.0 = &text[length..];
+                    part
+                }
+                Err(refused) => return Some(Err(refused)),
+            },
+            end => {
+                let (plain, rest) = text.split_at(end.unwrap_or(text.len()));
+                self.0 = rest;
+                Part::Plain(plain)
+            }
+        };
+        Some(Ok(part))
+    }
+}
+
+/// The part that a `$` begins, and its length.
+fn dollar(text: &str) -> Result<(Part<'_>, usize), Refused> {
+    if text.starts_with("$${") {
+        return Ok((Part::Escaped("${"), 3));
+    }
+    if text.starts_with("$$") {
+        return Ok((Part::Escaped("$"), 2));
+    }
+    let Some(after) = text.strip_prefix("${") else { return Ok((Part::Plain("$"), 1)) };
+    let end = closing_brace(after).ok_or_else(unclosed)?;
+    Ok((name(&after[..end])?, end + 3))
+}
+
+/// The inside of one pair of braces.
+fn name(inside: &str) -> Result<Part<'_>, Refused> {
+    let end = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
+    let (name, tail) = inside.split_at(end);
+    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
+        return Err(no_name());
+    }
+    let unset = match (tail.strip_prefix(":-"), tail.strip_prefix(":?")) {
+        (Some(default), _) => Unset::Default(default),
+        (None, Some(message)) => Unset::Told(message),
+        (None, None) if tail.is_empty() => Unset::Refused,
+        (None, None) => return Err(no_name()),
+    };
+    Ok(Part::Name(name, unset))
 }
 
 /// Replaces every name in `text`.
@@ -47,70 +134,75 @@ pub(crate) fn substitute(
     text: &str,
     lookup: &mut dyn FnMut(&str) -> Result<Option<Found>, Refused>,
 ) -> Result<Substituted, Refused> {
+    substitute_with(text, lookup, &str::to_owned)
+}
+
+/// Replaces every name in `text`; `plain` has the say about what stands between them.
+pub(crate) fn substitute_with(
+    text: &str,
+    lookup: &mut dyn FnMut(&str) -> Result<Option<Found>, Refused>,
+    plain: &dyn Fn(&str) -> String,
+) -> Result<Substituted, Refused> {
     let mut result = Substituted::default();
-    expand(text, lookup, &mut result, 0)?;
+    Expansion { lookup, plain }.expand(text, &mut result, 0)?;
     Ok(result)
 }
 
-fn expand(
-    text: &str,
-    lookup: &mut dyn FnMut(&str) -> Result<Option<Found>, Refused>,
-    into: &mut Substituted,
-    depth: usize,
-) -> Result<(), Refused> {
-    let mut rest = text;
-    while let Some(dollar) = rest.find('$') {
-        into.text.push_str(&rest[..dollar]);
-        rest = &rest[dollar + 1..];
-        if let Some(after) = rest.strip_prefix('$') {
-            into.text.push('$');
-            rest = after;
-        } else if let Some(after) = rest.strip_prefix('{') {
-            let end = closing_brace(after).ok_or_else(unclosed)?;
-            replace(&after[..end], lookup, into, depth)?;
-            rest = &after[end + 1..];
-        } else {
-            into.text.push('$');
+/// Tells what is wrong with `text`, whatever its names stand for.
+pub(crate) fn check(text: &str) -> Result<(), Refused> {
+    fn below(text: &str, depth: usize) -> Result<(), Refused> {
+        for part in parts(text) {
+            match part? {
+                Part::Name(..) if depth == MAX_DEPTH => return Err(too_deep()),
+                Part::Name(_, Unset::Default(default)) => below(default, depth + 1)?,
+                Part::Name(_, Unset::Refused | Unset::Told(_)) | Part::Plain(_) | Part::Escaped(_) => {}
+            }
         }
+        Ok(())
     }
-    into.text.push_str(rest);
-    if into.text.len() > MAX_BYTES {
-        return Err(refused("this text is longer than 1MiB once its names are replaced", "make it shorter"));
-    }
-    Ok(())
+    below(text, 0)
 }
 
-/// Replaces the inside of one pair of braces.
-fn replace(
-    inside: &str,
-    lookup: &mut dyn FnMut(&str) -> Result<Option<Found>, Refused>,
-    into: &mut Substituted,
-    depth: usize,
-) -> Result<(), Refused> {
-    if depth == MAX_DEPTH {
-        return Err(refused("defaults stand inside defaults more than 8 deep", "use fewer"));
-    }
-    let end = inside.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(inside.len());
-    let (name, tail) = inside.split_at(end);
-    if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) {
-        return Err(no_name());
-    }
-    into.replaced = true;
-    let found = lookup(name)?;
-    let filled = found.clone().filter(|found| !found.value.is_empty());
-    if let Some(default) = tail.strip_prefix(":-") {
-        match filled {
-            Some(found) => take(found, into),
-            None => expand(default, lookup, into, depth + 1)?,
+struct Expansion<'a> {
+    lookup: &'a mut dyn FnMut(&str) -> Result<Option<Found>, Refused>,
+    plain: &'a dyn Fn(&str) -> String,
+}
+
+impl Expansion<'_> {
+    fn expand(&mut self, text: &str, into: &mut Substituted, depth: usize) -> Result<(), Refused> {
+        for part in parts(text) {
+            match part? {
+                Part::Plain(text) => into.text.push_str(&(self.plain)(text)),
+                Part::Escaped(text) => into.text.push_str(text),
+                Part::Name(..) if depth == MAX_DEPTH => return Err(too_deep()),
+                Part::Name(name, unset) => self.replace(name, unset, into, depth)?,
+            }
+            if into.text.len() > MAX_BYTES {
+                let message = "this text is longer than 1MiB once its names are replaced";
+                return Err(refused(message, "make it shorter"));
+            }
         }
-    } else if let Some(message) = tail.strip_prefix(":?") {
-        take(filled.ok_or_else(|| missing(name, message))?, into);
-    } else if tail.is_empty() {
-        take(found.ok_or_else(|| missing(name, ""))?, into);
-    } else {
-        return Err(no_name());
+        Ok(())
     }
-    Ok(())
+
+    fn replace(
+        &mut self,
+        name: &str,
+        unset: Unset<'_>,
+        into: &mut Substituted,
+        depth: usize,
+    ) -> Result<(), Refused> {
+        into.replaced = true;
+        let found = (self.lookup)(name)?;
+        let filled = found.clone().filter(|found| !found.value.is_empty());
+        match (unset, filled) {
+            (Unset::Refused, _) => take(found.ok_or_else(|| missing(name, ""))?, into),
+            (Unset::Told(message), filled) => take(filled.ok_or_else(|| missing(name, message))?, into),
+            (Unset::Default(_), Some(found)) => take(found, into),
+            (Unset::Default(default), None) => self.expand(default, into, depth + 1)?,
+        }
+        Ok(())
+    }
 }
 
 fn take(found: Found, into: &mut Substituted) {
@@ -121,13 +213,16 @@ fn take(found: Found, into: &mut Substituted) {
     }
 }
 
-/// The place of the `}` that closes what was opened before `text`.
+/// The place of the `}` that closes what was opened before `text`. A `{word}` of a template closes itself.
 fn closing_brace(text: &str) -> Option<usize> {
     let mut open = 0_usize;
     let mut before = ' ';
+    let mut word_ends = 0;
     for (place, c) in text.char_indices() {
         match c {
+            _ if place < word_ends => {}
             '{' if before == '$' => open += 1,
+            '{' => word_ends = word_at(&text[place..]).map_or(0, |word| place + word.len() + 2),
             '}' if open == 0 => return Some(place),
             '}' => open -= 1,
             _ => {}
@@ -138,7 +233,11 @@ fn closing_brace(text: &str) -> Option<usize> {
 }
 
 fn refused(message: impl Into<String>, hint: impl Into<String>) -> Refused {
-    Refused { message: message.into(), hint: hint.into() }
+    Refused { message: message.into(), hint: hint.into(), unset: None }
+}
+
+fn too_deep() -> Refused {
+    refused("defaults stand inside defaults more than 8 deep", "use fewer")
 }
 
 fn unclosed() -> Refused {
@@ -156,10 +255,9 @@ fn no_name() -> Refused {
 fn missing(name: &str, message: &str) -> Refused {
     let told =
         if message.is_empty() { String::new() } else { format!(": {}", quoted(message).trim_matches('"')) };
-    refused(
-        format!("`{name}` is not set{told}"),
-        format!("set the environment variable {name} or the secret {name}, or write `${{{name}:-default}}`"),
-    )
+    let hint =
+        format!("set the environment variable {name} or the secret {name}, or write `${{{name}:-default}}`");
+    Refused { message: format!("`{name}` is not set{told}"), hint, unset: Some(name.to_owned()) }
 }
 
 #[cfg(test)]
@@ -194,6 +292,8 @@ mod tests {
             ("${HOST:-${NONE}}", "shop.example.com"),
             ("${HOST:?no host}", "shop.example.com"),
             ("$$ $${HOST} $x $", "$ ${HOST} $x $"),
+            ("${NONE:-{slot}}${HOST:-{version}}", "{slot}shop.example.com"),
+            ("${NONE:-{}x}", "{x}"),
         ] {
             assert_eq!(text(before), after, "{before}");
         }
@@ -213,6 +313,18 @@ mod tests {
         }
         let deep = "${A:-".repeat(9) + &"}".repeat(9);
         assert_eq!(text(&deep), "defaults stand inside defaults more than 8 deep");
+    }
+
+    #[test]
+    fn a_text_can_be_checked_before_its_names_are_known() {
+        for good in ["", "${NONE}", "${NONE:?set it}", "$${x ${A:-${B:-{slot}}}"] {
+            assert_eq!(check(good), Ok(()), "{good}");
+        }
+        for bad in ["${A", "${}", "${A:-${B}", "${A:-${1}}", "${A!}"] {
+            assert!(check(bad).is_err(), "{bad}");
+        }
+        let deep = "${A:-".repeat(9) + &"}".repeat(9);
+        assert!(check(&deep).is_err());
     }
 
     #[test]

@@ -1,10 +1,15 @@
 //! The kinds of values that keys take: how each is read, shown and described.
 //!
-//! The vocabulary's own types are read by their own `FromStr`; what only the file needs stands here, and what
-//! only certificates need below: `acme`, `dns`, `tls`. Used by the declarations in [`crate::keys`].
+//! The vocabulary's own types are read by their own `FromStr`; what only the file needs stands here, what only
+//! certificates need below in `acme`, `dns` and `tls`, and what only the deployer needs in `deploy`, `container`,
+//! `command` and `environment`. Used by the declarations in [`crate::keys`].
 
 mod acme;
+mod command;
+mod container;
+mod deploy;
 mod dns;
+mod environment;
 mod tls;
 
 use std::net::IpAddr;
@@ -20,8 +25,15 @@ use crate::reader::Reader;
 use crate::section::{Setting, Shown};
 use crate::{Bytes, HostPattern, ListenAddress, PathPrefix, Span, UpstreamAddress};
 
-pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, may_hold_a_secret};
+pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, is_a_key, may_hold_a_secret};
+pub(crate) use command::{Entrypoint, HealthcheckCommand, OneHookKeys, Words};
+pub(crate) use container::{Cpus, ExtraHost, MemoryLimit, Volume};
+pub(crate) use deploy::{
+    DockerHost, ImageName, LeaseSpan, Network, Platform, Port, Repository, SecretName, Unique, User,
+    VariableName,
+};
 pub(crate) use dns::DnsKeys;
+pub(crate) use environment::{DatabaseUrl, Environment, Labels};
 pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
 
 /// A text that holds a name to replace: an editor must accept it wherever a value is expected.

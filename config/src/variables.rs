@@ -38,6 +38,7 @@ impl Variables<'_> {
             let secret = read_secret(&self.secrets.join(&file)).map_err(|error| Refused {
                 message: format!("the secret {file} cannot be read: {error}"),
                 hint: format!("check the permissions of {}", self.secrets.join(&file).display()),
+                unset: None,
             })?;
             if let Some(value) = secret {
                 return Ok(Some(Found { value, source: format!("secret {file}"), secret: true }));
@@ -112,7 +113,7 @@ fn read_secret(path: &Path) -> io::Result<Option<String>> {
 
 /// The tree that `SWITCHER__A__B=value` stands for; `None` when the name stands for no key.
 fn override_of(name: &str, value: &str, origin: &Origin, problems: &mut Vec<Problem>) -> Option<Node> {
-    let keys: Vec<String> = name.strip_prefix(PREFIX)?.split("__").map(str::to_ascii_lowercase).collect();
+    let keys = keys_of(name.strip_prefix(PREFIX)?);
     if keys.iter().any(String::is_empty) {
         let message = format!("{} names no key", quoted(name));
         let hint = "write the keys with two underscores between them, for example SWITCHER__PROXY__ADMIN";
@@ -127,6 +128,22 @@ fn override_of(name: &str, value: &str, origin: &Origin, problems: &mut Vec<Prob
         node = Node::new(Value::Mapping(vec![(key, node)]), origin.clone());
     }
     Some(node)
+}
+
+/// The keys that a name stands for. The name of an application's own variable keeps its case and its underscores:
+/// `APPS__SHOP__DEPLOY__ENV__DJANGO__DEBUG` is `apps.shop.deploy.env.DJANGO__DEBUG`.
+fn keys_of(name: &str) -> Vec<String> {
+    let steps: Vec<&str> = name.split("__").collect();
+    let mut keys: Vec<String> = steps.iter().map(|step| step.to_ascii_lowercase()).collect();
+    let known: Vec<&str> = keys.iter().map(String::as_str).collect();
+    let above = match known.as_slice() {
+        ["apps", _, "deploy", "env", _, ..] => 4,
+        ["apps", _, "deploy", "migrate", "env", _, ..] => 5,
+        _ => return keys,
+    };
+    keys.truncate(above);
+    keys.push(steps[above..].join("__"));
+    keys
 }
 
 /// A value as the key would take it: YAML when it begins like a list, a section or a quoted text,
@@ -257,6 +274,9 @@ mod tests {
         let node = read("SWITCHER__PROXY__DATA_DIR", "a: b #c").expect("a node");
         let text = node.get("proxy").and_then(|n| n.get("data_dir")).map(|n| n.value.clone());
         assert_eq!(text, Some(Value::Scalar { text: "a: b #c".into(), plain: true }));
+        let node = read("SWITCHER__APPS__A__DEPLOY__MIGRATE__ENV__Django__DEBUG", "1").expect("a node");
+        let steps = ["apps", "a", "deploy", "migrate", "env", "Django__DEBUG"];
+        assert!(steps.iter().try_fold(&node, |node, step| node.get(step)).is_some(), "{node:?}");
         assert_eq!(read("SWITCHER_CONFIG", "x"), None);
         assert_eq!(problems, []);
         assert_eq!(override_of("SWITCHER__PROXY____X", "x", &origin, &mut problems), None);

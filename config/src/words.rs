@@ -9,7 +9,9 @@ use crate::Slot;
 use crate::node::{Node, Veil};
 use crate::reader::{Reader, list, meant, shown};
 use crate::section::Shown;
-use crate::settings::{AccessLog, Balance, ChallengeChoice, Group, KeyChoice, TlsVersion};
+use crate::settings::{
+    AccessLog, Balance, ChallengeChoice, Group, KeyChoice, RuntimeKind, TlsVersion, Workers,
+};
 use crate::values::or_name;
 
 /// A word out of a few.
@@ -96,3 +98,5 @@ choice!(ChallengeChoice {
 choice!(KeyChoice { "ecdsa" => KeyChoice::Ecdsa, "rsa" => KeyChoice::Rsa, "both" => KeyChoice::Both });
 choice!(Group { "app" => Group::App, "host" => Group::Host });
 choice!(TlsVersion { "1.2" => TlsVersion::Tls12, "1.3" => TlsVersion::Tls13 });
+choice!(RuntimeKind { "docker" => RuntimeKind::Docker, "static" => RuntimeKind::Static });
+choice!(Workers { "overlap" => Workers::Overlap, "stop_old_first" => Workers::StopOldFirst });

@@ -12,7 +12,7 @@ use serde_yaml::granit_parser::{self, ErrorKind, Event, Parser, ScalarStyle, Sca
 use crate::node::{Key, MAX_NODES, Node, Origin, Value};
 use crate::problem::{Problem, printable, quoted};
 
-/// The deepest nesting of lists and sections; the configuration itself needs six levels.
+/// The deepest nesting of lists and sections; the configuration itself needs seven levels.
 const MAX_DEPTH: usize = 40;
 
 /// A long text counts as one node more for every so many bytes, so that copies of it are bounded too.
@@ -284,7 +284,7 @@ fn syntax_hint(kind: &ErrorKind) -> &'static str {
         | ErrorKind::InvalidQuotedScalarIndent
         | ErrorKind::UnclosedQuotedScalar
         | ErrorKind::UnclosedFlowCollection { .. } => "close the bracket or the quote that is open here",
-        ErrorKind::RecursionLimitExceeded => "the configuration itself needs six levels",
+        ErrorKind::RecursionLimitExceeded => "the configuration itself needs seven levels",
         _ => "quote texts with special characters, and compare the indentation with the lines above",
     }
 }

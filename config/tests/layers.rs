@@ -6,8 +6,10 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
-use switcher_config::settings::{Directory, DnsProvider, TlsVersion};
-use switcher_config::{AppName, Loaded, Report, Slot, Sources, Span, load};
+use switcher_config::settings::{
+    DeploySettings, Directory, DnsProvider, HealthcheckChoice, Hook, TlsVersion,
+};
+use switcher_config::{AppName, Loaded, Report, Slot, Sources, Span, Template, load};
 use tempfile::TempDir;
 
 const MINIMAL: &str = "apps:\n  shop:\n    slots: {blue: [127.0.0.1:8001]}\n";
@@ -168,6 +170,15 @@ fn dot_env_counts_in_development_only() {
     assert_eq!(Place::with(&files).environment("production").load().settings.proxy.threads, 0);
     let by_variable = Place::with(&files).variable("SWITCHER_ENVIRONMENT", "production");
     assert_eq!(by_variable.load().settings.proxy.threads, 0);
+
+    let files = [("switcher.yaml", MINIMAL), (".env", "A=hunter2\nB=dotenv\n")];
+    let place = Place::with(&files).variable("B", "variable");
+    let loaded = place.load();
+    let named: Vec<_> =
+        loaded.variables().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(named, [("A", "hunter2"), ("B", "variable")]);
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    assert!(!place.environment("production").load().variables().contains_key("A"));
 }
 
 #[test]
@@ -256,6 +267,111 @@ fn a_secret_is_told_nowhere() {
         format_args!("{:?}", loaded.settings.apps[&shop()].maintenance)
     );
     assert!(!told.contains("hunter2"), "{told}");
+}
+
+/// An application whose `deploy` section holds these keys.
+fn deployed(keys: &str) -> String {
+    format!("apps:\n  shop:\n    deploy: {{{keys}}}\n")
+}
+
+fn deploy(loaded: &Loaded) -> &DeploySettings {
+    loaded.settings.apps[&shop()].deploy.as_ref().expect("a deploy section")
+}
+
+#[test]
+fn what_a_deployment_fills_in_is_kept_as_it_was_written() {
+    let keys = "network: \"${NET}\", env: {A: \"${NET}-{slot}\", B: \"${NOT_SET:?ask}\"}, migrate: {command: \"run ${NET}\", env: {A: \"$$${NET}\"}, database_url: \"${NOT_SET}\"}, snapshot: {database_url: \"${NOT_SET}\"}, hooks: {start: null, pre_deploy: \"echo ${NET} $$\", on_failure: {command: [sh, -c, \"${NET%x}\"], timeout: \"${WAIT}\"}}";
+    let loaded = Place::with(&[("switcher.yaml", &deployed(keys))])
+        .variable("NET", "inner")
+        .variable("WAIT", "7s")
+        .load();
+    let deploy = deploy(&loaded);
+    let env: Vec<_> = deploy.env.values().map(Template::as_written).collect();
+    assert_eq!((deploy.network.as_str(), env), ("inner", vec!["${NET}-{slot}", "${NOT_SET:?ask}"]));
+    let migrate = deploy.migrate.as_ref().expect("migrations");
+    assert_eq!(
+        (migrate.command.join("|").as_str(), migrate.env["A"].as_written()),
+        ("run|inner", "$$${NET}")
+    );
+    let hook = |hook: &Option<Hook>| hook.clone().expect("a hook");
+    assert_eq!(hook(&deploy.hooks.pre_deploy).command, ["/bin/sh", "-c", "echo ${NET} $$"]);
+    let on_failure = hook(&deploy.hooks.on_failure);
+    assert_eq!((on_failure.command[2].as_str(), on_failure.timeout), ("${NET%x}", Span::seconds(7)));
+
+    let words = |word: &str| (word == "slot").then(|| "blue".to_owned());
+    let names = |name: &str| (name == "NET").then(|| "outer".to_owned());
+    let filled = deploy.env["A"].resolve(words, names).expect("filled");
+    assert_eq!((filled.text.as_str(), filled.used), ("outer-blue", vec!["NET".to_owned()]));
+    let error = deploy.env["B"].resolve(words, names).expect_err("not set");
+    assert_eq!(error.to_string(), "`NOT_SET` is not set: ask");
+}
+
+#[test]
+fn a_variable_of_the_application_can_be_overridden_under_its_own_name() {
+    let place = Place::with(&[
+        ("switcher.yaml", &deployed("env: {LOG_LEVEL: info, Mixed: a}, migrate: {command: up}")),
+        ("secrets/switcher__apps__shop__deploy__env__jwt_secret", "hunter2$5{x}"),
+    ])
+    .variable("SWITCHER__APPS__SHOP__DEPLOY__ENV__LOG_LEVEL", "a$b ${C}")
+    .variable("SWITCHER__APPS__SHOP__DEPLOY__ENV__Mixed", "b")
+    .variable("SWITCHER__APPS__SHOP__DEPLOY__MIGRATE__ENV__DJANGO__DEBUG", "1")
+    .variable("SWITCHER__APPS__SHOP__DEPLOY__REPLICAS", "3");
+    let loaded = place.load();
+    let deploy = deploy(&loaded);
+    let text = |name: &str| deploy.env[name].resolve(|_| None, |_| None).expect("no names").text;
+    assert_eq!([text("LOG_LEVEL"), text("Mixed"), text("JWT_SECRET")], ["a$b ${C}", "b", "hunter2$5{x}"]);
+    assert_eq!((deploy.env.len(), deploy.replicas), (3, 3));
+    let migrate = deploy.migrate.as_ref().expect("migrations");
+    assert_eq!(migrate.env["DJANGO__DEBUG"].as_written(), "1");
+    assert!(!loaded.show(true).contains("hunter2"), "{}", loaded.show(true));
+    assert!(loaded.show(false).contains("LOG_LEVEL: \"a$$b $${C}\""), "{}", loaded.show(false));
+}
+
+#[test]
+fn values_of_a_deployment_are_told_nowhere() {
+    let keys = "env: {A_TOKEN: hunter2, DATABASE_URL: \"postgres://app:hunter2@db/shop\", PLAIN: \"{slot}\"}, migrate: {command: [up], database_url: \"postgres://app:hunter2@db/shop\"}, snapshot: {database_url: \"${URL:-postgres://app:hunter2@db/shop}\"}";
+    let loaded = Place::with(&[("switcher.yaml", &deployed(keys))]).load();
+    let told = format!("{}{}{loaded:?}", loaded.show(true), loaded.show_json());
+    assert!(!told.contains("hunter2") && told.contains("PLAIN: \"{slot}\""), "{told}");
+    assert_eq!(deploy(&loaded).env["A_TOKEN"].as_written(), "hunter2");
+
+    for broken in [
+        "env:\n        KEY: hunter2\n        KEY: hunter2\n",
+        "\"env\" :\n        KEY: hunter2\n        - x\n",
+        "port: x\n      env: {KEY: hunter2, 1: hunter2, OPEN: \"hunter2${\"}\n",
+        "env: {KEY: hunter2, [\n",
+        "snapshot: {database_url: hunter2, keep: x}\n",
+        "secrets: [hunter2!]\n      required_env: [\"A=hunter2\"]\n",
+        "evn: {KEY: hunter2}\n      port: 0\n",
+    ] {
+        let text = format!("apps:\n  shop:\n    deploy:\n      {broken}");
+        let report = Place::with(&[("switcher.yaml", &text)]).report();
+        let told = format!("{report}{report:?}{}", serde_json::to_string(&report).expect("JSON"));
+        assert!(!told.contains("hunter2"), "{text}\n{report}");
+    }
+}
+
+#[test]
+fn a_stronger_layer_takes_parts_of_a_deployment_back() {
+    let base = deployed("env: {A: a, B: b}, snapshot: {database_url: \"${URL}\"}, healthcheck: off");
+    let layer = deployed("env: {B: c}, snapshot: null, healthcheck: null, replicas: 2");
+    let place = Place::with(&[("switcher.yaml", &base), ("switcher.production.yaml", &layer)]);
+    let loaded = place.environment("production").load();
+    let deploy = deploy(&loaded);
+    let env: Vec<_> = deploy.env.values().map(Template::as_written).collect();
+    assert_eq!((env, deploy.replicas), (vec!["a", "c"], 2));
+    assert_eq!((&deploy.snapshot, &deploy.healthcheck), (&None, &HealthcheckChoice::Image));
+}
+
+#[test]
+fn the_folder_of_the_file_is_known_and_the_proxy_leaves_deployments_out() {
+    let mut place = Place::with(&[("etc/app/switcher.yaml", &deployed("env_files: [.env.production]"))]);
+    place.sources.file = Some("etc/app/switcher.yaml".into());
+    let loaded = place.load();
+    assert_eq!(loaded.folder(), place.path("etc/app"));
+    let changed = Place::with(&[("switcher.yaml", &deployed("replicas: 9"))]).load();
+    assert_ne!(changed.settings, loaded.settings);
+    assert_eq!(changed.settings.for_proxy(), loaded.settings.for_proxy());
 }
 
 #[test]
@@ -399,10 +515,45 @@ fn settings() -> impl Strategy<Value = String> {
             )
         },
     );
-    (proxy, acme(), prop::collection::vec(app, 1..4)).prop_map(|(proxy, acme, mut apps)| {
-        apps.sort();
-        apps.dedup_by_key(|app| app.lines().next().map(str::to_owned));
-        format!("{proxy}{acme}apps:\n{}{}", apps.concat(), CERTIFIED)
+    (proxy, acme(), prop::collection::vec(app, 1..4), deployment()).prop_map(
+        |(proxy, acme, mut apps, deploy)| {
+            apps.sort();
+            apps.dedup_by_key(|app| app.lines().next().map(str::to_owned));
+            format!("{proxy}{acme}apps:\n{}{CERTIFIED}{deploy}", apps.concat())
+        },
+    )
+}
+
+/// An application with a `deploy` section. (Values that may be secrets would be hidden, and so not read back.)
+fn deployment() -> impl Strategy<Value = String> {
+    let json = |text: String| serde_json::to_string(&text).expect("JSON");
+    let template = prop::sample::select(vec![
+        "${A}",
+        "{slot}",
+        "$$5 {x}",
+        "${A:-${B:-c}}",
+        "a: #b",
+        "",
+        "on",
+        "1e3",
+        "${A:?say it}{",
+        "é\u{7}\"'\\",
+    ]);
+    let word = "[ -~é]{0,8}".prop_map(move |text| json(format!("x{}", text.replace('$', "$$"))));
+    let hook = "[ -#%-~\n]{0,12}".prop_map(move |text| json(format!("y$X${{Y%z}}$${text}")));
+    let texts = (
+        template,
+        word,
+        hook,
+        prop::sample::select(vec!["off", "null", "{command: x}", "{command: [a, b], retries: 7}"]),
+    );
+    let numbers = (1u16..1000, 10u32..4_000_000, 6u64 << 20.., 1u64..10_000_000);
+    (texts, numbers).prop_map(move |((template, word, hook, check), (count, millis, memory, span))| {
+        let cpus = format!("{}.{:03}", millis / 1000, millis % 1000);
+        let template = json(template.to_owned());
+        format!(
+            "  zz-deployed:\n    path: /zz\n    deploy:\n      port: {count}\n      replicas: {count}\n      env: {{A: {template}, \"on\": {template}, a.b-C_1: x}}\n      labels: {{x: {word}, \"true\": {word}, 1.5: \"\"}}\n      limits: {{memory: {memory}, cpus: {cpus}, pids: {millis}}}\n      command: [{word}, {word}, \"\"]\n      entrypoint: [{word}]\n      healthcheck: {check}\n      migrate: {{command: [{word}], env: {{B: {template}}}, timeout: {span}ms, database_url: \"${{U}}\"}}\n      env_files: [{word}]\n      keep_previous: {span}ms\n      hooks: {{pre_deploy: {hook}, activate: [{hook}, -c, {template}], on_failure: {{command: [a, {word}], timeout: {span}ms}}}}\n"
+        )
     })
 }
 
@@ -467,7 +618,7 @@ proptest! {
     }
 
     #[test]
-    fn arbitrary_yaml_like_text_never_panics(text in "([a-z]{1,3}|apps|proxy|health|acme|dns|https|tls|hsts|hosts|directory|eab|[:\\-\\[\\]{},&*!|>'\"#%@`?$~<]|\\$\\{|\n|  |\t| |é){0,60}") {
+    fn arbitrary_yaml_like_text_never_panics(text in "([a-z]{1,3}|apps|proxy|health|acme|dns|deploy|env|hooks|migrate|https|tls|hsts|hosts|directory|eab|[:\\-\\[\\]{},&*!|>'\"#%@`?$~<]|\\$\\{|\n|  |\t| |é){0,60}") {
         let place = Place::with(&[("switcher.yaml", &text)]).variable("SWITCHER__APPS__A__HOSTS", &text);
         let _ = load(&place.sources).map_err(|report| report.to_string());
     }

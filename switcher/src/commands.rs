@@ -3,6 +3,7 @@
 mod certs;
 mod completions;
 mod config;
+mod deploy;
 mod drain;
 mod events;
 mod explain;
@@ -10,6 +11,8 @@ mod mode;
 mod promote;
 mod register;
 mod reload;
+mod repair;
+mod rollback;
 mod status;
 
 use std::ffi::OsString;
@@ -21,7 +24,6 @@ use crate::context::{Context, Surroundings};
 use crate::demo;
 use crate::failure::{Failure, Live};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::switch::Options;
 
 /// What a verb answers: that all is well, or why not.
 type Outcome = Result<(), Failure>;
@@ -39,10 +41,10 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Explain { code } => explain::run(&ctx, code.as_deref()),
         Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),
         Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
-        Command::Rollback { force, detach, drain_timeout } => {
-            let options = Options { wait_healthy: None, force, detach, drain_timeout };
-            block_on(&ctx, promote::rollback(&ctx, options))
-        }
+        Command::Deploy(args) => block_on(&ctx, deploy::run(&ctx, args)),
+        Command::Rollback(args) => block_on(&ctx, rollback::run(&ctx, args)),
+        Command::Repair { dry_run, lock } => block_on(&ctx, repair::run(&ctx, dry_run, lock)),
+        Command::Prune { .. } => Ok(()),
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
         Command::Resume => block_on(&ctx, mode::resume(&ctx)),
         Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),
@@ -56,6 +58,8 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
     ctx.reporter.done();
     match outcome {
         Ok(()) => 0,
+        // The plan was the answer; the exit code says that it is not empty.
+        Err(failure) if failure.code == Code::ToDo => failure.code.exit() as u8,
         Err(failure) => {
             ctx.console.failure(&failure);
             failure.code.exit() as u8

@@ -5,17 +5,22 @@
 //! [`DockerError`]: a sentence and a kind.
 
 mod connect;
+mod container;
 mod credentials;
+mod deadline;
 mod error;
 mod image;
 mod info;
 mod layers;
 mod load;
+pub mod logs;
+pub mod network;
 mod platform;
 mod pull;
 mod registry;
 mod resolve;
 mod room;
+mod run;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -4,7 +4,7 @@
 
 use std::net::IpAddr;
 
-use super::{has_listener, quietly};
+use super::{has_listener, is_bare, quietly};
 use crate::HostPattern;
 use crate::keys::RetryKeys;
 use crate::node::{Node, Value, Veil};
@@ -43,11 +43,6 @@ pub(super) fn check(root: &Node, reader: &mut Reader) {
             });
         }
     });
-}
-
-/// `acme:` with nothing behind it, often with every key below it commented out. (YAML makes a `~` of that.)
-fn is_bare(node: &Node) -> bool {
-    node.is_null() && matches!(&node.value, Value::Scalar { text, .. } if matches!(text.as_str(), "" | "~"))
 }
 
 /// What the section is able to do, as far as it can be read.

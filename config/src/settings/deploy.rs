@@ -57,7 +57,7 @@ pub struct DeploySettings {
     pub extra_hosts: Vec<String>,
     /// The user the process runs as. Default: the image's.
     pub user: Option<String>,
-    /// Instead of the image's entrypoint. Default: the image's.
+    /// Instead of the image's entrypoint; one empty word means none, as the engine has it. Default: the image's.
     pub entrypoint: Option<Vec<String>>,
     /// Instead of the image's command. Default: the image's.
     pub command: Option<Vec<String>>,
@@ -128,7 +128,7 @@ pub enum HealthcheckChoice {
 pub struct MigrateSettings {
     /// What Docker and Compose call the command: the arguments of the image's entrypoint.
     pub command: Vec<String>,
-    /// Instead of the image's entrypoint. Default: the image's.
+    /// Instead of the image's entrypoint; one empty word means none, as the engine has it. Default: the image's.
     pub entrypoint: Option<Vec<String>>,
     /// The command that goes back; `{to}` is the version to go to. Default none.
     pub down: Option<Vec<String>>,
@@ -201,7 +201,8 @@ pub struct Hooks {
 /// A command run on this machine, without a shell unless it names one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Hook {
-    /// Program and arguments; the words of a template are filled in. A single text is run by `/bin/sh -c`.
+    /// Program and arguments as they were written; [`crate::template::fill`] fills the words in. `${NAME}` is the
+    /// shell's. A single text is run by `/bin/sh -c`.
     pub command: Vec<String>,
     /// How long it may take. Default 5m.
     pub timeout: Span,

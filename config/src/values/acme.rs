@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::{Authority, leaf, or_name, text_schema};
+use super::{Authority, Unique, leaf, or_name, text_schema};
 use crate::address::is_dns_name;
 use crate::node::{Node, Value as Written, Veil};
 use crate::reader::{Reader, list, meant, shown};
@@ -194,24 +194,7 @@ impl<T: Setting + PartialEq> Setting for OneOrMore<T> {
             );
             return None;
         }
-        let read = Vec::<T>::read(node, reader)?;
-        for (index, (value, item)) in read.iter().zip(node.items()).enumerate() {
-            if read[..index].contains(value) {
-                let message = match &item.value {
-                    Written::Scalar { text, .. } => {
-                        format!("{} stands in the list already", shown(item, text))
-                    }
-                    Written::Sequence(_) | Written::Mapping(_) => {
-                        "this stands in the list already".to_owned()
-                    }
-                };
-                reader.under(&format!("[{index}]"), |reader| {
-                    reader.wrong(item, message, "keep one of the two")
-                });
-                return None;
-            }
-        }
-        Some(Self(read))
+        Unique::read(node, reader).map(|list| Self(list.0))
     }
 
     fn show(&self) -> Shown {
@@ -223,11 +206,15 @@ impl<T: Setting + PartialEq> Setting for OneOrMore<T> {
     }
 }
 
-/// Whether the line of a text may not be quoted, under whatever key it stands. Words in capitals, such as cipher
-/// suites, are no secrets.
+/// Whether the line of a text may not be quoted, under whatever key it stands.
 pub(crate) fn may_hold_a_secret(text: &str) -> bool {
+    has_user(text) || is_a_key(text)
+}
+
+/// Whether a text is most likely a key or a token. Words in capitals, such as cipher suites, are none.
+pub(crate) fn is_a_key(text: &str) -> bool {
     let mixed = text.bytes().any(|b| b.is_ascii_lowercase()) && text.bytes().any(|b| b.is_ascii_digit());
-    has_user(text) || text.starts_with("-----BEGIN") || (mixed && looks_like_a_secret(text))
+    text.starts_with("-----BEGIN") || (mixed && looks_like_a_secret(text))
 }
 
 #[cfg(test)]

@@ -8,6 +8,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use super::command::{words, words_schema};
 use super::{Positive, SecretFile, Text, leaf, or_name, span_schema};
 use crate::Span;
 use crate::node::{Key, Node, Value as Written, Veil};
@@ -88,14 +89,7 @@ impl Setting for Program {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         const EXAMPLE: &str = "`[/etc/switcher/dns-hook, --zone, example.com]`";
         let words: Vec<String> = match &node.value {
-            Written::Sequence(items) => {
-                let words = items.iter().enumerate().map(|(index, item)| {
-                    reader.under(&format!("[{index}]"), |reader| {
-                        reader.text(item, "`--zone`").map(str::to_owned)
-                    })
-                });
-                words.collect::<Vec<_>>().into_iter().collect::<Option<_>>()?
-            }
+            Written::Sequence(items) => words(items, reader)?,
             Written::Scalar { .. } | Written::Mapping(_) => vec![reader.text(node, EXAMPLE)?.to_owned()],
         };
         let sentence = match words.as_slice() {
@@ -120,8 +114,7 @@ impl Setting for Program {
     }
 
     fn schema() -> Value {
-        let word = json!({"type": ["string", "number", "boolean"]});
-        json!({"anyOf": [{"type": "string", "minLength": 1}, {"type": "array", "minItems": 1, "items": word}]})
+        words_schema()
     }
 }
 

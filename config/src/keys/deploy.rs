@@ -1,0 +1,200 @@
+//! The keys of the sections `switcher` and `deploy`: the deployer and what it brings up.
+
+use std::path::PathBuf;
+
+use crate::section::{record, section};
+use crate::settings::{HealthcheckChoice, Hook, RuntimeKind, Workers};
+use crate::values::{
+    Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand, ImageName,
+    Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, Repository, SecretName, Unique,
+    User, VariableName, Volume, Words,
+};
+use crate::{Bytes, Span};
+
+section! {
+    /// The deployer itself.
+    SwitcherKeys {
+        /// Where deployments are remembered.
+        state_dir: PathBuf = PathBuf::from("/var/lib/switcher/deployments");
+        /// How long a lease holds after its owner's last sign of life: 5s to 30m.
+        lease: LeaseSpan = LeaseSpan(Span::seconds(120));
+        /// The Docker Engine: `unix:///path`, `tcp://host:2376` or `ssh://user@host`. Default: `$DOCKER_HOST`, else the local socket.
+        docker_host: Option<DockerHost> = None;
+    }
+}
+
+section! {
+    /// What runs in the application's slots and how a new version gets there. Read by `switcher`.
+    DeployKeys {
+        /// Who runs the slots: `docker`, or `static` with the hooks `start` and `stop`.
+        runtime: RuntimeKind = RuntimeKind::Docker;
+        /// The repository, so that `deploy v1.5.0` is enough; without tag and digest.
+        image: Option<Repository> = None;
+        /// `os/arch[/variant]` to pull. Default: the engine's own.
+        platform: Option<Platform> = None;
+        /// Whether the tag `latest` (or none) may be deployed in production.
+        allow_latest: bool = false;
+        /// The port inside the container.
+        port: Port = Port(8080);
+        /// The network that containers join; made when it is missing.
+        network: Network = Network("switcher".into());
+        /// Containers in a slot.
+        replicas: Count = Count(1);
+        /// Files of `NAME=value` lines with mode 0600, relative to the configuration file's folder; the later wins.
+        env_files: Vec<PathBuf> = Vec::new();
+        /// Variables of the application; they win over the files. `${NAME}` and words such as `{slot}` are filled in by a deployment.
+        env: Environment = Environment::default();
+        /// Variables that must be there and filled.
+        required_env: Unique<VariableName> = Unique(Vec::new());
+        /// Secrets put at `/run/secrets/NAME`; taken from that file on this machine, else from the variable of the same name in capitals.
+        secrets: Unique<SecretName> = Unique(Vec::new());
+        /// `source:/path[:ro]`, as Docker writes them.
+        volumes: Vec<Volume> = Vec::new();
+        /// Bounds of a container.
+        limits: LimitKeys = LimitKeys::default();
+        /// Labels beside our own.
+        labels: Labels = Labels::default();
+        /// `name:address` lines for `/etc/hosts`.
+        extra_hosts: Vec<ExtraHost> = Vec::new();
+        /// The user the process runs as. Default: the image's.
+        user: Option<User> = None;
+        /// Instead of the image's entrypoint; `[]` means none.
+        entrypoint: Option<Entrypoint> = None;
+        /// Instead of the image's command.
+        command: Option<Words> = None;
+        /// From SIGTERM to SIGKILL.
+        stop_timeout: Span = Span::seconds(30);
+        /// Docker's own check: `off` or a section. Default: the image's.
+        healthcheck: HealthcheckChoice = HealthcheckChoice::Image;
+        /// How long a new slot may take to become healthy.
+        ready_timeout: Positive = Positive(Span::seconds(120));
+        /// Schema migrations, run once from the new image before the slot starts.
+        migrate: Option<MigrateKeys> = None;
+        /// A dump of the database before migrations.
+        snapshot: Option<SnapshotKeys> = None;
+        /// How long the slot that was left keeps running.
+        keep_previous: Span = Span::seconds(1800);
+        /// Whether the workers of two versions may run together: `overlap` or `stop_old_first`.
+        workers: Workers = Workers::Overlap;
+        /// What `prune` leaves.
+        retain: RetainKeys = RetainKeys::default();
+        /// Commands run on this machine around a deployment.
+        hooks: HookKeys = HookKeys::default();
+    }
+}
+
+section! {
+    /// Bounds of a container.
+    LimitKeys {
+        /// Memory; beyond it the kernel kills.
+        memory: Option<MemoryLimit> = None;
+        /// Processors, such as `1.5`.
+        cpus: Option<Cpus> = None;
+        /// Processes and threads.
+        pids: Option<Limit> = None;
+    }
+}
+
+record! {
+    /// Docker's own check of a container.
+    HealthcheckKeys, "write for example `healthcheck: {command: [app, healthcheck]}`, or `healthcheck: off`" {
+        /// The command inside the container. A single text is run by `/bin/sh -c`.
+        command: HealthcheckCommand;
+        /// From one check to the next.
+        interval: Positive = Positive(Span::seconds(5));
+        /// How long one may take.
+        timeout: Positive = Positive(Span::seconds(3));
+        /// Failures in a row that make it unhealthy.
+        retries: Count = Count(3);
+        /// How long failures do not count after the start.
+        start_period: Span = Span::seconds(0);
+    }
+}
+
+record! {
+    /// Schema migrations.
+    MigrateKeys, "write for example `migrate: {command: [app, migrate, up]}`" {
+        /// What Docker and Compose call the command: the arguments of the image's entrypoint.
+        command: Words;
+        /// Instead of the image's entrypoint; `[]` means none.
+        entrypoint: Option<Entrypoint> = None;
+        /// The command that goes back; `{to}` is the version to go to.
+        down: Option<Words> = None;
+        /// Variables that differ from the application's, such as a direct database URL.
+        env: Environment = Environment::default();
+        /// How long they may take.
+        timeout: Positive = Positive(Span::seconds(600));
+        /// Whether the version that is live now can run on the new schema.
+        compatible: bool = true;
+        /// Where the schema's version is read. Default: `DATABASE_URL` of `env`, else of the application.
+        database_url: Option<DatabaseUrl> = None;
+    }
+}
+
+record! {
+    /// A dump of the database before migrations.
+    SnapshotKeys, "write for example `snapshot: {database_url: \"${DATABASE_URL}\"}`" {
+        /// The database, PostgreSQL.
+        database_url: DatabaseUrl;
+        /// An image with `pg_dump`, run on the application's network. Default: the `pg_dump` of this machine.
+        image: Option<ImageName> = None;
+        /// How long a snapshot is kept.
+        keep: Positive = Positive(Span::seconds(604_800));
+        /// How long a dump may take.
+        timeout: Positive = Positive(Span::seconds(1800));
+    }
+}
+
+section! {
+    /// What `prune` leaves.
+    RetainKeys {
+        /// Releases whose image stays, beside the ones in use.
+        images: u16 = 3;
+        /// Snapshots that stay, whatever their age.
+        snapshots: u16 = 7;
+        /// How long logs of deployments stay.
+        logs: Span = Span::seconds(2_592_000);
+    }
+}
+
+section! {
+    /// Commands run on this machine around a deployment: a list of words, or one text for `/bin/sh -c`. Words such as `{slot}` are filled in.
+    HookKeys {
+        /// Before anything is pulled; a failure stops the deployment.
+        pre_deploy: Option<Hook> = None;
+        /// Before traffic moves; a failure stops the deployment.
+        pre_promote: Option<Hook> = None;
+        /// After traffic has moved.
+        post_promote: Option<Hook> = None;
+        /// After a rollback.
+        post_rollback: Option<Hook> = None;
+        /// After a deployment failed.
+        on_failure: Option<Hook> = None;
+        /// Starts a slot's workers.
+        activate: Option<Hook> = None;
+        /// Stops a slot's workers.
+        deactivate: Option<Hook> = None;
+        /// `runtime: static`: starts the version in the slot.
+        start: Option<Hook> = None;
+        /// `runtime: static`: stops what runs in the slot.
+        stop: Option<Hook> = None;
+    }
+}
+
+/// Whether the values at a place keep their `${NAME}` until a deployment needs them. The steps of `path` are keys;
+/// those of lists begin with `[`.
+pub(crate) fn keeps_names(path: &[String]) -> bool {
+    let steps: Vec<&str> = path.iter().map(String::as_str).filter(|step| !step.starts_with('[')).collect();
+    let ["apps", _, "deploy", below @ ..] = steps.as_slice() else { return false };
+    matches!(
+        below,
+        ["env", _]
+            | ["migrate", "env", _]
+            | ["migrate" | "snapshot", "database_url"]
+            | ["hooks", _]
+            | ["hooks", _, "command"]
+    )
+}
+
+/// The least memory that an engine gives a container.
+pub(crate) const LEAST_MEMORY: Bytes = Bytes(6 << 20);

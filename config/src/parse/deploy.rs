@@ -1,0 +1,200 @@
+//! The sections `switcher` and `deploy` turned into their settings, and back.
+
+use std::collections::BTreeMap;
+
+use crate::Template;
+use crate::keys::{DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SnapshotKeys, SwitcherKeys};
+use crate::settings::{
+    ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SnapshotSettings, SwitcherSettings,
+};
+use crate::values::{
+    Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels, LeaseSpan,
+    Limit, MemoryLimit, Network, Platform, Port, Positive, Repository, SecretName, Unique, User,
+    VariableName, Volume, Words,
+};
+
+impl From<SwitcherKeys> for SwitcherSettings {
+    fn from(keys: SwitcherKeys) -> Self {
+        Self {
+            state_dir: keys.state_dir,
+            lease: keys.lease.0,
+            docker_host: keys.docker_host.map(|host| host.0),
+        }
+    }
+}
+
+impl From<SwitcherSettings> for SwitcherKeys {
+    fn from(switcher: SwitcherSettings) -> Self {
+        Self {
+            state_dir: switcher.state_dir,
+            lease: LeaseSpan(switcher.lease),
+            docker_host: switcher.docker_host.map(DockerHost),
+        }
+    }
+}
+
+impl From<DeployKeys> for DeploySettings {
+    fn from(keys: DeployKeys) -> Self {
+        Self {
+            runtime: keys.runtime,
+            image: keys.image.map(|image| image.0),
+            platform: keys.platform.map(|platform| platform.0),
+            allow_latest: keys.allow_latest,
+            port: keys.port.0,
+            network: keys.network.0,
+            replicas: keys.replicas.0,
+            env_files: keys.env_files,
+            env: keys.env.into(),
+            required_env: keys.required_env.0.into_iter().map(|name| name.0).collect(),
+            secrets: keys.secrets.0.into_iter().map(|name| name.0).collect(),
+            volumes: keys.volumes.into_iter().map(|volume| volume.0).collect(),
+            limits: keys.limits.into(),
+            labels: keys.labels.0,
+            extra_hosts: keys.extra_hosts.into_iter().map(|host| host.0).collect(),
+            user: keys.user.map(|user| user.0),
+            entrypoint: keys.entrypoint.map(|words| words.0),
+            command: keys.command.map(|words| words.0),
+            stop_timeout: keys.stop_timeout,
+            healthcheck: keys.healthcheck,
+            ready_timeout: keys.ready_timeout.0,
+            migrate: keys.migrate.map(Into::into),
+            snapshot: keys.snapshot.map(Into::into),
+            keep_previous: keys.keep_previous,
+            workers: keys.workers,
+            retain: keys.retain.into(),
+            hooks: keys.hooks.into(),
+        }
+    }
+}
+
+impl From<DeploySettings> for DeployKeys {
+    fn from(deploy: DeploySettings) -> Self {
+        Self {
+            runtime: deploy.runtime,
+            image: deploy.image.map(Repository),
+            platform: deploy.platform.map(Platform),
+            allow_latest: deploy.allow_latest,
+            port: Port(deploy.port),
+            network: Network(deploy.network),
+            replicas: Count(deploy.replicas),
+            env_files: deploy.env_files,
+            env: deploy.env.into(),
+            required_env: Unique(deploy.required_env.into_iter().map(VariableName).collect()),
+            secrets: Unique(deploy.secrets.into_iter().map(SecretName).collect()),
+            volumes: deploy.volumes.into_iter().map(Volume).collect(),
+            limits: deploy.limits.into(),
+            labels: Labels(deploy.labels),
+            extra_hosts: deploy.extra_hosts.into_iter().map(ExtraHost).collect(),
+            user: deploy.user.map(User),
+            entrypoint: deploy.entrypoint.map(Entrypoint),
+            command: deploy.command.map(Words),
+            stop_timeout: deploy.stop_timeout,
+            healthcheck: deploy.healthcheck,
+            ready_timeout: Positive(deploy.ready_timeout),
+            migrate: deploy.migrate.map(Into::into),
+            snapshot: deploy.snapshot.map(Into::into),
+            keep_previous: deploy.keep_previous,
+            workers: deploy.workers,
+            retain: deploy.retain.into(),
+            hooks: deploy.hooks.into(),
+        }
+    }
+}
+
+impl From<Environment> for BTreeMap<String, Template> {
+    fn from(env: Environment) -> Self {
+        env.0.into_iter().map(|(name, value)| (name.0, value)).collect()
+    }
+}
+
+impl From<BTreeMap<String, Template>> for Environment {
+    fn from(env: BTreeMap<String, Template>) -> Self {
+        Self(env.into_iter().map(|(name, value)| (VariableName(name), value)).collect())
+    }
+}
+
+impl From<LimitKeys> for ContainerLimits {
+    fn from(LimitKeys { memory, cpus, pids }: LimitKeys) -> Self {
+        Self {
+            memory: memory.map(|memory| memory.0),
+            cpu_millis: cpus.map(|cpus| cpus.0),
+            pids: pids.map(|pids| pids.0),
+        }
+    }
+}
+
+impl From<ContainerLimits> for LimitKeys {
+    fn from(ContainerLimits { memory, cpu_millis, pids }: ContainerLimits) -> Self {
+        Self { memory: memory.map(MemoryLimit), cpus: cpu_millis.map(Cpus), pids: pids.map(Limit) }
+    }
+}
+
+impl From<MigrateKeys> for MigrateSettings {
+    fn from(keys: MigrateKeys) -> Self {
+        Self {
+            command: keys.command.0,
+            entrypoint: keys.entrypoint.map(|words| words.0),
+            down: keys.down.map(|words| words.0),
+            env: keys.env.into(),
+            timeout: keys.timeout.0,
+            compatible: keys.compatible,
+            database_url: keys.database_url.map(|url| url.0),
+        }
+    }
+}
+
+impl From<MigrateSettings> for MigrateKeys {
+    fn from(migrate: MigrateSettings) -> Self {
+        Self {
+            command: Words(migrate.command),
+            entrypoint: migrate.entrypoint.map(Entrypoint),
+            down: migrate.down.map(Words),
+            env: migrate.env.into(),
+            timeout: Positive(migrate.timeout),
+            compatible: migrate.compatible,
+            database_url: migrate.database_url.map(DatabaseUrl),
+        }
+    }
+}
+
+impl From<SnapshotKeys> for SnapshotSettings {
+    fn from(keys: SnapshotKeys) -> Self {
+        Self {
+            database_url: keys.database_url.0,
+            image: keys.image.map(|image| image.0),
+            keep: keys.keep.0,
+            timeout: keys.timeout.0,
+        }
+    }
+}
+
+impl From<SnapshotSettings> for SnapshotKeys {
+    fn from(snapshot: SnapshotSettings) -> Self {
+        Self {
+            database_url: DatabaseUrl(snapshot.database_url),
+            image: snapshot.image.map(ImageName),
+            keep: Positive(snapshot.keep),
+            timeout: Positive(snapshot.timeout),
+        }
+    }
+}
+
+/// Both have the same fields.
+macro_rules! same {
+    ($from:ident => $to:ident { $($key:ident),+ }) => {
+        impl From<$from> for $to {
+            fn from($from { $($key),+ }: $from) -> Self {
+                Self { $($key),+ }
+            }
+        }
+    };
+}
+
+same!(RetainKeys => Retain { images, snapshots, logs });
+same!(Retain => RetainKeys { images, snapshots, logs });
+same!(HookKeys => Hooks {
+    pre_deploy, pre_promote, post_promote, post_rollback, on_failure, activate, deactivate, start, stop
+});
+same!(Hooks => HookKeys {
+    pre_deploy, pre_promote, post_promote, post_rollback, on_failure, activate, deactivate, start, stop
+});

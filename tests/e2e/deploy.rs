@@ -1,0 +1,3 @@
+//! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
+
+mod load;
