@@ -31,6 +31,7 @@ mod mutation;
 pub mod phrase;
 pub mod progress;
 pub mod redact;
+pub mod runtime;
 pub mod state;
 mod switch;
 

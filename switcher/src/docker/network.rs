@@ -21,11 +21,8 @@ use super::{DockerError, DockerErrorKind, Engine};
 
 pub use address::address_for;
 
-/// Carried by networks of ours: their subnet was chosen, so addresses can be pinned.
-const PINNABLE: &str = "switcher.network";
-
 /// Carried by the network that is made for a moment to learn a free subnet; its value is the network it is made for.
-const PROBE: &str = "switcher.network.probe";
+const PROBE: &str = "switcher.probe";
 
 /// How often a subnet is tried that somebody else may take in the same moment.
 const TRIES: u32 = 5;
@@ -39,7 +36,8 @@ pub struct Network {
     pub id: String,
     /// Its addresses: IPv4 where there are any. None for networks without addresses of their own, such as `host`.
     pub subnet: Option<IpNet>,
-    /// Whether addresses can be pinned in it, as far as the engine lets one see. [`address_refusal`] has the last word.
+    /// Whether it may be tried to pin addresses in it. The engine does not show whether somebody chose the subnet:
+    /// [`address_refusal`] has the last word.
     pub pinnable: bool,
 }
 
@@ -199,7 +197,6 @@ impl Engine {
             name: name.to_owned(),
             driver: Some("bridge".to_owned()),
             ipam: Some(Ipam { config: Some(vec![range]), ..Ipam::default() }),
-            labels: Some(HashMap::from([(PINNABLE.to_owned(), "pinnable".to_owned())])),
             ..NetworkCreateRequest::default()
         };
         let make = self.docker.create_network(request);
@@ -217,14 +214,13 @@ fn described(name: &str, id: &str, found: &NetworkInspect) -> Network {
     let subnets: Vec<IpNet> =
         configs.iter().filter_map(|config| config.subnet.as_deref()?.parse().ok()).collect();
     let subnet = subnets.iter().find(|net| matches!(net, IpNet::V4(_))).or_else(|| subnets.first());
-    let ours = found.labels.as_ref().is_some_and(|labels| labels.contains_key(PINNABLE));
-    // A subnet that the engine chose is always shown with the gateway that it chose.
-    let chosen = configs.iter().any(|config| config.gateway.as_deref().is_none_or(str::is_empty));
+    // Other drivers may use the addresses of a network that machines outside are part of.
+    let inside = matches!(found.driver.as_deref(), Some("bridge" | "overlay"));
     Network {
         name: name.to_owned(),
         id: id.to_owned(),
         subnet: subnet.copied(),
-        pinnable: subnet.is_some() && (ours || chosen),
+        pinnable: subnet.is_some() && inside,
     }
 }
 
