@@ -27,6 +27,8 @@ pub(crate) struct Layers {
     pub(crate) root: Node,
     /// The files that were read, weakest first.
     pub(crate) files: Vec<PathBuf>,
+    /// The names with values of the environment, and below them those of `.env`.
+    pub(crate) variables: BTreeMap<String, String>,
     /// Whether every file could be read, so that what is missing is really missing.
     pub(crate) complete: bool,
 }
@@ -66,7 +68,10 @@ pub(crate) fn read(sources: &Sources, problems: &mut Vec<Problem>, quotes: &mut 
     }
     replace_names(&mut root, &variables, &mut Vec::new(), problems);
     hide_secrets(&root, quotes);
-    Layers { root, files, complete }
+    let mut named: BTreeMap<String, String> =
+        variables.dot_env.into_iter().map(|(name, (value, _))| (name, value)).collect();
+    named.extend(sources.variables.clone());
+    Layers { root, files, variables: named, complete }
 }
 
 /// `switcher.yaml` and `production` make `switcher.production.yaml`.

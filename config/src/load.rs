@@ -81,6 +81,7 @@ pub struct Loaded {
     pub settings: Settings,
     /// The files that were read, weakest first.
     pub files: Vec<PathBuf>,
+    variables: BTreeMap<String, String>,
     written: Node,
 }
 
@@ -99,6 +100,13 @@ impl Loaded {
     #[must_use]
     pub fn folder(&self) -> &Path {
         self.files.first().and_then(|file| file.parent()).unwrap_or(Path::new("."))
+    }
+
+    /// What a `${NAME}` that is filled in later stands for, unless there is a secret of that name: the environment
+    /// variables, and below them the lines of `.env` where that counts. They may be secrets.
+    #[must_use]
+    pub fn variables(&self) -> &BTreeMap<String, String> {
+        &self.variables
     }
 
     /// Everything in force as YAML that reads back to the same settings; secrets are shown as `***`. With
@@ -143,7 +151,8 @@ pub fn load(sources: &Sources) -> Result<Loaded, Report> {
     problems.extend(reader.into_problems());
     match keys {
         Some(keys) if problems.is_empty() => {
-            Ok(Loaded { settings: keys.into(), files: layers.files, written: layers.root })
+            let layers::Layers { root, files, variables, .. } = layers;
+            Ok(Loaded { settings: keys.into(), files, variables, written: root })
         }
         _ => Err(Report::new(problems, admin_socket(&layers.root), quotes)),
     }

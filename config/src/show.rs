@@ -146,6 +146,7 @@ fn yaml_text(text: &str) -> String {
         && text.chars().all(safe)
         && !text.ends_with(':')
         && text.parse::<f64>().is_err()
+        && !text.chars().all(|c| c.is_ascii_digit() || ":_".contains(c))
         && !matches!(
             text.to_ascii_lowercase().as_str(),
             "true" | "false" | "yes" | "no" | "on" | "null" | "y" | "n"
@@ -169,4 +170,20 @@ fn yaml_text(text: &str) -> String {
 /// Prints a tree as JSON.
 pub(crate) fn to_json(shown: &Shown) -> Json {
     shown.to_json()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_text_is_bare_only_where_every_reader_takes_it_for_one() {
+        for bare in ["shop", "/run/x", "30s", "127.0.0.1:80", "off", "DATABASE_URL"] {
+            assert_eq!(yaml_text(bare), bare);
+        }
+        for quoted in ["", "on", "1.5", "1000:59", "1_000", "{slot}", "*x", "a b", "x:", "- x", "${A}"] {
+            assert_eq!(yaml_text(quoted), format!("\"{quoted}\""));
+        }
+        assert_eq!(yaml_text("a\"\\\n"), "\"a\\\"\\\\\\U0000000A\"");
+    }
 }

@@ -1,6 +1,7 @@
 //! The admin API's types, version 1: what the proxy and the command line say to each other.
 
 mod certificate;
+mod fence;
 
 use std::collections::BTreeMap;
 
@@ -15,6 +16,7 @@ pub use certificate::{
     Checked, Finding, Imported, ImportedCertificate, RenewRequest, Renewal, RenewalOutcome, Renewed,
     RevocationReason, RevokeRequest, Revoked, Verdict,
 };
+pub use fence::Fence;
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -47,6 +49,9 @@ pub struct AppStatus {
     pub slots: PerSlot<SlotStatus>,
     /// Drains under way, oldest first.
     pub draining: Vec<DrainingStatus>,
+    /// The newest lease that was shown: an older one changes nothing any more.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 /// Whether an application's requests are let through.
@@ -264,6 +269,9 @@ pub struct PromoteRequest {
     /// One drain time for every kind, instead of the configured ones: `30s`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub drain: Option<Span>,
+    /// The lease it is done under; an older one than the proxy has seen is answered 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 /// What a switch did.
@@ -324,7 +332,9 @@ pub struct Receipt {
     pub drain: Option<DrainReceipt>,
 }
 
-/// `PUT /v1/apps/{app}/slots/{slot}`: registers the addresses of a standby slot.
+/// `PUT /v1/apps/{app}/slots/{slot}`: registers the addresses of a slot.
+///
+/// The live slot's are taken only with `moved`, for then the release stays and just its addresses are new.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
@@ -336,6 +346,12 @@ pub struct RegisterRequest {
     /// The generation the caller has seen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expected_generation: Option<Generation>,
+    /// The release that is registered there already has changed its addresses: allowed for the live slot too.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub moved: bool,
+    /// The lease it is done under; an older one than the proxy has seen is answered 409.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 /// `POST /v1/apps/{app}/pause`.
@@ -403,6 +419,8 @@ pub enum RefusalReason {
     GenerationMoved,
     /// 409: the live slot's addresses are not registered over.
     SlotIsLive,
+    /// 409: the lease is older than one that was shown, so its owner has lost it.
+    StaleFence,
     /// 412: the slot is not healthy.
     Unhealthy,
     /// 412: the slot is live already.

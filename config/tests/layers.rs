@@ -170,6 +170,15 @@ fn dot_env_counts_in_development_only() {
     assert_eq!(Place::with(&files).environment("production").load().settings.proxy.threads, 0);
     let by_variable = Place::with(&files).variable("SWITCHER_ENVIRONMENT", "production");
     assert_eq!(by_variable.load().settings.proxy.threads, 0);
+
+    let files = [("switcher.yaml", MINIMAL), (".env", "A=hunter2\nB=dotenv\n")];
+    let place = Place::with(&files).variable("B", "variable");
+    let loaded = place.load();
+    let named: Vec<_> =
+        loaded.variables().iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    assert_eq!(named, [("A", "hunter2"), ("B", "variable")]);
+    assert!(!format!("{loaded:?}").contains("hunter2"));
+    assert!(!place.environment("production").load().variables().contains_key("A"));
 }
 
 #[test]

@@ -56,6 +56,7 @@ pub fn router(admin: Admin) -> axum::Router {
     let (change, changing) = OpenApiRouter::new()
         .routes(routes!(change::promote))
         .routes(routes!(change::register))
+        .routes(routes!(change::claim))
         .routes(routes!(change::pause))
         .routes(routes!(change::resume))
         .routes(routes!(change::stop))

@@ -118,14 +118,7 @@ impl Control {
             drop(now.app.replace(live));
             return AppView { routing, slots, trust, ..now.clone() };
         }
-        let (epoch, handle) = begin_epoch(&now.app.metrics, &routing, &slots, trust.clone());
-        let policy = Policy::new(&settings.drain, None);
-        let left = now.live.clone();
-        left.ledger.retire();
-        drop(now.app.replace(Live { gate, settings, epoch }));
-        let mut view = AppView { routing, slots, live: handle, trust, ..now.clone() };
-        self.drain(&mut view, left, policy);
-        view
+        self.next_epoch(AppView { routing, slots, trust, ..now.clone() }, gate, settings)
     }
 
     /// Leaves an application that the configuration no longer names.

@@ -11,9 +11,9 @@ use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use jiff::Timestamp;
-use switcher_config::settings::Settings;
+use switcher_config::settings::{AppSettings, Settings};
 use switcher_config::wire::{
-    Changed, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
+    Changed, DrainReceipt, Event, Fence, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
     StopRequest, Switched,
 };
 use switcher_config::{AppName, PerSlot, Slot};
@@ -118,7 +118,9 @@ impl Control {
         .await
     }
 
-    /// Registers the addresses of a standby slot.
+    /// Registers the addresses of a slot. Those of a standby begin unproven, also when they are the same as before:
+    /// another version may answer there now. Those of the live slot are new ones of the same release; requests that
+    /// are inside finish where they are.
     ///
     /// # Errors
     /// When it is refused, or could not be saved; nothing was changed then.
@@ -134,11 +136,37 @@ impl Control {
             let (view, now) = control.to_change(&app)?;
             let next = decide::register(&now.routing, slot, &request)?;
             control.save(&view, &app, &next).await?;
+            let live = slot == next.active;
+            let settings = now.app.settings();
             let mut changed = AppView { routing: next, ..(*now).clone() };
             let addresses = &changed.routing.slots.get(slot).upstreams;
-            let watched = control.watcher.watch(&app, slot, addresses, &now.app.settings(), &[]);
+            let known = if live { now.slots.get(slot).as_slice() } else { &[] };
+            let watched = control.watcher.watch(&app, slot, addresses, &settings, known);
             *changed.slots.get_mut(slot) = watched;
+            if live {
+                let gate = live_gate(&changed.routing.gate);
+                changed = control.next_epoch(changed, gate, settings);
+                tracing::info!(%app, %slot, generation = %changed.routing.generation, "the live release has moved");
+            }
             Ok(control.publish_app(&view, changed))
+        })
+        .await
+    }
+
+    /// Takes note of a lease: from now on, older ones change nothing.
+    ///
+    /// # Errors
+    /// When it is refused, or could not be saved; nothing was changed then.
+    pub async fn claim(self: &Arc<Self>, app: AppName, fence: Fence) -> Result<Changed, Denied> {
+        let control = Arc::clone(self);
+        run(async move {
+            let _writer = control.writer.lock().await;
+            let (view, now) = control.to_change(&app)?;
+            let next = decide::claim(&now.routing, &fence)?;
+            if next != now.routing {
+                control.save(&view, &app, &next).await?;
+            }
+            Ok(control.publish_app(&view, AppView { routing: next, ..(*now).clone() }))
         })
         .await
     }
@@ -268,6 +296,23 @@ impl Control {
         switched
     }
 
+    /// Begins a new epoch of the live slot over what `changed` says, and drains the one before.
+    pub(crate) fn next_epoch(
+        self: &Arc<Self>,
+        mut changed: AppView,
+        gate: Gate,
+        settings: Arc<AppSettings>,
+    ) -> AppView {
+        let (epoch, handle) =
+            begin_epoch(&changed.app.metrics, &changed.routing, &changed.slots, changed.trust.clone());
+        let policy = Policy::new(&settings.drain, None);
+        let left = std::mem::replace(&mut changed.live, handle);
+        left.ledger.retire();
+        drop(changed.app.replace(Live { gate, settings, epoch }));
+        self.drain(&mut changed, left, policy);
+        changed
+    }
+
     /// Begins to drain an epoch that was left.
     pub(crate) fn drain(self: &Arc<Self>, view: &mut AppView, left: EpochHandle, policy: Policy) {
         let drain = Arc::new(Drain::new(left));
@@ -291,7 +336,7 @@ impl Control {
         });
     }
 
-    /// A new epoch over the given upstreams.
+    /// Makes the application as it is now visible to everybody who asks for it.
     fn publish_app(&self, view: &View, changed: AppView) -> Changed {
         let answer = Changed { generation: changed.routing.generation, mode: changed.mode() };
         let mut apps = view.apps.clone();
@@ -364,7 +409,7 @@ pub(crate) fn watch_slots(
     watcher: &Watcher,
     app: &AppName,
     routing: &AppRouting,
-    settings: &switcher_config::settings::AppSettings,
+    settings: &AppSettings,
     before: Option<&PerSlot<Vec<Arc<Watched>>>>,
 ) -> PerSlot<Vec<Arc<Watched>>> {
     routing.slots.map(|slot, target| {

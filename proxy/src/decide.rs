@@ -1,8 +1,9 @@
 //! May this change happen? Pure decisions over the routing state: no clock, no socket, no file.
 
-use switcher_config::wire::{Health, PromoteRequest, RefusalReason, RegisterRequest};
+use switcher_config::wire::{Fence, Health, PromoteRequest, RefusalReason, RegisterRequest};
 use switcher_config::{Generation, Slot};
 
+use crate::fence::admit;
 use crate::routing::{AppRouting, SlotSource};
 
 /// A refusal: the case, and a sentence that says what is live now.
@@ -23,6 +24,14 @@ impl Denied {
     }
 }
 
+/// The lease that is remembered after a change under `asked`. It is looked at before everything else: whoever
+/// has lost the lease is told so, and not what else is wrong.
+fn fenced(now: &AppRouting, asked: Option<&Fence>) -> Result<Option<Fence>, Denied> {
+    let Some(asked) = asked else { return Ok(now.fence.clone()) };
+    let admitted = admit(now.fence.as_ref(), asked);
+    admitted.map(Some).map_err(|denied| Denied::new(denied.reason, now, &denied.message))
+}
+
 fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(), Denied> {
     match expected {
         Some(expected) if expected != now.generation => {
@@ -39,13 +48,14 @@ fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(),
 /// The routing after a promote, or why there is none.
 ///
 /// # Errors
-/// When the generation moved, the slot is live already, has no upstreams, or is not healthy and not forced.
+/// When the lease was lost, the generation moved, the slot is live already, has no upstreams, or is not healthy and not forced.
 pub fn promote(
     now: &AppRouting,
     request: &PromoteRequest,
     health: Health,
     reason: Option<&str>,
 ) -> Result<AppRouting, Denied> {
+    let fence = fenced(now, request.fence.as_ref())?;
     same_generation(now, request.expected_generation)?;
     let slot = request.slot;
     if slot == now.active {
@@ -60,19 +70,52 @@ pub fn promote(
         let why = reason.map(|r| format!(" ({r})")).unwrap_or_default();
         return Err(Denied::new(RefusalReason::Unhealthy, now, &format!("{slot} is {state}{why}")));
     }
-    Ok(AppRouting { active: slot, generation: now.generation.next(), ..now.clone() })
+    Ok(AppRouting { active: slot, generation: now.generation.next(), fence, ..now.clone() })
+}
+
+/// The routing after a lease was shown. Nothing but the lease changes, so the generation stays.
+///
+/// # Errors
+/// When the lease was lost already.
+pub fn claim(now: &AppRouting, asked: &Fence) -> Result<AppRouting, Denied> {
+    Ok(AppRouting { fence: fenced(now, Some(asked))?, ..now.clone() })
+}
+
+/// Whether the live slot's addresses may be registered over: by new addresses of what runs there, and of nothing
+/// else, for traffic goes to another release by a promote alone.
+fn moved(now: &AppRouting, request: &RegisterRequest) -> Result<(), Denied> {
+    let (slot, runs) = (now.active, &now.slots.get(now.active).release);
+    let named = |release: &Option<String>| release.clone().unwrap_or_else(|| "no named release".to_owned());
+    if !request.moved {
+        let what =
+            format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
+        return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
+    }
+    if request.release != *runs {
+        let what = format!(
+            "{slot} is live and runs {}, so its addresses cannot become those of {}",
+            named(runs),
+            named(&request.release)
+        );
+        return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
+    }
+    if request.upstreams.is_empty() {
+        let what = format!("{slot} is live, so it cannot be left without upstreams");
+        return Err(Denied::new(RefusalReason::NoUpstreams, now, &what));
+    }
+    Ok(())
 }
 
 /// The routing after a registration, or why there is none.
 ///
 /// # Errors
-/// When the generation moved, the slot is live, or the request makes no sense.
+/// When the lease was lost, the generation moved, the slot is live and runs something else, or the
+/// request makes no sense.
 pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Result<AppRouting, Denied> {
+    let fence = fenced(now, request.fence.as_ref())?;
     same_generation(now, request.expected_generation)?;
     if slot == now.active {
-        let what =
-            format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
-        return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
+        moved(now, request)?;
     }
     let bad = |what: &str| Denied::new(RefusalReason::BadRequest, now, what);
     let repeated = |(n, address): (usize, _)| request.upstreams[..n].contains(address);
@@ -84,7 +127,7 @@ pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Resu
     if !request.release.as_ref().is_none_or(printable) {
         return Err(bad("a release is a word of printable ASCII characters"));
     }
-    let mut next = AppRouting { generation: now.generation.next(), ..now.clone() };
+    let mut next = AppRouting { generation: now.generation.next(), fence, ..now.clone() };
     let target = next.slots.get_mut(slot);
     target.upstreams.clone_from(&request.upstreams);
     target.release.clone_from(&request.release);
@@ -108,7 +151,7 @@ mod tests {
     }
 
     fn ask(slot: Slot) -> PromoteRequest {
-        PromoteRequest { slot, expected_generation: None, force: false, drain: None }
+        PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None }
     }
 
     #[test]
@@ -162,18 +205,91 @@ mod tests {
         assert!(promote(&now(), &forced(Slot::Blue), Health::Healthy, None).is_err());
     }
 
+    fn addresses(release: &str) -> RegisterRequest {
+        RegisterRequest {
+            upstreams: vec!["127.0.0.1:9000".parse().expect("an address")],
+            release: Some(release.to_owned()),
+            expected_generation: None,
+            moved: false,
+            fence: None,
+        }
+    }
+
     #[test]
     fn only_a_standby_is_registered_over() {
-        let request = RegisterRequest {
-            upstreams: vec!["127.0.0.1:9000".parse().expect("an address")],
-            release: Some("v3".to_owned()),
-            expected_generation: None,
-        };
+        let request = addresses("v3");
         let next = register(&now(), Slot::Green, &request).expect("allowed");
         assert_eq!(next.slots.green.upstreams, request.upstreams);
         assert_eq!(next.slots.green.source, SlotSource::Registered);
         assert_eq!(next.slots.blue, now().slots.blue);
         let denied = register(&now(), Slot::Blue, &request).expect_err("blue is live");
         assert_eq!(denied.reason, RefusalReason::SlotIsLive);
+    }
+
+    #[test]
+    fn the_live_release_may_move_and_no_other_may_come_by_moving() {
+        let mut now = now();
+        now.slots.blue.release = Some("v3".to_owned());
+        let moved = RegisterRequest { moved: true, ..addresses("v3") };
+        let next = register(&now, Slot::Blue, &moved).expect("allowed");
+        assert_eq!((next.active, next.generation), (Slot::Blue, now.generation.next()));
+        assert_eq!(next.slots.blue.upstreams, moved.upstreams);
+        assert_eq!(next.slots.green, now.slots.green);
+        let nowhere = RegisterRequest { upstreams: Vec::new(), ..moved.clone() };
+        let nameless = RegisterRequest { release: None, ..moved.clone() };
+        for (request, reason, words) in [
+            (
+                RegisterRequest { moved: true, ..addresses("v4") },
+                RefusalReason::SlotIsLive,
+                "blue is live and runs v3, so its addresses cannot become those of v4",
+            ),
+            (
+                nameless,
+                RefusalReason::SlotIsLive,
+                "blue is live and runs v3, so its addresses cannot become those of no named release",
+            ),
+            (nowhere, RefusalReason::NoUpstreams, "blue is live, so it cannot be left without upstreams"),
+        ] {
+            let denied = register(&now, Slot::Blue, &request).expect_err("refused");
+            assert_eq!(denied.reason, reason);
+            assert_eq!(denied.message, format!("{words}; blue is live, generation 1, nothing was changed"));
+        }
+    }
+
+    fn lease(number: u64, holder: &str) -> Option<Fence> {
+        Some(Fence { number, holder: holder.to_owned() })
+    }
+
+    #[test]
+    fn every_change_remembers_its_lease_and_a_change_without_one_keeps_it() {
+        let claimed = claim(&now(), &lease(1, "ann").expect("a lease")).expect("allowed");
+        assert_eq!(claimed, AppRouting { fence: lease(1, "ann"), ..now() });
+        let request = RegisterRequest { fence: lease(2, "bob"), ..addresses("v3") };
+        let registered = register(&claimed, Slot::Green, &request).expect("allowed");
+        assert_eq!(registered.fence, lease(2, "bob"));
+        let request = PromoteRequest { fence: lease(3, "cy"), ..ask(Slot::Green) };
+        let promoted = promote(&registered, &request, Health::Healthy, None).expect("allowed");
+        assert_eq!(promoted.fence, lease(3, "cy"));
+        let by_hand = promote(&promoted, &ask(Slot::Blue), Health::Healthy, None).expect("allowed");
+        assert_eq!(by_hand.fence, lease(3, "cy"));
+        let by_hand = register(&promoted, Slot::Blue, &addresses("v4")).expect("allowed");
+        assert_eq!(by_hand.fence, lease(3, "cy"));
+    }
+
+    #[test]
+    fn who_lost_the_lease_is_told_so_before_anything_else_that_is_wrong() {
+        let now = AppRouting { fence: lease(2, "bob"), ..now() };
+        let said =
+            "lease 1 of ann was lost to lease 2 of bob; blue is live, generation 1, nothing was changed";
+        let (fence, expected_generation) = (lease(1, "ann"), Some(Generation::FIRST.next()));
+        let switch = PromoteRequest { fence: fence.clone(), expected_generation, ..ask(Slot::Blue) };
+        let addresses = RegisterRequest { fence: fence.clone(), expected_generation, ..addresses("v3") };
+        for denied in [
+            claim(&now, &fence.expect("a lease")).expect_err("refused"),
+            promote(&now, &switch, Health::Unhealthy, None).expect_err("refused"),
+            register(&now, Slot::Blue, &addresses).expect_err("refused"),
+        ] {
+            assert_eq!((denied.reason, denied.message.as_str()), (RefusalReason::StaleFence, said));
+        }
     }
 }

@@ -21,6 +21,7 @@ pub mod control;
 pub mod decide;
 pub mod drain;
 pub mod epoch;
+pub mod fence;
 pub mod folder;
 pub mod forwarded;
 pub mod gateway;

@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use switcher_config::durable::{self, Durability, ReplaceError};
+use switcher_config::wire::Fence;
 use switcher_config::{AppName, Generation, PerSlot, Slot, Span, UpstreamAddress};
 
 /// The version of the file's layout.
@@ -36,6 +37,9 @@ pub struct AppRouting {
     pub gate: SavedGate,
     /// Both slots.
     pub slots: PerSlot<SlotRouting>,
+    /// The newest lease that was shown. Its number never goes back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub fence: Option<Fence>,
 }
 
 /// The gate as it is saved.
@@ -83,7 +87,7 @@ impl AppRouting {
     /// An application that has never been switched.
     #[must_use]
     pub const fn new(active: Slot, slots: PerSlot<SlotRouting>) -> Self {
-        Self { active, generation: Generation::FIRST, gate: SavedGate::Open, slots }
+        Self { active, generation: Generation::FIRST, gate: SavedGate::Open, slots, fence: None }
     }
 }
 
@@ -321,13 +325,42 @@ mod tests {
     }
 
     #[test]
+    fn a_file_from_before_leases_is_read_and_one_without_a_lease_is_written_as_before() {
+        let apps = r#"{"shop":{"active":"green","generation":7,"gate":{"mode":"open"},"slots":{"blue":{"upstreams":["127.0.0.1:1"],"release":null,"source":"configured"},"green":{"upstreams":["127.0.0.1:2"],"release":"v2","source":"registered"}}}}"#;
+        let old = format!("{{\"schema\":1,\"checksum\":\"{}\",\"apps\":{apps}}}\n", checksum(apps));
+        let read = decode(old.as_bytes()).expect("readable");
+        let shop = &read.apps[&"shop".parse().expect("a name")];
+        assert_eq!((shop.active, shop.generation.get(), &shop.fence), (Slot::Green, 7, &None));
+        assert_eq!(String::from_utf8(encode(&read).expect("encoded")).expect("text"), old);
+    }
+
+    #[test]
+    fn a_lease_is_saved_under_the_checksum() {
+        let text = String::from_utf8(encode(&leased()).expect("encoded")).expect("text");
+        assert_eq!(decode(text.as_bytes()).expect("readable"), leased());
+        for (from, to) in [("\"number\":41", "\"number\":40"), ("lock_a", "lock_b")] {
+            let forged = text.replace(from, to);
+            assert_ne!(forged, text);
+            assert!(matches!(decode(forged.as_bytes()), Err(Unreadable::Checksum)), "{forged}");
+        }
+    }
+
+    fn leased() -> Routing {
+        let mut routing = routing(Slot::Blue);
+        for app in routing.apps.values_mut() {
+            app.fence = Some(Fence { number: 41, holder: "lock_a".to_owned() });
+        }
+        routing
+    }
+
+    #[test]
     fn every_single_flipped_byte_is_noticed() {
-        let bytes = encode(&routing(Slot::Blue)).expect("encoded");
+        let bytes = encode(&leased()).expect("encoded");
         for index in 0..bytes.len() - 1 {
             let mut damaged = bytes.clone();
             damaged[index] ^= 0x01;
             if let Ok(read) = decode(&damaged) {
-                assert_eq!(read, routing(Slot::Blue), "byte {index} changed the meaning unnoticed");
+                assert_eq!(read, leased(), "byte {index} changed the meaning unnoticed");
             }
         }
         for length in 0..bytes.len() - 2 {

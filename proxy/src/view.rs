@@ -123,6 +123,7 @@ impl AppView {
             held: self.app.hold.len(),
             slots: PerSlot::from_fn(|slot| self.slot_status(slot)),
             draining: self.drains.iter().filter(|d| !d.is_over()).map(|d| d.status()).collect(),
+            fence: self.routing.fence.clone(),
         }
     }
 

@@ -15,7 +15,7 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    Changed, DrainReceipt, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded, Status,
+    Changed, DrainReceipt, Fence, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded, Status,
     StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
@@ -93,6 +93,14 @@ impl Admin {
         request: &RegisterRequest,
     ) -> Result<Changed, AdminError> {
         self.send(Method::PUT, &format!("/v1/apps/{app}/slots/{slot}"), request).await
+    }
+
+    /// `POST /v1/apps/{app}/claim`: from its answer on, older leases change nothing.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn claim(&self, app: &AppName, fence: &Fence) -> Result<Changed, AdminError> {
+        self.send(Method::POST, &format!("/v1/apps/{app}/claim"), fence).await
     }
 
     /// `POST /v1/apps/{app}/pause`.

@@ -33,7 +33,8 @@ pub fn of_mode(seen: &AppStatus, wanted: Mode) -> Aftermath {
     if seen.mode == wanted { Aftermath::Happened } else { Aftermath::Unchanged }
 }
 
-/// After a registration in `slot` that expected a generation.
+/// After a registration in `slot` that expected a generation. The same addresses as before prove nothing: they were
+/// registered anew because another container answers there, and only a new generation shows that the proxy knows.
 #[must_use]
 pub fn of_registration(
     seen: &AppStatus,
@@ -44,8 +45,7 @@ pub fn of_registration(
     let found = seen.slots.get(slot);
     let same = found.release == request.release
         && found.upstreams.iter().map(|upstream| &upstream.address).eq(&request.upstreams);
-    let near = seen.generation == expected || seen.generation == expected.next();
-    if same && near {
+    if same && seen.generation == expected.next() {
         Aftermath::Happened
     } else if seen.generation == expected {
         Aftermath::Unchanged
@@ -76,6 +76,7 @@ mod tests {
             held: 0,
             slots: PerSlot { blue: slot.clone(), green: slot },
             draining: Vec::new(),
+            fence: None,
         }
     }
 
@@ -114,9 +115,12 @@ mod tests {
             upstreams: Vec::new(),
             release: release.map(ToOwned::to_owned),
             expected_generation: Some(seven()),
+            moved: false,
+            fence: None,
         };
         for (release, generation, aftermath) in [
             (None, 8, Aftermath::Happened),
+            (None, 7, Aftermath::Unchanged),
             (None, 9, Aftermath::SomebodyElse),
             (Some("v2"), 7, Aftermath::Unchanged),
             (Some("v2"), 8, Aftermath::SomebodyElse),

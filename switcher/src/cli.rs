@@ -1,6 +1,7 @@
 //! What can be typed. Options stand before or after the verb; wrong usage is a [`Failure`] like any other.
 
 mod certs;
+mod lock;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -15,10 +16,12 @@ use crate::code::Code;
 use crate::console::Console;
 use crate::context::Surroundings;
 use crate::demo;
+use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::progress::Progress;
 
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
+pub use lock::LockCommand;
 
 /// Moves traffic between two running versions of an application, and loses nothing.
 #[derive(Debug, Parser)]
@@ -49,6 +52,10 @@ pub struct Global {
     /// The proxy's admin socket [default: $SWITCHER_ADMIN, then the configuration's]
     #[arg(long, global = true, value_name = "SOCKET")]
     pub admin: Option<PathBuf>,
+    /// The Docker Engine, such as ssh://user@server, whose proxy is then reached the same way
+    /// [default: the configuration's, then $DOCKER_HOST, then the local socket]
+    #[arg(long, global = true, value_name = "ADDRESS")]
+    pub host: Option<String>,
     /// Print the result, and any error, as JSON
     #[arg(long, global = true)]
     pub json: bool,
@@ -68,17 +75,27 @@ pub enum Command {
     },
     /// Make a slot live; returns when the other one has drained, with a receipt
     Promote(PromoteArgs),
-    /// Move traffic back to the other slot, which is still warm
-    Rollback {
-        /// Go back even to a slot that is not healthy
+    /// Deploy a release: pull, snapshot, migrate, start, probe, promote, record
+    Deploy(DeployArgs),
+    /// Move traffic back: at once while the slot before is warm, else by starting that release again
+    Rollback(RollbackArgs),
+    /// Look at Docker, proxy and journal, explain what does not fit, and mend it
+    Repair {
+        /// Explain only
         #[arg(long)]
-        force: bool,
-        /// Return as soon as traffic has moved
+        dry_run: bool,
+        /// How the lease is waited for
+        #[command(flatten)]
+        lock: LockArgs,
+    },
+    /// Remove what no rollback needs: old images, snapshots, logs, slots past their time
+    Prune {
+        /// Say what would be removed
         #[arg(long)]
-        detach: bool,
-        /// One drain time for every kind of request, such as 30s, instead of the configured ones
-        #[arg(long, value_name = "TIME")]
-        drain_timeout: Option<Span>,
+        dry_run: bool,
+        /// How the lease is waited for
+        #[command(flatten)]
+        lock: LockArgs,
     },
     /// Hold new requests in a bounded queue
     Pause {
@@ -117,6 +134,18 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         release: Option<String>,
     },
+    /// Show the deployments there were, newest first
+    History {
+        /// Show so many at most
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Print the result as YAML
+        #[arg(long, conflicts_with = "json")]
+        yaml: bool,
+    },
+    /// Show who holds the lease, or take it from them
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Print what happens in the proxy, as it happens
     Events,
     /// Show, check, renew, revoke and import certificates
@@ -163,6 +192,78 @@ pub struct PromoteArgs {
     /// One drain time for every kind of request, such as 30s, instead of the configured ones
     #[arg(long, value_name = "TIME")]
     pub drain_timeout: Option<Span>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its options carry the help")]
+    pub lock: LockArgs,
+}
+
+/// How the lease is waited for.
+#[derive(Debug, Clone, Copy, Default, Args)]
+pub struct LockArgs {
+    /// Wait this long, such as 5m, for somebody else's lease to end
+    #[arg(long, value_name = "TIME")]
+    pub lock_wait: Option<Span>,
+}
+
+/// What `deploy` takes.
+#[derive(Debug, Clone, Args)]
+pub struct DeployArgs {
+    /// The image, such as ghcr.io/acme/shop:v1.5.0, or its tag alone where `deploy.image` names it
+    #[arg(required_unless_present = "load")]
+    pub image: Option<String>,
+    /// Take the image from a file of `docker save` instead of a registry
+    #[arg(long, value_name = "FILE")]
+    pub load: Option<PathBuf>,
+    /// Bring the release up in the standby slot and leave traffic where it is
+    #[arg(long)]
+    pub no_promote: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// With --dry-run: end with 11 when there is something to do
+    #[arg(long, requires = "dry_run")]
+    pub exit_code: bool,
+    /// Run no migrations
+    #[arg(long)]
+    pub skip_migrations: bool,
+    /// Take no snapshot of the database
+    #[arg(long)]
+    pub skip_snapshot: bool,
+    /// Take `latest`, or an image without a tag, in production as well
+    #[arg(long)]
+    pub allow_latest: bool,
+    /// Return as soon as traffic has moved
+    #[arg(long)]
+    pub detach: bool,
+    /// One drain time for every kind of request, such as 30s, instead of the configured ones
+    #[arg(long, value_name = "TIME")]
+    pub drain_timeout: Option<Span>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its options carry the help")]
+    pub lock: LockArgs,
+}
+
+/// What `rollback` takes.
+#[derive(Debug, Clone, Args)]
+pub struct RollbackArgs {
+    /// The deployment to go back to, as `switcher history` lists it [default: the one before]
+    #[arg(long, value_name = "DEPLOYMENT")]
+    pub to: Option<DeploymentId>,
+    /// Go back even to a slot that is not healthy, or over a migration that does not suit
+    #[arg(long)]
+    pub force: bool,
+    /// Say what would be done, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Return as soon as traffic has moved
+    #[arg(long)]
+    pub detach: bool,
+    /// One drain time for every kind of request, such as 30s, instead of the configured ones
+    #[arg(long, value_name = "TIME")]
+    pub drain_timeout: Option<Span>,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its options carry the help")]
+    pub lock: LockArgs,
 }
 
 /// What can be done with the configuration.

@@ -18,12 +18,16 @@ pub enum Exit {
     Moved = 3,
     /// Unhealthy: not switched.
     Unhealthy = 4,
-    /// The proxy cannot be reached.
+    /// Snapshot or migration failed: not switched.
+    Migration = 5,
+    /// Docker, the registry, the proxy or the database cannot be reached.
     Unreachable = 6,
     /// Unsafe or unknown state: a person is needed.
     Unsafe = 7,
     /// Configuration error.
     Configuration = 10,
+    /// `--dry-run --exit-code`: there is something to do.
+    ToDo = 11,
     /// Interrupted at a safe point.
     Interrupted = 130,
 }
@@ -37,9 +41,11 @@ impl Exit {
             Self::Usage => "wrong usage",
             Self::Moved => "the generation moved: somebody else is acting",
             Self::Unhealthy => "unhealthy: not switched",
-            Self::Unreachable => "the proxy cannot be reached",
+            Self::Migration => "snapshot or migration failed: not switched",
+            Self::Unreachable => "Docker, the registry, the proxy or the database cannot be reached",
             Self::Unsafe => "unsafe or unknown state: a person is needed",
             Self::Configuration => "configuration error",
+            Self::ToDo => "there is something to do",
             Self::Interrupted => "interrupted at a safe point",
         }
     }
@@ -187,6 +193,21 @@ then decide again."
 "The proxy's reply to a change did not arrive. The status shows neither the state before the change nor the state
 that the change would have made, so somebody else acted meanwhile. The change was not asked for again."
 
+    LeaseHeld "E-LOCK-01" Moved "somebody else holds the lease"
+"One command at a time changes what is deployed. The error names who holds the lease, in which process, for what and
+until when: it is renewed while its owner lives, and is free as soon as that process ends, however it ends. Nothing
+was changed. `--lock-wait 5m` waits for it; `switcher lock status` shows it."
+
+    LeaseLost "E-LOCK-02" Moved "the lease was lost"
+"Each lease has a number greater than the one before, and the proxy remembers the greatest that it was shown. This
+command showed a smaller one: its lease ran out or was released, and another command took over. The proxy changed
+nothing for it. `switcher status` shows what is live and who holds the lease now."
+
+    LeaseUnconfirmed "E-LOCK-03" Usage "releasing the lease was not confirmed"
+"`lock release --force` takes the lease from a command that is still at work: what it is about to do is refused, and
+it stops half way. So it asks for the word first. Where nobody can be asked, in a script or a pipe, say `--yes`.
+Nothing was released."
+
     StateNotSaved "E-STATE-01" Failed "the proxy could not save its state"
 "A switch is saved on disk before traffic moves. The disk of `proxy.data_dir` is full, read-only or failing, so the
 proxy refused the change and traffic stays where it was. Make room or mend the disk, then ask again."
@@ -194,6 +215,21 @@ proxy refused the change and traffic stays where it was. Make room or mend the d
     StateUnknown "E-STATE-02" Unsafe "it is not known whether the change happened"
 "The proxy's reply to a change was lost and it could not be asked afterwards. The change either happened entirely
 or not at all. When the proxy answers again, `switcher status` shows which."
+
+    StateRefused "E-STATE-03" Failed "the deployer's memory cannot be read or written"
+"What is deployed is remembered below `switcher.state_dir`. The system refused the file or folder that the error
+names: the disk is full or read-only, or this user has no right to it (the folder has mode 0700). What was
+remembered before is whole, and traffic stays where it is. Mend it, then run the command again: it goes on."
+
+    StateDamaged "E-STATE-04" Unsafe "the deployer's memory is damaged"
+"A file below `switcher.state_dir` is not what `switcher` wrote: it was edited, cut off, or its disk is failing. It is
+left as it is, and never taken for an empty one, for then the way back would be lost. `state.json.last-good` beside
+it is the last good copy: look at both, then copy it over. Scripts may read these files, and add nothing to them."
+
+    StatePlace "E-STATE-05" Configuration "the deployer's memory cannot be kept there"
+"`switcher.state_dir` lies in a folder that the system empties (/tmp, /var/tmp, /dev/shm, $TMPDIR), or the environment's
+name cannot name a folder. The lease, the history and the way back must outlive a restart. Choose a folder that stays,
+such as /var/lib/switcher/deployments. Nothing was changed."
 
     DrainLost "E-DRAIN-01" Unsafe "traffic has moved, but how the drain went is not known"
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot
@@ -250,6 +286,70 @@ there is no root to trust. It is kept in `certs/internal/root.pem` below `proxy.
 "The authority revoked the certificate, and the order for its replacement failed; the error carries the reason. The
 proxy tries again by itself. Until then clients that look revocations up refuse what is served."
 
+    DatabaseUnreachable "E-DB-01" Unreachable "the database cannot be reached"
+"Nobody answers at the address of the database's URL, or the connection broke. The error names the database and what
+the system said. Look whether it runs and whether this machine may connect: `psql` with the same URL shows it."
+
+    DatabaseRefused "E-DB-02" Unreachable "the database refuses the connection"
+"The server answered, and does not let us in: the password, the role or the name of the database is wrong, its
+`pg_hba.conf` has no line for us, or its certificate does not prove what `sslmode` asks for. The error carries its
+words. Nothing was changed."
+
+    DatabaseUrl "E-DB-03" Configuration "the database's URL is not understood"
+"A URL is written postgres://user:password@host:5432/database?sslmode=require. Characters of a password such as @ / : %
+are percent-encoded. The error names the part that is wrong and, since it may be secret, not what it holds."
+
+    DatabaseQuery "E-DB-04" Migration "the database refused a question"
+"The server refused to answer, usually because the role may not read the table in which the migrations are remembered.
+Only reading was tried; nothing was changed. Grant the role SELECT on the table that the error names."
+
+    SnapshotFailed "E-SNAP-01" Migration "the dump of the database failed"
+"`pg_dump` ended with an error, which is shown. A deployment stops here: without a snapshot there would be no way back
+from its migrations. What had been written was removed, and traffic stays where it was."
+
+    SnapshotTool "E-SNAP-02" Migration "there is no fitting pg_dump"
+"PostgreSQL's `pg_dump` refuses servers newer than itself, and an older server refuses what a newer one wrote. Install
+the client of the server's own major version, or name an image with it as `snapshot.image`. Nothing was changed."
+
+    SnapshotRoom "E-SNAP-03" Migration "there is no room for the snapshot"
+"The disk of `switcher.state_dir` is full, or the quota is. What had been written was removed at once. Make room, for
+example with `switcher snapshot prune`, or move `switcher.state_dir` to a larger disk."
+
+    SnapshotTimeout "E-SNAP-04" Migration "the snapshot took too long"
+"The dump did not end within `snapshot.timeout` and was stopped; what had been written was removed. It may have waited
+for a lock: look for long transactions in `pg_stat_activity`. Otherwise give it more time."
+
+    SnapshotDamaged "E-SNAP-05" Migration "a snapshot is damaged"
+"The file is missing, is not as long as it was, does not have the checksum it was written with, or `pg_restore` cannot
+read it. It is not used for anything. `switcher snapshot list` shows the good ones."
+
+    SnapshotRestore "E-SNAP-06" Migration "the snapshot was not restored"
+"Restoring goes into a fresh database, so the live one is untouched. What was made on the way was removed. The error
+carries the words of `pg_restore` or of the server; the role needs CREATEDB."
+
+    SnapshotUnconfirmed "E-SNAP-07" Usage "replacing the live database was not confirmed"
+"`snapshot restore --swap` puts another database in the place of the live one, so its name has to be typed. Where nobody
+can be asked, in a script or a pipe, give it with `--yes-replace NAME`. Nothing was changed."
+
+    SnapshotUnknown "E-SNAP-08" Usage "there is no such snapshot"
+"`switcher snapshot list` shows the snapshots there are, with their ids, such as snap_01JBQR2K3M4N5P6Q7R8S9T0VWX."
+
+    SnapshotSwap "E-SNAP-09" Migration "the databases were not swapped"
+"Both names change in one transaction, or neither does: the live database is the one it was. The restored one is there
+under the name that the error gives. Usually somebody else's connections kept it busy, or the role does not own it."
+
+    SnapshotFolder "E-SNAP-10" Failed "the folder of the snapshots cannot be used"
+"Snapshots are kept below `switcher.state_dir`. The folder is missing, belongs to another user, or its disk fails. Run
+the command as the user who deploys. Nothing was changed."
+
+    SnapshotConnection "E-SNAP-11" Configuration "the connection cannot be handed to PostgreSQL's programs"
+"`pg_dump` takes the password from a private file, never from its arguments. The error says what of the database's URL
+cannot be handed over that way, or not to a container."
+
+    SchemaDirty "E-MIGRATE-01" Migration "a migration ended halfway"
+"The tool that migrates this database has noted that one of its migrations began and did not end. Running others on
+top of it makes it worse, so nothing was run. The error names the migration and the tool's own way out."
+
     InterruptedBefore "E-INTERRUPT-01" Interrupted "interrupted before anything was changed"
 "Ctrl-C or SIGTERM arrived before the change was asked for. Traffic stays where it was."
 
@@ -261,9 +361,123 @@ without this command. `switcher status` shows when it is over."
 "Ctrl-C or SIGTERM arrived while the proxy was asking for certificates. It goes on without this command, and serves
 what it gets. `switcher certs list` shows how it went."
 
+    HostBad "E-HOST-01" Usage "the address of the Docker Engine is not understood"
+"`--host`, or $DOCKER_HOST, names the engine: unix:///var/run/docker.sock, tcp://HOST:2376, or ssh://USER@HOST, which
+reaches the engine and the proxy of a server by `ssh`."
+
+    HostUnreachable "E-HOST-02" Unreachable "the server cannot be reached by ssh"
+"`ssh` could not log in; the error carries its own words. It is run without a terminal and never asks: keys have to be
+in place (or held by an agent), and the server's own key has to be known. Log in once by hand with the command in the
+error; everything else about the connection belongs into ~/.ssh/config."
+
+    HostProxy "E-HOST-03" Unreachable "the server's proxy does not answer through ssh"
+"`ssh` logged in, and nobody answered at the proxy's admin socket on the server. Either no proxy runs there, or its
+`proxy.admin` is another path than the one in the error (name it with `--admin`), or this user may not open it: the
+socket has mode 0600, so log in as the user who runs the proxy, or as root."
+
+    DockerUnreachable "E-DOCKER-01" Unreachable "the Docker Engine cannot be reached"
+"Nobody answers where the engine is said to be, the connection broke, or the answer did not come in time. The address is
+that of `--host`, else `switcher.docker_host` of the configuration, else $DOCKER_HOST, else unix:///var/run/docker.sock.
+`systemctl status docker` on that machine tells whether Docker runs. Traffic does not depend on it."
+
+    DockerPermission "E-DOCKER-02" Unreachable "the Docker Engine may not be used by this user"
+"The socket of the engine may be opened by root and by the group `docker`. `usermod -aG docker USER` adds a user to the
+group, from the next login on; whoever is in that group is as good as root on that machine."
+
+    DockerTls "E-DOCKER-03" Unreachable "the engine and this machine do not trust each other"
+"An engine behind TCP is spoken to by TLS when $DOCKER_TLS_VERIFY or $DOCKER_CERT_PATH is set. The folder that
+$DOCKER_CERT_PATH names (else ~/.docker) holds ca.pem, which signed the engine's certificate, and cert.pem and key.pem,
+which the engine accepts. The name in the address has to be one of the certificate's."
+
+    DockerUnsuited "E-DOCKER-04" Unreachable "what answers is no engine that can be used"
+"The engine is older than Docker 20.10, or what answers at its address is no Docker Engine."
+
+    DockerRefused "E-DOCKER-05" Failed "the Docker Engine refused"
+"The engine answered, and did not do what was asked for; the error carries its words. Traffic stays where it was."
+
+    DockerNoSpace "E-DOCKER-06" Failed "there is no room on the engine's disk"
+"An image is unpacked beside what was downloaded, so about three times its download is needed, and never less than
+512 MiB. `switcher prune` removes images that no release needs; `docker system df` tells what takes the room."
+
+    ImageUnavailable "E-IMAGE-01" Unreachable "the image cannot be had from its registry"
+"The registry does not know the image, does not answer, or wants a login; the error says which. It is the engine that
+asks the registry, from its own network. Logins are those of `docker login`, in the configuration folder of Docker on
+this machine ($DOCKER_CONFIG, else ~/.docker), whichever machine the engine is on."
+
+    ImageLogin "E-IMAGE-02" Unreachable "the login of a registry cannot be read"
+"Docker's configuration file is damaged, or the credential helper that it names is missing or failed. Helpers are
+programs of the name docker-credential-NAME on the PATH."
+
+    ImagePlatform "E-IMAGE-03" Failed "the image is not made for the engine's platform"
+"An image runs on the platforms it was built for, such as linux/amd64 and linux/arm64. Build it for the engine's
+platform as well, or set `deploy.platform` to one that the engine can run."
+
+    ImageFile "E-IMAGE-04" Failed "the image file cannot be used"
+"The file of `--load` cannot be read, or holds no image. `docker save -o FILE IMAGE` writes one."
+
     Output "E-OUTPUT-01" Unsafe "the result could not be written"
 "Standard output refused the result: the disk is full or the terminal is gone. What was asked for did happen;
 only its report is missing."
+
+    DeployNone "E-DEPLOY-01" Configuration "nobody knows how a release of this application is brought up"
+"`deploy` and what belongs to it need a `deploy` section under the application in the configuration. Without one the
+slots are filled by somebody else: `switcher register` gives a slot its addresses, `switcher promote` moves traffic."
+
+    DeployOpen "E-DEPLOY-02" Unsafe "a deployment cannot be brought to its end"
+"Something that must succeed does not: what a deployment started cannot be removed, or what happened cannot be written down.
+Its journal stays open, and the next command goes on with it. `switcher repair` does nothing but that, and explains."
+
+    JournalDamaged "E-DEPLOY-03" Unsafe "what a deployment wrote down cannot be understood"
+"The journal of a deployment, or the state, is not what this version of `switcher` writes. Nothing was changed. The error
+names the file. Traffic is not touched by it: `switcher status` and `switcher promote --admin SOCKET` work without it."
+
+    DeployRefused "E-DEPLOY-04" Usage "the image cannot be deployed like this"
+"The argument names no image, or one that moves (`latest`, or no tag) in production. Name a version, such as
+ghcr.io/acme/shop:v1.5.0; with `deploy.image` in the configuration the tag alone is enough. Nothing was changed."
+
+    StartFailed "E-START-01" Unhealthy "the new version does not run"
+"The process in the new slot ended, was killed for memory, or fails the image's own HEALTHCHECK. Its last answers and log
+lines are shown. What was started has been removed, and traffic never moved."
+
+    EnvironmentBad "E-ENV-01" Configuration "the application's environment cannot be used"
+"Env files must be readable by their owner alone, hold no CHANGE_ME, and every name of `required_env` and `secrets` must
+have a value. Each problem is listed with file and line, and never with a value. Nothing was changed."
+
+    MigrationFailed "E-MIGRATE-02" Migration "the migrations failed"
+"The migration command of the new image ended with an error, took longer than its timeout, or was killed for memory. Its
+last lines are shown, and all of them are in the deployment's log. The new version was not started and traffic did not
+move. Whether the schema is as before is the migration tool's word: `switcher migrate status` shows it."
+
+    RollbackNothing "E-ROLLBACK-01" Failed "there is nothing to go back to"
+"A rollback goes to the deployment that was live before. There is none yet. `switcher history` lists every deployment."
+
+    RollbackUnknown "E-ROLLBACK-02" Usage "that deployment cannot be gone back to"
+"`--to` takes the id of a deployment that has been live in this environment, as `switcher history` lists it."
+
+    RollbackIncompatible "E-ROLLBACK-03" Failed "the migrations since then do not suit the version before"
+"A deployment since then ran migrations with `migrate.compatible: false`: the version before cannot work on the new schema.
+Either restore the snapshot that was taken before those migrations, or go back all the same with `--force`. Traffic
+stays where it is."
+
+    RepairUnsafe "E-REPAIR-01" Unsafe "something does not fit, and mending it is not safe"
+"Docker, the proxy, the journal and the state do not agree in a way that has no safe answer. The finding says what is
+seen and what a person has to decide. Nothing was changed about it."
+
+    ToDo "E-PLAN-01" ToDo "there is something to do"
+"With `--dry-run --exit-code` this is no error: the plan has stages that would be performed."
+
+    InterruptedAtOnce "E-INTERRUPT-05" Interrupted "left at once"
+"A second Ctrl-C leaves wherever the deployment is. Nothing is lost: its journal says how far it got, and the next command
+brings it to its end. `switcher repair` does nothing but that."
+
+    InterruptedDeploy "E-INTERRUPT-04" Interrupted "a deployment was interrupted and undone"
+"The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the
+version before serves on. Migrations that had run stay: the same deployment, begun again, finds them done."
+
+    HookFailed "E-HOOK-01" Failed "a hook failed"
+"A command of `deploy.hooks` ended with another code than 0, took longer than its `timeout`, or could not be started. Before
+traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of its output
+are shown, and all of them are in the deployment's log."
 
     Internal "E-INTERNAL-01" Failed "the system refused what this command needs"
 "The process could not start its event loop or take its signals, usually because a limit on open files or threads was

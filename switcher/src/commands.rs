@@ -3,13 +3,19 @@
 mod certs;
 mod completions;
 mod config;
+mod deploy;
 mod drain;
 mod events;
 mod explain;
+mod history;
+pub(crate) mod lock;
+mod memory;
 mod mode;
 mod promote;
 mod register;
 mod reload;
+mod repair;
+mod rollback;
 mod status;
 
 use std::ffi::OsString;
@@ -21,7 +27,6 @@ use crate::context::{Context, Surroundings};
 use crate::demo;
 use crate::failure::{Failure, Live};
 use crate::interrupt::{Interrupt, Interrupted};
-use crate::switch::Options;
 
 /// What a verb answers: that all is well, or why not.
 type Outcome = Result<(), Failure>;
@@ -39,10 +44,10 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Explain { code } => explain::run(&ctx, code.as_deref()),
         Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),
         Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
-        Command::Rollback { force, detach, drain_timeout } => {
-            let options = Options { wait_healthy: None, force, detach, drain_timeout };
-            block_on(&ctx, promote::rollback(&ctx, options))
-        }
+        Command::Deploy(args) => block_on(&ctx, deploy::run(&ctx, args)),
+        Command::Rollback(args) => block_on(&ctx, rollback::run(&ctx, args)),
+        Command::Repair { dry_run, lock } => block_on(&ctx, repair::run(&ctx, dry_run, lock)),
+        Command::Prune { .. } => Ok(()),
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
         Command::Resume => block_on(&ctx, mode::resume(&ctx)),
         Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),
@@ -51,11 +56,15 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Register { slot, upstreams, release } => {
             block_on(&ctx, register::run(&ctx, slot, upstreams, release))
         }
+        Command::History { limit, yaml } => history::run(&ctx, limit, yaml),
+        Command::Lock(what) => block_on(&ctx, lock::run(&ctx, what)),
         Command::Events => block_on(&ctx, events::run(&ctx)),
     };
     ctx.reporter.done();
     match outcome {
         Ok(()) => 0,
+        // The plan was the answer; the exit code says that it is not empty.
+        Err(failure) if failure.code == Code::ToDo => failure.code.exit() as u8,
         Err(failure) => {
             ctx.console.failure(&failure);
             failure.code.exit() as u8
@@ -69,7 +78,10 @@ fn block_on(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
         .enable_all()
         .build()
         .map_err(|error| internal(ctx, &error))?;
-    runtime.block_on(Box::pin(work))
+    runtime.block_on(Box::pin(async {
+        ctx.reach().await?;
+        work.await
+    }))
 }
 
 /// Hears of Ctrl-C from now on.

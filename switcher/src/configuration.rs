@@ -23,9 +23,28 @@ pub(crate) fn admin_socket(ctx: &Context, next: &str) -> Result<PathBuf, Failure
     }
 }
 
+/// The admin socket that the configuration names; none without any configuration.
+pub(crate) fn admin_socket_if_any(ctx: &Context, next: &str) -> Result<Option<PathBuf>, Failure> {
+    match switcher_config::load(&sources(ctx)) {
+        Ok(loaded) => Ok(Some(loaded.settings.proxy.admin)),
+        Err(Report { admin: Some(socket), .. }) => Ok(Some(socket)),
+        Err(report) if report.problems.iter().all(|problem| problem.file.is_empty()) => Ok(None),
+        Err(report) => Err(bad(&report, next)),
+    }
+}
+
 /// The proxy's data folder that the configuration names.
 pub(crate) fn data_dir(ctx: &Context) -> Result<PathBuf, Failure> {
     Ok(load(ctx, &ctx.command("config check"))?.settings.proxy.data_dir)
+}
+
+/// The environment's name: `--environment`, else `$SWITCHER_ENVIRONMENT`, else `production`.
+pub(crate) fn environment(ctx: &Context) -> String {
+    let sources = sources(ctx);
+    let variable = || sources.variables.get("SWITCHER_ENVIRONMENT").cloned();
+    let filled = |name: &String| !name.is_empty();
+    let named = sources.environment.clone().filter(filled).or_else(|| variable().filter(filled));
+    named.unwrap_or_else(|| "production".to_owned())
 }
 
 fn sources(ctx: &Context) -> Sources {

@@ -2,6 +2,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
+use std::sync::OnceLock;
 
 use switcher_config::AppName;
 use switcher_config::wire::{AppStatus, Status};
@@ -12,7 +13,9 @@ use crate::code::Code;
 use crate::configuration;
 use crate::console::Console;
 use crate::diagnosis;
+use crate::docker;
 use crate::failure::{Failure, Live};
+use crate::host::Remote;
 use crate::progress::Reporter;
 
 /// What the process finds around itself; read once, in `main`.
@@ -24,6 +27,15 @@ pub struct Surroundings {
     pub dumb_terminal: bool,
     /// `SWITCHER_ADMIN`.
     pub admin: Option<PathBuf>,
+    /// `DOCKER_HOST`.
+    pub docker_host: Option<String>,
+    /// Docker's configuration folder: `DOCKER_CONFIG`, else `.docker` in the home folder.
+    pub docker_config: Option<PathBuf>,
+    /// The certificates for an engine behind TCP: `DOCKER_CERT_PATH`, else, with `DOCKER_TLS_VERIFY`, Docker's
+    /// configuration folder.
+    pub docker_certificates: Option<PathBuf>,
+    /// `XDG_RUNTIME_DIR`: a folder of this user alone, in memory.
+    pub runtime_dir: Option<PathBuf>,
 }
 
 impl Surroundings {
@@ -31,10 +43,17 @@ impl Surroundings {
     #[must_use]
     pub fn from_process() -> Self {
         let filled = |name: &str| std::env::var_os(name).filter(|value| !value.is_empty());
+        let folder = |name: &str| filled(name).map(PathBuf::from);
+        let docker_config = docker::credentials_folder(folder("DOCKER_CONFIG"), folder("HOME"));
+        let verify = filled("DOCKER_TLS_VERIFY").and(docker_config.clone());
         Self {
             no_color: filled("NO_COLOR").is_some(),
             dumb_terminal: filled("TERM").is_some_and(|term| term == "dumb"),
-            admin: filled("SWITCHER_ADMIN").map(PathBuf::from),
+            admin: folder("SWITCHER_ADMIN"),
+            docker_host: filled("DOCKER_HOST").map(|text| text.to_string_lossy().into_owned()),
+            docker_certificates: folder("DOCKER_CERT_PATH").or(verify),
+            docker_config,
+            runtime_dir: folder("XDG_RUNTIME_DIR"),
         }
     }
 }
@@ -50,6 +69,8 @@ pub struct Context {
     pub console: Console,
     /// Progress on standard error.
     pub reporter: Reporter,
+    /// The server behind `ssh`, once it was reached.
+    pub(crate) remote: OnceLock<Remote>,
     /// The command line as typed, to be repeated in hints.
     typed: String,
 }
@@ -66,6 +87,7 @@ impl Context {
             surroundings,
             console,
             reporter: Reporter::new(progress),
+            remote: OnceLock::new(),
             typed: format!("switcher {typed}"),
         }
     }
@@ -78,6 +100,7 @@ impl Context {
         let options = [
             ("--config", global.config.as_ref().map(|path| quoted(path.as_os_str()))),
             ("--environment", global.environment.as_deref().map(|name| quoted(OsStr::new(name)))),
+            ("--host", global.host.as_deref().map(|host| quoted(OsStr::new(host)))),
             ("--admin", global.admin.as_ref().map(|path| quoted(path.as_os_str()))),
             ("--app", global.app.as_ref().map(ToString::to_string)),
         ];
@@ -98,10 +121,12 @@ impl Context {
     /// The client for the proxy that the options, the environment or the configuration name.
     ///
     /// # Errors
-    /// When none names a socket and the configuration cannot be used.
+    /// When none names a socket and the configuration cannot be used, or when the server of `--host` has no proxy.
     pub fn admin(&self) -> Result<Admin, Failure> {
-        let named = self.global.admin.clone().or_else(|| self.surroundings.admin.clone());
-        let socket = match named {
+        if let Some(socket) = self.remote_admin() {
+            return socket.map(Admin::new);
+        }
+        let socket = match self.named_admin() {
             Some(socket) => socket,
             // Traffic can be moved although the file is being edited: the socket is enough.
             None => {
@@ -110,6 +135,11 @@ impl Context {
             }
         };
         Ok(Admin::new(socket))
+    }
+
+    /// The admin socket that the options or the environment name.
+    pub(crate) fn named_admin(&self) -> Option<PathBuf> {
+        self.global.admin.clone().or_else(|| self.surroundings.admin.clone())
     }
 
     /// Asks for the status.

@@ -90,6 +90,7 @@ mod tests {
             held: 0,
             slots: PerSlot { blue: slot(Health::Healthy, 1), green },
             draining: Vec::new(),
+            fence: None,
         }
     }
 

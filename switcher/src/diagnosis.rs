@@ -105,6 +105,7 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
         RefusalReason::GenerationMoved | RefusalReason::AlreadyActive => {
             (Code::GenerationMoved, ctx.command("status"))
         }
+        RefusalReason::StaleFence => (Code::LeaseLost, ctx.command("status")),
         RefusalReason::SlotIsLive => (Code::SlotLive, ctx.command(&format!("register {standby} HOST:PORT"))),
         RefusalReason::Unhealthy => {
             (Code::HealthBad, ctx.command(&format!("promote {standby} --wait-healthy 30s")))
@@ -169,6 +170,7 @@ mod tests {
             RefusalReason::BadRequest,
             RefusalReason::GenerationMoved,
             RefusalReason::SlotIsLive,
+            RefusalReason::StaleFence,
             RefusalReason::Unhealthy,
             RefusalReason::AlreadyActive,
             RefusalReason::NoUpstreams,

@@ -132,7 +132,7 @@ fn shown(tail: &[String]) -> String {
 ///
 /// # Errors
 /// When it cannot be started, fails or takes longer than it may.
-pub async fn run(call: Call<'_>, said: &mut dyn FnMut(&str)) -> Result<(), HookError> {
+pub async fn run(call: Call<'_>, said: &mut (dyn FnMut(&str) + Send)) -> Result<(), HookError> {
     let mut command = command::of(&call)?;
     let program = command.as_std().get_program().to_string_lossy().into_owned();
     let hook = || call.name.to_owned();

@@ -1,10 +1,17 @@
 //! Where the Docker Engine is: on this machine, behind TCP, or on a server reached by `ssh`.
 //!
-//! Parsed once, from `--host`, the configuration or `$DOCKER_HOST`; `docker` connects to what is found here.
+//! Parsed once, from `--host`, the configuration or `$DOCKER_HOST`; `docker` connects to what is found here. A server
+//! behind `ssh` has its proxy there too, so one [`Tunnel`] carries both sockets; `reach` opens it for a command.
+
+mod reach;
+mod tunnel;
 
 use std::fmt;
 use std::path::PathBuf;
 use std::str::FromStr;
+
+pub(crate) use reach::Remote;
+pub use tunnel::{Tunnel, TunnelError};
 
 /// Where Docker listens unless somebody says otherwise.
 pub const LOCAL_SOCKET: &str = "/var/run/docker.sock";
@@ -25,8 +32,8 @@ pub enum HostAddress {
 pub struct TcpHost {
     /// Name or address, without brackets.
     pub host: String,
-    /// The port. Docker's own are 2375 without TLS and 2376 with it.
-    pub port: u16,
+    /// The port. Default: Docker's own, 2375 without TLS and 2376 with it.
+    pub port: Option<u16>,
     /// The folder with `ca.pem`, `cert.pem` and `key.pem`; none speaks plain HTTP.
     pub certificates: Option<PathBuf>,
 }
@@ -40,6 +47,8 @@ pub struct SshHost {
     pub host: String,
     /// The port; none leaves it to the configuration of `ssh`.
     pub port: Option<u16>,
+    /// The engine's socket on the server. Default `/var/run/docker.sock`.
+    pub socket: PathBuf,
 }
 
 impl HostAddress {
@@ -69,7 +78,8 @@ impl TcpHost {
     /// `host:port`, with brackets where they are due.
     #[must_use]
     pub fn authority(&self) -> String {
-        authority(&self.host, self.port)
+        let own = if self.certificates.is_some() { 2376 } else { 2375 };
+        authority(&self.host, self.port.unwrap_or(own))
     }
 
     /// Whether nobody but this machine hears what is said.
@@ -88,11 +98,13 @@ impl fmt::Display for HostAddress {
         match self {
             Self::Unix(path) => write!(f, "unix://{}", path.display()),
             Self::Tcp(tcp) => write!(f, "tcp://{}", tcp.authority()),
-            Self::Ssh(ssh) => write!(f, "ssh://{ssh}"),
+            Self::Ssh(ssh) if ssh.socket.as_os_str() == LOCAL_SOCKET => write!(f, "ssh://{ssh}"),
+            Self::Ssh(ssh) => write!(f, "ssh://{ssh}{}", ssh.socket.display()),
         }
     }
 }
 
+/// As `ssh` is told it: `[user@]host[:port]`.
 impl fmt::Display for SshHost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(user) = &self.user {
@@ -145,11 +157,15 @@ fn tcp(scheme: &str, rest: &str) -> Result<TcpHost, &'static str> {
     if scheme == "https" {
         return Err("TLS is asked for by $DOCKER_TLS_VERIFY or $DOCKER_CERT_PATH, and the scheme stays tcp");
     }
-    Ok(TcpHost { host, port: port.unwrap_or(2375), certificates: None })
+    Ok(TcpHost { host, port, certificates: None })
 }
 
 fn ssh(rest: &str) -> Result<SshHost, &'static str> {
-    let rest = bare(rest)?;
+    let (rest, socket) = match rest.split_once('/') {
+        Some((rest, "")) => (rest, LOCAL_SOCKET.to_owned()),
+        Some((rest, socket)) => (rest, format!("/{socket}")),
+        None => (rest, LOCAL_SOCKET.to_owned()),
+    };
     let (user, at) = match rest.rsplit_once('@') {
         Some((user, _)) if user.contains(':') => {
             return Err("a password does not belong into it; `ssh` uses its keys");
@@ -162,7 +178,7 @@ fn ssh(rest: &str) -> Result<SshHost, &'static str> {
     if option_like(&host) || user.is_some_and(option_like) {
         return Err("user and host may not begin with `-`");
     }
-    Ok(SshHost { user: user.map(str::to_owned), host, port })
+    Ok(SshHost { user: user.map(str::to_owned), host, port, socket: PathBuf::from(socket) })
 }
 
 /// Without the slash at the end that people add.

@@ -1,7 +1,7 @@
 //! Ctrl-C and SIGTERM: noticed at once, acted upon only where it is safe.
 //!
 //! A command wraps the waits that may be left with [`Interrupt::unless`]; a change that is under way is
-//! never left, so its outcome is always known.
+//! never left, so its outcome is always known. A second signal means at once, wherever that is.
 
 use std::future::Future;
 
@@ -15,7 +15,8 @@ pub(crate) struct Interrupted;
 /// Hears of the signals.
 #[derive(Debug, Clone)]
 pub(crate) struct Interrupt {
-    heard: watch::Receiver<bool>,
+    /// How many came.
+    heard: watch::Receiver<u32>,
 }
 
 impl Interrupt {
@@ -23,23 +24,39 @@ impl Interrupt {
     pub(crate) fn listen() -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        let (tell, heard) = watch::channel(false);
+        let (tell, heard) = watch::channel(0);
         tokio::spawn(async move {
-            tokio::select! {
-                _ = interrupt.recv() => {}
-                _ = terminate.recv() => {}
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                    () = tell.closed() => return,
+                }
+                tell.send_modify(|count| *count += 1);
             }
-            tell.send_replace(true);
-            tell.closed().await;
         });
         Ok(Self { heard })
     }
 
     /// Waits for `work`, unless a signal came or comes first.
     pub(crate) async fn unless<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        self.unless_heard(1, work).await
+    }
+
+    /// Waits for `work`, unless a second signal came or comes first.
+    pub(crate) async fn unless_twice<T>(&mut self, work: impl Future<Output = T>) -> Result<T, Interrupted> {
+        self.unless_heard(2, work).await
+    }
+
+    /// Whether a signal came.
+    pub(crate) fn was_heard(&self) -> bool {
+        *self.heard.borrow() > 0
+    }
+
+    async fn unless_heard<T>(&mut self, count: u32, work: impl Future<Output = T>) -> Result<T, Interrupted> {
         tokio::select! {
             biased;
-            _ = self.heard.wait_for(|heard| *heard) => Err(Interrupted),
+            _ = self.heard.wait_for(|heard| *heard >= count) => Err(Interrupted),
             result = work => Ok(result),
         }
     }

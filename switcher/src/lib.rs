@@ -14,8 +14,10 @@ mod configuration;
 pub mod console;
 pub mod container;
 pub mod context;
+pub mod database;
 pub mod decide;
 pub mod demo;
+pub mod deploy;
 pub mod deployment;
 mod diagnosis;
 pub mod docker;
@@ -32,6 +34,7 @@ pub mod phrase;
 pub mod progress;
 pub mod redact;
 pub mod runtime;
+pub mod snapshot;
 pub mod state;
 mod switch;
 

@@ -104,7 +104,10 @@ impl Mutation<'_> {
 fn is_conflict(error: &AdminError) -> bool {
     match error {
         AdminError::Refused(refusal) => {
-            matches!(refusal.reason, RefusalReason::GenerationMoved | RefusalReason::AlreadyActive)
+            matches!(
+                refusal.reason,
+                RefusalReason::GenerationMoved | RefusalReason::AlreadyActive | RefusalReason::StaleFence
+            )
         }
         AdminError::Connect(_) | AdminError::Lost(_) | AdminError::Timeout(_) | AdminError::Gibberish(_) => {
             false

@@ -1,4 +1,4 @@
-//! Making a slot live, from the first look to the receipt: the one path of `promote` and `rollback`.
+//! Making a slot live, from the first look to the receipt: the one path of `promote`, `rollback` and the deployer.
 //!
 //! Invariant: an interrupt leaves only the waits before and after the change, so the command always knows,
 //! and says, whether traffic has moved.
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use switcher_config::wire::{
-    AppStatus, DrainReceipt, Health, PromoteRequest, Receipt, RefusalReason, Switched,
+    AppStatus, DrainReceipt, Fence, Health, PromoteRequest, Receipt, RefusalReason, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 use tokio::time::{Instant, sleep};
@@ -24,12 +24,16 @@ use crate::mutation::{Mutation, Settled, patiently};
 use crate::phrase;
 
 /// How a switch is wanted.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Options {
     pub(crate) wait_healthy: Option<Span>,
     pub(crate) force: bool,
     pub(crate) detach: bool,
     pub(crate) drain_timeout: Option<Span>,
+    /// The lease it is done under: the proxy refuses it once a newer one was shown.
+    pub(crate) fence: Option<Fence>,
+    /// The generation that the decision to switch was made on. Without one, what the status shows is adopted.
+    pub(crate) expected: Option<Generation>,
 }
 
 /// How a switch ended well.
@@ -37,6 +41,15 @@ pub(crate) struct Options {
 pub(crate) enum Outcome {
     /// Traffic moved.
     Moved(Box<Receipt>),
+    /// The slot was live and healthy before.
+    NothingToDo(Box<AppStatus>),
+}
+
+/// What the switch itself came to.
+#[derive(Debug)]
+pub(crate) enum Move {
+    /// Traffic moved.
+    Moved(Switched),
     /// The slot was live and healthy before.
     NothingToDo(Box<AppStatus>),
 }
@@ -57,20 +70,12 @@ const LOOK: Duration = Duration::from_millis(200);
 impl Switch<'_> {
     /// Performs it, beginning with what was seen.
     pub(crate) async fn perform(mut self, status: AppStatus) -> Result<Outcome, Failure> {
+        self.as_expected(&status)?;
         let status = self.wait_until_healthy(status).await?;
-        let expected = match decide(&status, self.slot, self.options.force) {
-            Decision::Go { expected } => expected,
-            Decision::Done => return Ok(Outcome::NothingToDo(Box::new(status))),
-            objection @ (Decision::LiveButNotHealthy { .. }
-            | Decision::Empty
-            | Decision::NotHealthy { .. }) => return Err(self.objection(&objection, &status)),
+        let switched = match self.make_live(status).await? {
+            Move::Moved(switched) => switched,
+            Move::NothingToDo(status) => return Ok(Outcome::NothingToDo(status)),
         };
-        self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
-        let switched = self.ask(&status, expected).await?;
-        self.ctx.reporter.step(&format!(
-            "traffic has moved: {} is live in {} (generation {})",
-            switched.to, self.app, switched.generation
-        ));
         let drain = if self.options.detach { None } else { Some(self.wait_for_drain(&switched).await?) };
         Ok(Outcome::Moved(Box::new(Receipt {
             app: self.app.clone(),
@@ -81,6 +86,37 @@ impl Switch<'_> {
             switch_micros: switched.switch_micros,
             drain,
         })))
+    }
+
+    /// The switch itself, without the waits before and after it.
+    pub(crate) async fn make_live(&mut self, status: AppStatus) -> Result<Move, Failure> {
+        self.as_expected(&status)?;
+        let expected = match decide(&status, self.slot, self.options.force) {
+            Decision::Go { expected } => expected,
+            Decision::Done => return Ok(Move::NothingToDo(Box::new(status))),
+            objection @ (Decision::LiveButNotHealthy { .. }
+            | Decision::Empty
+            | Decision::NotHealthy { .. }) => return Err(self.objection(&objection, &status)),
+        };
+        self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
+        let switched = self.ask(&status, expected).await?;
+        self.ctx.reporter.step(&format!(
+            "traffic has moved: {} is live in {} (generation {})",
+            switched.to, self.app, switched.generation
+        ));
+        Ok(Move::Moved(switched))
+    }
+
+    /// Whether the status is the one that the decision to switch was made on.
+    fn as_expected(&self, seen: &AppStatus) -> Result<(), Failure> {
+        let Some(expected) = self.options.expected.filter(|expected| *expected != seen.generation) else {
+            return Ok(());
+        };
+        let message = format!(
+            "somebody else changed {}: its generation is {}, and {expected} was expected",
+            self.app, seen.generation
+        );
+        Err(self.failure(Code::GenerationMoved, message, seen, self.ctx.command("status")))
     }
 
     /// With `--wait-healthy`: looks until the slot may be switched to, or the time is over.
@@ -123,6 +159,7 @@ impl Switch<'_> {
             expected_generation: Some(expected),
             force: self.options.force,
             drain: self.options.drain_timeout,
+            fence: self.options.fence.clone(),
         };
         let asked_at = Timestamp::now();
         let live = Live::of(self.app, status);
@@ -266,3 +303,6 @@ fn reconstructed(seen: &AppStatus, to: Slot, expected: Generation, asked_at: Tim
         switch_micros: f64::NAN,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -53,6 +53,7 @@ async fn the_openapi_document_names_every_path() {
         "/v1/apps/{app}/drains/{generation}",
         "/v1/apps/{app}/slots/{slot}",
         "/v1/apps/{app}/slots/{slot}/in-flight",
+        "/v1/apps/{app}/claim",
         "/v1/apps/{app}/pause",
         "/v1/apps/{app}/resume",
         "/v1/apps/{app}/stop",
@@ -64,6 +65,11 @@ async fn the_openapi_document_names_every_path() {
         "/ready",
     ] {
         assert!(document["paths"][path].is_object(), "{path} is missing");
+    }
+    let schemas = &document["components"]["schemas"];
+    assert!(schemas["Fence"]["properties"]["number"].is_object(), "{schemas}");
+    for schema in ["AppStatus", "PromoteRequest", "RegisterRequest"] {
+        assert!(schemas[schema]["properties"]["fence"].is_object(), "{schema} has no lease");
     }
 }
 
@@ -79,6 +85,10 @@ async fn what_cannot_be_understood_is_refused_with_a_reason() {
         ("PUT", "/v1/apps/shop/slots/red", r#"{"upstreams":[]}"#, 400, "bad_request"),
         ("GET", "/v1/apps/shop/drains/7?wait=soon", "", 400, "bad_request"),
         ("POST", "/v1/apps/nobody/pause", "{}", 404, "unknown_app"),
+        ("POST", "/v1/apps/nobody/claim", r#"{"number":1,"holder":"a"}"#, 404, "unknown_app"),
+        ("POST", "/v1/apps/shop/claim", "", 400, "bad_request"),
+        ("POST", "/v1/apps/shop/claim", r#"{"number":-1,"holder":"a"}"#, 400, "bad_request"),
+        ("POST", "/v1/apps/shop/claim", r#"{"number":1,"holder":""}"#, 400, "bad_request"),
     ] {
         let answer = proxy.admin().call(method, path, body).await;
         let said = (answer.status, answer.json()["reason"].clone());
@@ -87,6 +97,7 @@ async fn what_cannot_be_understood_is_refused_with_a_reason() {
     assert_eq!(proxy.admin().get("/v1/nothing").await.status, 404);
     assert_eq!(proxy.admin().call("DELETE", "/v1/status", "").await.status, 405);
     assert_eq!(proxy.generation().await.get(), 1);
+    assert_eq!(proxy.admin().shop().await.fence, None);
 }
 
 #[tokio::test]
@@ -95,7 +106,7 @@ async fn the_status_listener_reads_and_never_changes() {
     for path in ["/status", "/metrics", "/health", "/ready"] {
         assert_eq!(get(proxy.status(), path).await.status, 200, "{path}");
     }
-    for path in ["/v1/apps/shop/promote", "/v1/apps/shop/stop", "/v1/reload"] {
+    for path in ["/v1/apps/shop/promote", "/v1/apps/shop/claim", "/v1/apps/shop/stop", "/v1/reload"] {
         let answer = post(proxy.status(), path, br#"{"slot":"green"}"#).await;
         assert!(matches!(answer.status, 403..=405), "{path}: {}", answer.status);
     }
@@ -119,6 +130,17 @@ async fn ready_needs_a_live_slot_that_can_serve() {
     blue.health(500, "broken");
     proxy.wait_health(Slot::Blue, Health::Unhealthy).await;
     assert_eq!(proxy.admin().get("/health").await.status, 200, "the process itself is fine");
+    let ready = proxy.admin().get("/ready").await;
+    assert_eq!(ready.status, 503);
+    assert!(ready.text().contains("shop: blue has no healthy upstream"), "{}", ready.text());
+}
+
+#[tokio::test]
+async fn an_application_that_waits_for_its_first_deployment_is_no_reason_to_be_unready() {
+    let proxy = Setup::slots(&[], &[]).start().await;
+    let ready = proxy.admin().get("/ready").await;
+    let said = "ready\nshop: nothing is deployed yet, blue has no addresses\n";
+    assert_eq!((ready.status, ready.text().as_str()), (200, said));
 }
 
 #[tokio::test]

@@ -341,3 +341,32 @@ async fn a_slot_that_is_live_and_healthy_is_no_error() {
     switcher.succeed(&["promote", "blue"]).await;
     assert_eq!(proxy.generation().await.get(), 1, "nothing was to be done");
 }
+
+#[tokio::test]
+async fn an_application_without_slots_is_filled_by_hand() {
+    let green = App::start("green").await;
+    let proxy = Setup::slots(&[], &[]).start().await;
+    let switcher = Switcher::of(&proxy);
+    let shown = switcher.succeed(&["status"]).await.stdout;
+    assert!(shown.contains("shop") && shown.contains("blue"), "{shown}");
+    let empty = switcher.run(&["promote", "green"]).await;
+    assert_eq!(empty.code, 4, "{empty:?}");
+    empty.says(&["E-SLOT-02", "register green HOST:PORT"]);
+    switcher.succeed(&["register", "green", &green.upstream(), "--release", "v1"]).await;
+    switcher.succeed(&["promote", "green", "--wait-healthy", "20s"]).await;
+    assert_eq!(get(proxy.http(), "/").await.text(), "green");
+    let back = switcher.run(&["rollback"]).await;
+    assert_eq!(back.code, 4, "there is nothing to go back to: {back:?}");
+    assert_eq!(get(proxy.http(), "/").await.text(), "green");
+}
+
+#[tokio::test]
+async fn a_lease_that_somebody_holds_keeps_no_hand_from_the_switch() {
+    let (_blue, _green, proxy, switcher) = two().await;
+    let lease = r#"{"number":7,"holder":"lock_a"}"#;
+    assert_eq!(proxy.admin().call("POST", "/v1/apps/shop/claim", lease).await.status, 200);
+    let status = switcher.succeed(&["status", "--json"]).await.json();
+    assert_eq!(status["apps"]["shop"]["fence"]["holder"], "lock_a", "{status}");
+    switcher.succeed(&["promote", "green"]).await;
+    assert_eq!(get(proxy.http(), "/").await.text(), "green");
+}

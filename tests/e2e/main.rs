@@ -13,6 +13,7 @@ mod cli;
 mod client_ca;
 mod compliance;
 mod config;
+mod deploy;
 mod drain;
 mod handshake;
 mod header;

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use switcher_config::wire::RefusalReason;
+use switcher_config::wire::{Fence, PromoteRequest, RefusalReason};
 use switcher_config::{Generation, Slot};
 use switcher_tests::certificate::put;
 use switcher_tests::http1::get;
@@ -33,6 +33,53 @@ async fn the_live_slot_and_its_generation_outlive_a_kill() {
     let shop = proxy.admin().shop().await;
     assert_eq!((shop.active, shop.generation), (Slot::Green, generation));
     assert_eq!(get(proxy.http(), "/").await.text(), "green");
+}
+
+fn lease(number: u64) -> Fence {
+    Fence { number, holder: format!("lock_{number}") }
+}
+
+async fn refuses_the_lease_before(proxy: &Proxy, when: &str) {
+    assert_eq!(proxy.admin().shop().await.fence, Some(lease(9)), "{when}");
+    let fence = Some(lease(8));
+    let stale =
+        PromoteRequest { slot: Slot::Green, expected_generation: None, force: true, drain: None, fence };
+    let refused = proxy.admin().promote_as(&stale).await.expect_err(when);
+    assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence), "{when}");
+    assert_eq!(get(proxy.http(), "/").await.text(), "blue", "{when}");
+}
+
+#[tokio::test]
+async fn a_lost_lease_stays_lost_over_a_kill_an_upgrade_a_reload_and_a_recovery() {
+    let (_blue, _green, mut proxy) = two().await;
+    assert!(!std::fs::read_to_string(proxy.routing()).expect("the state").contains("fence"));
+    proxy.admin().claim(&lease(9)).await.expect("claimed");
+    proxy.kill();
+    proxy.restart().await;
+    refuses_the_lease_before(&proxy, "after a kill").await;
+    proxy.upgrade().await;
+    refuses_the_lease_before(&proxy, "after an upgrade").await;
+    proxy.admin().reload().await.expect("reloaded");
+    refuses_the_lease_before(&proxy, "after a reload").await;
+    put(&proxy.routing(), "{not json");
+    refuses_to_start(&mut proxy).await;
+    proxy.respawn(&["--recover-routing"]);
+    proxy.wait_ready().await;
+    refuses_the_lease_before(&proxy, "after a recovery").await;
+}
+
+#[tokio::test]
+async fn a_lease_that_cannot_be_saved_is_not_taken() {
+    let (_blue, _green, proxy) = two().await;
+    let (data, aside) = (proxy.path("data"), proxy.path("aside"));
+    std::fs::rename(&data, &aside).expect("taken away");
+    put(&data, "a file where the folder was");
+    let refused = proxy.admin().claim(&lease(9)).await.expect_err("refused");
+    assert_eq!((refused.status, refused.refusal.reason), (507, RefusalReason::NotSaved));
+    assert_eq!(proxy.admin().shop().await.fence, None);
+    std::fs::remove_file(&data).expect("removed");
+    std::fs::rename(&aside, &data).expect("given back");
+    proxy.admin().claim(&lease(8)).await.expect("claimed");
 }
 
 /// Where the 50 kills come: a fixed, uneven spread over the time that a promote takes.

@@ -1,7 +1,7 @@
 //! The switch: which slot answers, who may switch, and that nothing in flight notices.
 
 use futures::future::join_all;
-use switcher_config::wire::{Health, PromoteRequest, RefusalReason};
+use switcher_config::wire::{Fence, Health, PromoteRequest, RefusalReason, RegisterRequest};
 use switcher_config::{Generation, Slot};
 use switcher_tests::http1::{get, request};
 use switcher_tests::http2::{self, Http2};
@@ -15,7 +15,7 @@ async fn two() -> (App, App, Proxy) {
 }
 
 fn wish(slot: Slot) -> PromoteRequest {
-    PromoteRequest { slot, expected_generation: None, force: false, drain: None }
+    PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None }
 }
 
 #[tokio::test]
@@ -178,6 +178,80 @@ async fn of_two_promotes_that_expect_the_same_generation_one_wins() {
         }
         assert_eq!(proxy.generation().await, before.next());
     }
+}
+
+fn lease(number: u64, holder: &str) -> Fence {
+    Fence { number, holder: holder.to_owned() }
+}
+
+fn under(lease: &Fence, slot: Slot) -> PromoteRequest {
+    PromoteRequest { fence: Some(lease.clone()), ..wish(slot) }
+}
+
+#[tokio::test]
+async fn an_owner_who_lost_the_lease_while_asleep_changes_nothing_any_more() {
+    let (_blue, green, proxy) = two().await;
+    let (asleep, awake) = (lease(3, "lock_asleep"), lease(4, "lock_awake"));
+    let generation = proxy.generation().await;
+    for owner in [&asleep, &awake] {
+        let claimed = proxy.admin().claim(owner).await.expect("claimed");
+        assert_eq!(claimed.generation, generation, "a claim moves no traffic, so it makes no generation");
+    }
+    let (before, saved) = (proxy.admin().shop().await, std::fs::read(proxy.routing()).expect("the state"));
+    assert_eq!(before.fence.as_ref(), Some(&awake));
+    let addresses = RegisterRequest {
+        upstreams: vec![green.upstream().parse().expect("an address")],
+        release: None,
+        expected_generation: None,
+        moved: false,
+        fence: Some(asleep.clone()),
+    };
+    let forced = PromoteRequest { force: true, ..under(&asleep, Slot::Green) };
+    for refused in [
+        proxy.admin().promote_as(&under(&asleep, Slot::Green)).await.expect_err("refused"),
+        proxy.admin().promote_as(&forced).await.expect_err("refused"),
+        proxy.admin().register_as(Slot::Green, &addresses).await.expect_err("refused"),
+        proxy.admin().claim(&asleep).await.expect_err("refused"),
+    ] {
+        assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence));
+        let said = "lease 3 of lock_asleep was lost to lease 4 of lock_awake; blue is live, generation 1";
+        assert!(refused.refusal.message.starts_with(said), "{}", refused.refusal.message);
+        assert_eq!(
+            (refused.refusal.active, refused.refusal.generation),
+            (Some(Slot::Blue), Some(generation))
+        );
+    }
+    let after = proxy.admin().shop().await;
+    assert_eq!((after.active, after.generation, after.fence), (Slot::Blue, generation, before.fence));
+    assert_eq!(std::fs::read(proxy.routing()).expect("the state"), saved);
+    assert_eq!(get(proxy.http(), "/").await.text(), "blue");
+    proxy.admin().promote_as(&under(&awake, Slot::Green)).await.expect("the owner may");
+    assert_eq!(get(proxy.http(), "/").await.text(), "green");
+}
+
+#[tokio::test]
+async fn a_change_shows_its_lease_by_itself_and_one_without_a_lease_is_taken_as_ever() {
+    let (_blue, _green, proxy) = two().await;
+    proxy.admin().promote_as(&under(&lease(7, "lock_a"), Slot::Green)).await.expect("promoted");
+    assert_eq!(proxy.admin().shop().await.fence, Some(lease(7, "lock_a")));
+    proxy.admin().promote(Slot::Blue).await.expect("by hand");
+    assert_eq!(proxy.admin().shop().await.fence, Some(lease(7, "lock_a")), "it is not forgotten");
+    let refused =
+        proxy.admin().promote_as(&under(&lease(6, "lock_b"), Slot::Green)).await.expect_err("refused");
+    assert_eq!(refused.refusal.reason, RefusalReason::StaleFence);
+    proxy.admin().promote_as(&under(&lease(7, "lock_a"), Slot::Green)).await.expect("the same lease again");
+}
+
+#[tokio::test]
+async fn of_owners_who_show_the_same_number_at_once_one_is_taken() {
+    let (_blue, _green, proxy) = two().await;
+    let admin = proxy.admin();
+    let owners: Vec<Fence> = (0..8).map(|n| lease(1, &format!("lock_{n}"))).collect();
+    let outcomes = join_all(owners.iter().map(|owner| admin.claim(owner))).await;
+    let taken: Vec<&Fence> =
+        owners.iter().zip(&outcomes).filter(|(_, o)| o.is_ok()).map(|(f, _)| f).collect();
+    assert_eq!(taken.len(), 1, "{outcomes:?}");
+    assert_eq!(proxy.admin().shop().await.fence.as_ref(), Some(taken[0]));
 }
 
 #[tokio::test]

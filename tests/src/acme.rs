@@ -5,7 +5,6 @@
 
 pub mod ask;
 pub mod authority;
-pub mod daemon;
 pub mod fake;
 pub mod gate;
 pub mod load;

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    AppStatus, CertificateStatus, Changed, DrainReceipt, Imported, InFlight, PauseRequest, PromoteRequest,
-    Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked, Status, StopRequest,
-    Switched,
+    AppStatus, CertificateStatus, Changed, DrainReceipt, Fence, Imported, InFlight, PauseRequest,
+    PromoteRequest, Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked,
+    Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot};
 use tokio::net::UnixStream;
@@ -109,7 +109,14 @@ impl Admin {
     /// # Errors
     /// When that is refused.
     pub async fn promote(&self, slot: Slot) -> Outcome<Switched> {
-        self.promote_as(&PromoteRequest { slot, expected_generation: None, force: false, drain: None }).await
+        self.promote_as(&PromoteRequest {
+            slot,
+            expected_generation: None,
+            force: false,
+            drain: None,
+            fence: None,
+        })
+        .await
     }
 
     /// Makes a slot of `shop` live, with every choice.
@@ -147,9 +154,26 @@ impl Admin {
         release: Option<&str>,
     ) -> Outcome<Changed> {
         let upstreams = upstreams.iter().map(|u| u.parse().expect("an address")).collect();
+        let release = release.map(str::to_owned);
         let wish =
-            RegisterRequest { upstreams, release: release.map(str::to_owned), expected_generation: None };
-        self.typed("PUT", &format!("/v1/apps/shop/slots/{slot}"), &wish).await
+            RegisterRequest { upstreams, release, expected_generation: None, moved: false, fence: None };
+        self.register_as(slot, &wish).await
+    }
+
+    /// Registers the addresses of a slot of `shop`, with every choice.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn register_as(&self, slot: Slot, wish: &RegisterRequest) -> Outcome<Changed> {
+        self.typed("PUT", &format!("/v1/apps/shop/slots/{slot}"), wish).await
+    }
+
+    /// Shows the lease under which `shop` is changed.
+    ///
+    /// # Errors
+    /// When it is refused.
+    pub async fn claim(&self, lease: &Fence) -> Outcome<Changed> {
+        self.typed("POST", "/v1/apps/shop/claim", lease).await
     }
 
     /// Pauses `shop`.

@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 
 use serde_json::{Value, json};
 
-use crate::acme::daemon::Daemon;
+use crate::daemon::Daemon;
 use crate::http1::post;
 use crate::port::Port;
 use crate::until::{PATIENCE, until};
@@ -121,7 +121,7 @@ impl Records {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acme::daemon::lacking;
+    use crate::daemon::lacking;
     use crate::skip_or_fail;
 
     #[tokio::test]

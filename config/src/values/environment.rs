@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use super::{VariableName, is_a_key, text_schema};
+use super::{VariableName, is_a_key};
 use crate::keys::looks_secret;
 use crate::node::{Key, Node, Origin, Value as Written};
 use crate::problem::quoted;
@@ -70,7 +70,7 @@ impl Setting for Labels {
     }
 
     fn schema() -> Value {
-        named_schema(text_schema("shop"))
+        named_schema(json!({"type": ["string", "number", "boolean"]}))
     }
 }
 

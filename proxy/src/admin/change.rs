@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use switcher_config::wire::{
-    Changed, PauseRequest, PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded, StopRequest,
-    Switched,
+    Changed, Fence, PauseRequest, PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded,
+    StopRequest, Switched,
 };
 use switcher_config::{AppName, Slot};
 
@@ -35,9 +35,9 @@ pub(super) async fn promote(
     switched.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
 }
 
-/// Registers the addresses of a standby slot.
+/// Registers the addresses of a standby slot, or new ones of the release that is live.
 #[utoipa::path(put, path = "/v1/apps/{app}/slots/{slot}", request_body = RegisterRequest,
-    params(("app" = String, Path, description = "The application"), ("slot" = Slot, Path, description = "The standby slot")),
+    params(("app" = String, Path, description = "The application"), ("slot" = Slot, Path, description = "The slot")),
     responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 409, body = Refusal),
         (status = 507, body = Refusal)))]
 pub(super) async fn register(
@@ -46,6 +46,20 @@ pub(super) async fn register(
     Body(request): Body<RegisterRequest>,
 ) -> Result<Json<Changed>, Refused> {
     let changed = admin.control.register(name(&admin, &app)?, slot_named(&slot)?, request).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Takes note of a lease: from its answer on, older leases change nothing.
+#[utoipa::path(post, path = "/v1/apps/{app}/claim", request_body = Fence,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 409, body = Refusal),
+        (status = 507, body = Refusal)))]
+pub(super) async fn claim(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(fence): Body<Fence>,
+) -> Result<Json<Changed>, Refused> {
+    let changed = admin.control.claim(name(&admin, &app)?, fence).await;
     changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
 }
 

@@ -109,12 +109,19 @@ pub(super) async fn health() -> &'static str {
 }
 
 /// Whether every application can be served: 503 and the reasons when a live slot has no healthy upstream.
+///
+/// An application whose live slot has no addresses at all waits for its first deployment. That is no fault of this
+/// process, and it must not take the other applications out of service: it is named, and counts as ready.
 #[utoipa::path(get, path = "/ready", responses((status = 200, body = String), (status = 503, body = String)))]
 pub(super) async fn ready(State(admin): State<Admin>) -> Response {
     let view = admin.control.view();
-    let mut missing = Vec::new();
+    let (mut missing, mut waiting) = (Vec::new(), Vec::new());
     for (name, app) in &view.apps {
         let slot = app.routing.active;
+        if app.routing.slots.get(slot).upstreams.is_empty() {
+            waiting.push(format!("{name}: nothing is deployed yet, {slot} has no addresses\n"));
+            continue;
+        }
         let served = app.slots.get(slot).iter().any(|w| w.upstream().health() == Health::Healthy);
         if !served {
             let (_, reason) = slot_health(app.slots.get(slot));
@@ -122,7 +129,7 @@ pub(super) async fn ready(State(admin): State<Admin>) -> Response {
         }
     }
     if missing.is_empty() {
-        "ready\n".into_response()
+        format!("ready\n{}", waiting.concat()).into_response()
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, missing.concat()).into_response()
     }

@@ -1,24 +1,150 @@
-//! `switcher promote SLOT` and `switcher rollback`: the two names of a switch.
+//! `switcher promote SLOT`: a switch. For an application that is deployed by us it also becomes history.
 
+use jiff::Timestamp;
 use serde_json::json;
 use switcher_config::wire::{AppStatus, Kind, Receipt};
 use switcher_config::{AppName, Slot};
 
+use super::deploy::finish;
 use super::{Outcome, interrupt, interrupted_early};
 use crate::cli::PromoteArgs;
+use crate::configuration;
 use crate::context::Context;
+use crate::deploy::operation::Operator;
+use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
+use crate::deploy::record;
+use crate::deploy::site::{self, Site};
+use crate::deployment::{DeploymentId, PinnedImage, Release};
+use crate::failure::Failure;
+use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
+use crate::state::{Lease, Owner};
+use crate::state::record::DeploymentRecord;
 use crate::switch::{self, Options, Switch};
+
+/// Whose business the slots of an application are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Way {
+    /// Somebody else fills them: a switch is a switch.
+    Plain,
+    /// We deploy into them: a switch is taken under the lease and recorded.
+    Deployed,
+}
+
+/// Finds out by the configuration. Traffic can be moved although the file is being edited.
+pub(super) fn way(ctx: &Context) -> Result<Way, Failure> {
+    let loaded = match configuration::load(ctx, &ctx.command("config check")) {
+        Ok(loaded) => loaded,
+        Err(_) if ctx.named_admin().is_some() => return Ok(Way::Plain),
+        Err(failure) => return Err(failure),
+    };
+    let one_is_deployed =
+        loaded.settings.apps.iter().any(|(name, app)| {
+            app.deploy.is_some() && ctx.global.app.as_ref().is_none_or(|named| named == name)
+        });
+    let several = ctx.global.app.is_none() && loaded.settings.apps.len() > 1;
+    // Which of several is meant is the proxy's question, and its answer names them.
+    if !one_is_deployed || several {
+        return Ok(Way::Plain);
+    }
+    site::described(ctx, &loaded.settings).map(|_| Way::Deployed)
+}
 
 /// Makes the named slot live.
 pub(super) async fn promote(ctx: &Context, args: PromoteArgs) -> Outcome {
-    let PromoteArgs { slot, wait_healthy, force, detach, drain_timeout } = args;
-    to(ctx, |_| slot, Options { wait_healthy, force, detach, drain_timeout }).await
+    if way(ctx)? == Way::Deployed {
+        return deployed(ctx, args).await;
+    }
+    let slot = args.slot;
+    to(ctx, |_| slot, options(&args)).await
+}
+
+fn options(args: &PromoteArgs) -> Options {
+    Options {
+        wait_healthy: args.wait_healthy,
+        force: args.force,
+        detach: args.detach,
+        drain_timeout: args.drain_timeout,
+        ..Options::default()
+    }
+}
+
+async fn deployed(ctx: &Context, args: PromoteArgs) -> Outcome {
+    let mut interrupt = interrupt(ctx)?;
+    let early = |end| interrupted_early(ctx, end);
+    let site = interrupt.unless(Site::open(ctx)).await.map_err(early)??;
+    let acquired = interrupt.unless(site.acquire("promote", args.lock.lock_wait)).await.map_err(early)?;
+    let lease = acquired?;
+    let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;
+    site.end(lease, "promote", outcome)
+}
+
+async fn under(site: &Site<'_>, lease: &Lease, args: &PromoteArgs, interrupt: Interrupt) -> Outcome {
+    let operator = Operator { site, lease, interrupt: interrupt.clone(), detach: args.detach };
+    let recovered = operator.recover().await?;
+    let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+    let status = site.status().await?;
+    let waiting = site.waiting_in(&state, &status, args.slot).await;
+    let known = waiting.as_ref().and_then(|id| record::find(&state, id));
+    match known.filter(|_| status.active != args.slot) {
+        Some(target) => {
+            let finished = operator.begin(order(site, args, target, &status)).await?;
+            finish(site, finished, recovered.map(|recovered| recovered.sentence)).await
+        }
+        // Nothing that we know of is in there; the switch itself is no less safe, and no less fenced.
+        None => {
+            let options = Options { fence: Some(site.fence(lease)), ..options(args) };
+            let switch = Switch {
+                ctx: site.ctx,
+                admin: &site.admin,
+                app: &site.app,
+                slot: args.slot,
+                options,
+                interrupt,
+            };
+            told(site.ctx, &site.app, args.slot, Box::pin(switch.perform(status)).await?)
+        }
+    }
+}
+
+fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status: &AppStatus) -> Order {
+    let now = Timestamp::now();
+    let mut stages = stages(Purpose::Promote, &site.deploy, Choices::default());
+    stages.retain(|stage| !(args.force && *stage == Stage::Probe));
+    Order {
+        id: DeploymentId::new(now),
+        purpose: Purpose::Promote,
+        app: site.app.clone(),
+        environment: site.environment_name.clone(),
+        waiting: Some(target.id.clone()),
+        release: release(target),
+        slot: args.slot,
+        seen: status.generation,
+        began_at: now,
+        by: Owner::here("promote", None).by,
+        keep_previous: site.deploy.keep_previous,
+        compatible: target.compatible,
+        patience: Some(args.wait_healthy.unwrap_or_default()),
+        drain: args.drain_timeout,
+        force: args.force,
+        stages,
+    }
+}
+
+/// The release of a record.
+pub(super) fn release(target: &DeploymentRecord) -> Release {
+    let image = target.image.parse().ok().map(|asked| PinnedImage {
+        asked,
+        pinned: target.image.clone(),
+        platform: target.platform.clone(),
+    });
+    let git_commit = Some(target.git_commit.clone()).filter(|commit| !commit.is_empty());
+    Release { version: target.version.clone(), image, git_commit }
 }
 
 /// Makes the other slot live.
-pub(super) async fn rollback(ctx: &Context, options: Options) -> Outcome {
+pub(super) async fn back(ctx: &Context, options: Options) -> Outcome {
     to(ctx, |status| status.active.other(), options).await
 }
 
@@ -29,13 +155,18 @@ async fn to(ctx: &Context, choose: impl Fn(&AppStatus) -> Slot, options: Options
         interrupt.unless(ctx.app(&admin)).await.map_err(|end| interrupted_early(ctx, end))??;
     let slot = choose(&status);
     let switch = Switch { ctx, admin: &admin, app: &app, slot, options, interrupt };
+    told(ctx, &app, slot, Box::pin(switch.perform(status)).await?)
+}
+
+/// What is said of a switch.
+fn told(ctx: &Context, app: &AppName, slot: Slot, outcome: switch::Outcome) -> Outcome {
     let console = &ctx.console;
-    match Box::pin(switch.perform(status)).await? {
+    match outcome {
         switch::Outcome::Moved(receipt) => {
             console.result(&page(&receipt).render(console.width, console.colour), &receipt)?;
         }
         switch::Outcome::NothingToDo(status) => {
-            console.result(&nothing(&app, slot, &status), &unchanged(&app, slot, &status))?;
+            console.result(&nothing(app, slot, &status), &unchanged(app, slot, &status))?;
         }
     }
     Ok(())

@@ -31,7 +31,13 @@ pub(super) async fn run(
         return Err(Failure::new(Code::SlotLive, message, live, next));
     }
     let expected = status.generation;
-    let request = RegisterRequest { upstreams, release, expected_generation: Some(expected) };
+    let request = RegisterRequest {
+        upstreams,
+        release,
+        expected_generation: Some(expected),
+        moved: false,
+        fence: None,
+    };
     let mutation = Mutation { ctx, admin: &admin, app: &app, live };
     let settled = mutation
         .settle(

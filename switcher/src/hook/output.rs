@@ -18,7 +18,7 @@ const REST: Duration = Duration::from_millis(200);
 const LONGEST_REST: Duration = Duration::from_secs(2);
 
 /// Takes a line and the name of its stream.
-type OnLine<'a> = dyn FnMut(&'static str, &str) + 'a;
+type OnLine<'a> = dyn FnMut(&'static str, &str) + Send + 'a;
 
 /// Both streams.
 pub(super) struct Said {

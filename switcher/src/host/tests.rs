@@ -14,10 +14,12 @@ fn an_address_is_read_and_shown_again() {
         ("ssh://root@[fd00::7]:22", "ssh://root@[fd00::7]:22"),
         ("ssh://[fd00::7]", "ssh://[fd00::7]"),
         ("ssh://alias/", "ssh://alias"),
+        ("ssh://alias/var/run/docker.sock", "ssh://alias"),
+        ("ssh://alias/run/user/1000/docker.sock", "ssh://alias/run/user/1000/docker.sock"),
     ] {
         let address: HostAddress = text.parse().expect(text);
         assert_eq!(address.to_string(), shown);
-        assert_eq!(shown.parse::<HostAddress>().expect(shown), address);
+        assert_eq!(shown.parse::<HostAddress>().expect(shown).to_string(), shown);
     }
 }
 
@@ -31,7 +33,7 @@ fn what_names_no_engine_is_refused_with_a_reason() {
         ("tcp://host:port", "no number"),
         ("tcp://host:0", "the host is missing"),
         ("https://host:2376", "DOCKER_CERT_PATH"),
-        ("ssh://host/run/docker.sock", "a path after the host"),
+        ("tcp://host/run/docker.sock", "a path after the host"),
         ("ssh://-oProxyCommand=sh", "may not begin with `-`"),
         ("ssh://-l@host", "may not begin with `-`"),
         ("ssh://a b", "the host is missing"),
@@ -60,4 +62,12 @@ fn only_loopback_may_be_spoken_to_in_the_clear() {
         let HostAddress::Tcp(tcp) = text.parse().expect(text) else { panic!("{text} is no TCP") };
         assert_eq!(tcp.is_loopback(), loopback, "{text}");
     }
+}
+
+#[test]
+fn the_port_follows_whether_tls_is_spoken() {
+    let address: HostAddress = "tcp://10.0.0.7".parse().expect("an address");
+    assert_eq!(address.clone().with_certificates(PathBuf::from("/certs")).to_string(), "tcp://10.0.0.7:2376");
+    let address: HostAddress = "tcp://10.0.0.7:2375".parse().expect("an address");
+    assert_eq!(address.with_certificates(PathBuf::from("/certs")).to_string(), "tcp://10.0.0.7:2375");
 }

@@ -1,9 +1,12 @@
 //! `state.json` as the contract has it: readable by the scripts that users already have.
+//!
+//! Only `switcher` writes it. A field that is not known here makes the file unreadable, so that an older
+//! `switcher` refuses the file of a newer one instead of forgetting half of it; scripts read, and add nothing.
 
 use jiff::Timestamp;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use switcher_config::Slot;
+use switcher_config::{AppName, Slot};
 
 use crate::deployment::DeploymentId;
 
@@ -12,8 +15,13 @@ pub const SCHEMA: u32 = 1;
 
 /// The whole file: one application in one environment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = [
+    "schema", "environment", "app", "current_deployment", "previous_deployment", "deployment_history", "lock"
+]))]
 pub struct State {
     /// The version of the layout.
+    #[schemars(extend("const" = 1))]
     pub schema: u32,
     /// The environment.
     pub environment: String,
@@ -29,11 +37,41 @@ pub struct State {
     pub lock: LockRecord,
 }
 
+/// How many deployments `state.json` itself remembers.
+pub const REMEMBERED: usize = 20;
+
+impl State {
+    /// What is remembered before the first deployment: nothing.
+    #[must_use]
+    pub fn new(environment: &str, app: &AppName) -> Self {
+        Self {
+            schema: SCHEMA,
+            environment: environment.to_owned(),
+            app: app.to_string(),
+            current_deployment: None,
+            previous_deployment: None,
+            deployment_history: Vec::new(),
+            lock: LockRecord::default(),
+        }
+    }
+
+    /// Puts a deployment among the newest, in the place of what was known of it before.
+    pub fn remember(&mut self, record: &DeploymentRecord) {
+        let known = self.deployment_history.iter_mut().find(|known| known.id == record.id);
+        match known {
+            Some(known) => known.clone_from(record),
+            None => self.deployment_history.insert(0, record.clone()),
+        }
+        self.deployment_history.truncate(REMEMBERED);
+    }
+}
+
 /// One deployment.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct DeploymentRecord {
     /// Its id.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("pattern" = "^dep_[0-9A-Za-z]{26}$"))]
     pub id: DeploymentId,
     /// The version people call it by.
     pub version: String,
@@ -42,12 +80,12 @@ pub struct DeploymentRecord {
     /// The source commit; empty when it is not known.
     pub git_commit: String,
     /// When traffic moved to it, or when it failed.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("format" = "date-time"))]
     pub deployed_at: Timestamp,
     /// Who deployed it: `user@host`.
     pub deployed_by: String,
     /// The slot it runs, or ran, in.
-    #[schemars(with = "String")]
+    #[schemars(with = "String", extend("enum" = ["blue", "green"]))]
     pub active_slot: Slot,
     /// Its health when it was looked at last.
     pub health_status: HealthStatus,
@@ -77,7 +115,7 @@ pub struct DeploymentRecord {
     pub generation: Option<u64>,
     /// Until when its slot is kept running after it was left.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub warm_until: Option<Timestamp>,
     /// Why it failed: the stable code and a sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -96,6 +134,7 @@ const fn yes() -> bool {
 
 /// Why a deployment failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
 pub struct FailureRecord {
     /// The stable code, such as `E-MIGRATE-01`.
     pub code: String,
@@ -119,6 +158,19 @@ pub enum HealthStatus {
     Unknown,
 }
 
+impl HealthStatus {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+            Self::Unknown => "unknown",
+        }
+    }
+}
+
 /// What became of a deployment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
@@ -135,23 +187,42 @@ pub enum Status {
     Superseded,
 }
 
+impl Status {
+    /// The word for it, as it stands in the file.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploying => "deploying",
+            Self::Active => "active",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Superseded => "superseded",
+        }
+    }
+}
+
 /// The lease. Unlocked, every field but `locked` and `fence` is `null`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(extend("required" = [
+    "locked", "lock_id", "locked_by", "locked_at", "lock_expires_at", "deployment_id", "pid", "hostname", "fence"
+]))]
 pub struct LockRecord {
     /// Whether somebody holds it. It may have expired all the same.
     pub locked: bool,
     /// The name of this holding of it.
+    #[schemars(extend("pattern" = "^lock_[0-9A-Z]{26}$"))]
     pub lock_id: Option<String>,
     /// Who holds it: `user@host`.
     pub locked_by: Option<String>,
     /// Since when.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub locked_at: Option<Timestamp>,
     /// When it ends unless its owner shows life: at most 30 minutes after the last sign.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("format" = "date-time"))]
     pub lock_expires_at: Option<Timestamp>,
     /// The deployment it is held for.
-    #[schemars(with = "Option<String>")]
+    #[schemars(with = "Option<String>", extend("pattern" = "^dep_[0-9A-Za-z]{26}$"))]
     pub deployment_id: Option<DeploymentId>,
     /// The owner's process.
     pub pid: Option<u32>,
@@ -163,4 +234,26 @@ pub struct LockRecord {
     /// The fencing number of the newest holding: it only grows, and the proxy refuses older ones.
     #[serde(default)]
     pub fence: u64,
+}
+
+impl LockRecord {
+    /// Nobody's, with the number that the last holding had.
+    #[must_use]
+    pub fn free(fence: u64) -> Self {
+        Self { fence, ..Self::default() }
+    }
+
+    /// `deploy by ada@build (process 4711 on build)`: what is held, by whom, from where.
+    #[must_use]
+    pub fn sentence(&self) -> String {
+        let operation = self.operation.as_deref().unwrap_or("an operation");
+        let by = self.locked_by.as_deref().unwrap_or("somebody");
+        let place = match (self.pid, self.hostname.as_deref()) {
+            (Some(pid), Some(host)) => format!(" (process {pid} on {host})"),
+            (Some(pid), None) => format!(" (process {pid})"),
+            (None, Some(host)) => format!(" (on {host})"),
+            (None, None) => String::new(),
+        };
+        format!("{operation} by {by}{place}")
+    }
 }

@@ -5,9 +5,9 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use switcher_config::wire::CertificateSource;
-use switcher_tests::acme::daemon::lacking;
 use switcher_tests::acme::{Strict, pebble};
 use switcher_tests::certificate::put;
+use switcher_tests::daemon::lacking;
 use switcher_tests::dns::texts;
 use switcher_tests::http1::get_with;
 use switcher_tests::{App, Bind, PATIENCE, Pebble, Proxy, Setup, skip_or_fail, until, until_some};

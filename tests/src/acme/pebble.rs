@@ -13,10 +13,10 @@ use serde_json::json;
 use tempfile::TempDir;
 
 use crate::acme::authority::Authority;
-use crate::acme::daemon::{Daemon, lacking};
 use crate::acme::gate::Gate;
 use crate::acme::strict::Strict;
 use crate::certificate::put;
+use crate::daemon::{Daemon, lacking};
 use crate::dns::{self, Records};
 use crate::port::Port;
 use crate::until::{PATIENCE, until};

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 use tempfile::TempDir;
 
 use super::front::Front;
-use crate::acme::daemon::{Daemon, lacking};
 use crate::certificate::put;
+use crate::daemon::{Daemon, lacking};
 use crate::port::Port;
 use crate::until::{PATIENCE, until};
 
@@ -118,7 +118,7 @@ zone "{zone}" {{ type primary; file "{folder}/zone.db"; allow-update {{ key "{na
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::acme::daemon::program;
+    use crate::daemon::program;
     use crate::dns::texts;
     use crate::skip_or_fail;
 

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::JoinHandle;
 
+use rustix::process::{Pid, Signal, kill_process};
+
 use crate::output::Output;
 
 /// A running program.
@@ -38,9 +40,18 @@ impl Daemon {
     #[must_use]
     pub fn start(name: &'static str, arguments: &[&str], environment: &[(&str, &str)]) -> Self {
         let path = program(name).unwrap_or_else(|| panic!("{name} is not installed"));
-        let mut child = Command::new(path)
-            .args(arguments)
-            .envs(environment.iter().copied())
+        let mut command = Command::new(path);
+        command.args(arguments).envs(environment.iter().copied());
+        Self::spawn(name, command)
+    }
+
+    /// Starts a command of the test's own making, under a name for messages.
+    ///
+    /// # Panics
+    /// When it cannot be started.
+    #[must_use]
+    pub fn spawn(name: &'static str, mut command: Command) -> Self {
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -58,6 +69,25 @@ impl Daemon {
     #[must_use]
     pub const fn output(&self) -> &Output {
         &self.output
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Sends it a signal, if it still runs.
+    pub fn signal(&mut self, signal: Signal) {
+        let running = self.child.try_wait().is_ok_and(|ended| ended.is_none());
+        if let Some(pid) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).filter(|_| running) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Whether it has ended.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().is_ok_and(|ended| ended.is_some())
     }
 
     /// That it still runs.

@@ -1,0 +1,198 @@
+//! One journaled operation from its lease to its last word: begins a deployment, or goes on with one that was cut.
+
+use async_trait::async_trait;
+use jiff::Timestamp;
+use switcher_config::PerSlot;
+use switcher_config::wire::DrainReceipt;
+
+use super::journal::{Entry, replay};
+use super::machine::{Cause, Event, Machine, Phase};
+use super::order::Order;
+use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
+use super::runner::{Crash, Journal, Ran, Runner};
+use super::site::Site;
+use super::world::World;
+use crate::code::Code;
+use crate::failure::{Failure, Live};
+use crate::interrupt::Interrupt;
+use crate::state::{Lease, LeaseError};
+
+/// A deployment that is over.
+#[derive(Debug)]
+pub(crate) struct Finished {
+    /// How it ended.
+    pub(crate) machine: Machine,
+    /// How the old slot emptied, where that was waited for.
+    pub(crate) receipt: Option<DrainReceipt>,
+}
+
+/// A deployment of an earlier command that was brought to its end.
+#[derive(Debug)]
+pub(crate) struct Recovered {
+    /// What happened, as a sentence.
+    pub(crate) sentence: String,
+}
+
+/// Operations under one lease.
+pub(crate) struct Operator<'a> {
+    pub(crate) site: &'a Site<'a>,
+    pub(crate) lease: &'a Lease,
+    pub(crate) interrupt: Interrupt,
+    pub(crate) detach: bool,
+}
+
+impl Operator<'_> {
+    /// Begins a deployment and runs it to its end.
+    pub(crate) async fn begin(&self, order: Order) -> Result<Finished, Failure> {
+        self.lease.hold_for(&order.id).map_err(|error| self.site.lease_failure(&error))?;
+        self.run(Machine::new(order), true, None).await
+    }
+
+    /// Brings the deployment of an earlier command to its end, if there is one.
+    pub(crate) async fn recover(&self) -> Result<Option<Recovered>, Failure> {
+        let entries =
+            self.lease.journal().read::<Entry>().map_err(|error| self.site.state_failure(&error))?;
+        let told = replay(entries.unwrap_or_default()).map_err(|error| {
+            let file = self.site.store.folder().join("journal.jsonl");
+            let message = format!("the journal {} cannot be understood: {error}", file.display());
+            Failure::new(Code::JournalDamaged, message, Live::Unchanged, self.site.ctx.command("repair"))
+        })?;
+        let Some(told) = told else { return Ok(None) };
+        let order = told.machine.order.clone();
+        let began = format!(
+            "the {} of {} ({}) that {} began was cut short during {}",
+            order.purpose.as_str(),
+            order.release.version,
+            order.id,
+            order.by,
+            told.machine.stage().as_str()
+        );
+        self.site.ctx.reporter.step(&format!("{began}: bringing it to its end"));
+        let seen = self.observe(&told.machine).await?;
+        let finished = match recover(&told, &seen) {
+            Recovery::Over => self.close(told.machine, None)?,
+            Recovery::Perform => self.run(told.machine, false, None).await?,
+            Recovery::Happened(event) => self.run(told.machine, false, Some(event)).await?,
+        };
+        let end = match (&finished.machine.phase, finished.machine.has_moved()) {
+            (Phase::Failed { .. }, _) => "it was undone; the version before serves as before".to_owned(),
+            (_, true) => format!("traffic had moved, so it was finished: {} is live", order.release.version),
+            (_, false) => format!("{} waits in {}", order.release.version, order.slot),
+        };
+        Ok(Some(Recovered { sentence: format!("{began}; {end}") }))
+    }
+
+    /// What `recover` has to know of the world.
+    async fn observe(&self, machine: &Machine) -> Result<Observed, Failure> {
+        let site = self.site;
+        let status = site.status().await?;
+        let drains = status.draining.iter().filter(|drain| drain.slot == machine.order.slot.other());
+        let running = site.runtime()?.running().await.map_err(|error| site.runtime_failure(&error))?;
+        let migration = match site.migration_container(&machine.order).await? {
+            Some(_) => SeenMigration::Present,
+            None => SeenMigration::Absent,
+        };
+        Ok(Observed {
+            proxy: SeenProxy {
+                active: status.active,
+                generation: status.generation,
+                draining: drains.map(|drain| drain.generation).max(),
+            },
+            inside: PerSlot::from_fn(|slot| {
+                running.get(slot).as_ref().map(|inside| inside.deployment.clone())
+            }),
+            migration,
+            at: Timestamp::now(),
+        })
+    }
+
+    async fn run(&self, machine: Machine, fresh: bool, event: Option<Event>) -> Result<Finished, Failure> {
+        let log = self.site.log_of(self.lease, &machine.order.id)?;
+        let mut world = World {
+            site: self.site,
+            lease: self.lease,
+            log,
+            interrupt: self.interrupt.clone(),
+            detach: self.detach,
+            receipt: None,
+            undoing: false,
+        };
+        let mut runner = Runner {
+            journal: self.lease,
+            performer: &mut world,
+            interrupt: self.interrupt.clone(),
+            crash: Crash::from_process(),
+        };
+        let ran = if fresh { runner.begin(machine).await } else { runner.go_on(machine, event).await };
+        self.site.ctx.reporter.done();
+        match ran {
+            Ran::Over(machine) => self.close(machine, world.receipt),
+            Ran::Suspended { machine, cause } => Err(self.suspended(&machine, cause).await),
+            Ran::Quit(machine) => Err(self.quit(&machine).await),
+            Ran::Lost { machine, error } => {
+                let failure = self.site.lease_failure(&error);
+                let message = format!(
+                    "{} of {} stopped: {}",
+                    machine.order.purpose.as_str(),
+                    machine.order.release.version,
+                    failure.message
+                );
+                Err(Failure { message, live: self.site.live().await, ..failure })
+            }
+        }
+    }
+
+    /// Puts the journal away.
+    fn close(&self, machine: Machine, receipt: Option<DrainReceipt>) -> Result<Finished, Failure> {
+        let archived = self.lease.journal().archive(&machine.order.id);
+        archived.map_err(|error| self.site.lease_failure(&error))?;
+        Ok(Finished { machine, receipt })
+    }
+
+    /// It cannot go on now: the journal stays open for the next command.
+    async fn suspended(&self, machine: &Machine, cause: Cause) -> Failure {
+        let code = Code::find(&cause.code).unwrap_or(Code::DeployOpen);
+        let root = match &machine.phase {
+            Phase::Undoing { cause: root, .. } if root.message != cause.message => {
+                format!("{}; then ", root.message)
+            }
+            Phase::Working { .. } | Phase::Undoing { .. } | Phase::Done | Phase::Failed { .. } => {
+                String::new()
+            }
+        };
+        let message = format!(
+            "{root}{} of {} cannot go on: {}; it stays in the journal, and the next command goes on with it",
+            machine.order.purpose.as_str(),
+            machine.order.release.version,
+            cause.message
+        );
+        let failure = Failure::new(code, message, self.site.live().await, self.site.ctx.command("repair"));
+        self.site.with_evidence(failure, &cause.evidence)
+    }
+
+    async fn quit(&self, machine: &Machine) -> Failure {
+        let message = format!(
+            "left at once during {}; {} of {} stays in the journal, and the next command goes on with it",
+            machine.stage().as_str(),
+            machine.order.purpose.as_str(),
+            machine.order.release.version
+        );
+        Failure::new(
+            Code::InterruptedAtOnce,
+            message,
+            self.site.live().await,
+            self.site.ctx.command("repair"),
+        )
+    }
+}
+
+#[async_trait(?Send)]
+impl Journal for Lease {
+    fn append(&self, entry: &Entry) -> Result<(), LeaseError> {
+        self.journal().append(entry)
+    }
+
+    async fn until_lost(&self) -> LeaseError {
+        LeaseError::Lost(Box::new(Self::until_lost(self).await))
+    }
+}

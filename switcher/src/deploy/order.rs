@@ -1,0 +1,208 @@
+//! What is wanted of a deployment, and the stages that lead there. Pure; fixed when the deployment begins.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+use switcher_config::settings::{DeploySettings, Workers};
+use switcher_config::{AppName, Generation, Slot, Span};
+
+use crate::deployment::{DeploymentId, Release};
+
+/// Everything that is decided before the first effect; the first line of the journal.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Order {
+    /// The deployment.
+    pub id: DeploymentId,
+    /// What for.
+    pub purpose: Purpose,
+    /// The application.
+    pub app: AppName,
+    /// The environment.
+    pub environment: String,
+    /// The deployment that waits in the slot already (promote and rollback).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting: Option<DeploymentId>,
+    /// What is to run.
+    pub release: Release,
+    /// The slot it is to run in: the standby.
+    pub slot: Slot,
+    /// The proxy's generation when it was decided.
+    pub seen: Generation,
+    /// When the command began.
+    pub began_at: Timestamp,
+    /// Who wants it: `user@host`.
+    pub by: String,
+    /// How long the slot that is left is kept running.
+    pub keep_previous: Span,
+    /// Whether the version that is live now can run on the new schema.
+    pub compatible: bool,
+    /// How long the slot may take to become healthy; none takes `deploy.ready_timeout`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub patience: Option<Span>,
+    /// One drain time for every kind of request, instead of the configured ones.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drain: Option<Span>,
+    /// Switch although the slot is not healthy (`rollback --force`).
+    #[serde(default)]
+    pub force: bool,
+    /// The stages, in order.
+    pub stages: Vec<Stage>,
+}
+
+/// What a deployment is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Purpose {
+    /// A release goes into the standby slot, and traffic moves there.
+    Deploy,
+    /// A release goes into the standby slot and waits there (`--no-promote`).
+    Prepare,
+    /// Traffic moves to the release that waits in the standby slot.
+    Promote,
+    /// Traffic moves back to the release before, which is still warm in the standby slot.
+    Rollback,
+    /// An earlier release goes into the standby slot again, and traffic moves there.
+    Redeploy,
+}
+
+impl Purpose {
+    /// Whether traffic goes back to something that was live before.
+    #[must_use]
+    pub const fn goes_back(self) -> bool {
+        match self {
+            Self::Rollback | Self::Redeploy => true,
+            Self::Deploy | Self::Prepare | Self::Promote => false,
+        }
+    }
+
+    /// The word for people and for the lease.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deploy | Self::Prepare => "deploy",
+            Self::Promote => "promote",
+            Self::Rollback | Self::Redeploy => "rollback",
+        }
+    }
+}
+
+/// One stage of a deployment; each has one effect.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Stage {
+    /// The hook `pre_deploy`.
+    PreDeploy,
+    /// The image comes to the engine.
+    Pull,
+    /// The schema's version is read; a dirty one is refused.
+    Inspect,
+    /// The database is dumped.
+    Snapshot,
+    /// The new image's migrations run.
+    Migrate,
+    /// What was in the standby slot is withdrawn from the proxy, drained and removed.
+    Vacate,
+    /// The release starts in the standby slot.
+    Start,
+    /// The proxy learns the slot's addresses and begins to probe them.
+    Register,
+    /// The slot becomes healthy, for Docker and for the proxy.
+    Probe,
+    /// The hook `pre_promote`.
+    PrePromote,
+    /// The old slot's workers stop (`workers: stop_old_first`, or after the drain).
+    Deactivate,
+    /// The new slot's workers start.
+    Activate,
+    /// Traffic moves.
+    Promote,
+    /// The old slot empties.
+    Drain,
+    /// The old slot's workers stop, after traffic has moved (`workers: overlap`).
+    Retire,
+    /// The hook `post_promote`.
+    PostPromote,
+    /// The hook `post_rollback`.
+    PostRollback,
+    /// State and history are written.
+    Record,
+}
+
+impl Stage {
+    /// The word in journals, logs and messages.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::PreDeploy => "pre_deploy",
+            Self::Pull => "pull",
+            Self::Inspect => "inspect",
+            Self::Snapshot => "snapshot",
+            Self::Migrate => "migrate",
+            Self::Vacate => "vacate",
+            Self::Start => "start",
+            Self::Register => "register",
+            Self::Probe => "probe",
+            Self::PrePromote => "pre_promote",
+            Self::Deactivate => "deactivate",
+            Self::Activate => "activate",
+            Self::Promote => "promote",
+            Self::Drain => "drain",
+            Self::Retire => "retire",
+            Self::PostPromote => "post_promote",
+            Self::PostRollback => "post_rollback",
+            Self::Record => "record",
+        }
+    }
+}
+
+/// What the command line chose.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Choices {
+    /// `--skip-migrations`.
+    pub skip_migrations: bool,
+    /// `--skip-snapshot`.
+    pub skip_snapshot: bool,
+    /// The image is on the engine already (`--load`), or there is none.
+    pub no_pull: bool,
+}
+
+/// The stages that a purpose takes with these settings, in order.
+#[must_use]
+pub fn stages(purpose: Purpose, settings: &DeploySettings, choices: Choices) -> Vec<Stage> {
+    let hooks = &settings.hooks;
+    let mut stages = Vec::new();
+    let mut add = |wanted: bool, stage: Stage| {
+        if wanted {
+            stages.push(stage);
+        }
+    };
+    let starts = matches!(purpose, Purpose::Deploy | Purpose::Prepare | Purpose::Redeploy);
+    // An older release neither migrates nor snapshots: its migrations are behind the schema.
+    let migrates = matches!(purpose, Purpose::Deploy | Purpose::Prepare)
+        && settings.migrate.is_some()
+        && !choices.skip_migrations;
+    let snapshots = matches!(purpose, Purpose::Deploy | Purpose::Prepare)
+        && settings.snapshot.is_some()
+        && !choices.skip_snapshot;
+    add(starts && hooks.pre_deploy.is_some(), Stage::PreDeploy);
+    add(starts && !choices.no_pull, Stage::Pull);
+    add(migrates, Stage::Inspect);
+    add(snapshots, Stage::Snapshot);
+    add(migrates, Stage::Migrate);
+    add(starts, Stage::Vacate);
+    add(starts, Stage::Start);
+    add(starts, Stage::Register);
+    add(starts || purpose == Purpose::Promote, Stage::Probe);
+    if purpose != Purpose::Prepare {
+        let stops_first = settings.workers == Workers::StopOldFirst;
+        add(hooks.pre_promote.is_some() && !purpose.goes_back(), Stage::PrePromote);
+        add(hooks.deactivate.is_some() && stops_first, Stage::Deactivate);
+        add(hooks.activate.is_some(), Stage::Activate);
+        add(true, Stage::Promote);
+        add(true, Stage::Drain);
+        add(hooks.deactivate.is_some() && !stops_first, Stage::Retire);
+        add(hooks.post_promote.is_some() && !purpose.goes_back(), Stage::PostPromote);
+        add(hooks.post_rollback.is_some() && purpose.goes_back(), Stage::PostRollback);
+    }
+    add(true, Stage::Record);
+    stages
+}

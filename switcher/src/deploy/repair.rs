@@ -1,0 +1,191 @@
+//! What does not fit between Docker, proxy and state when nobody is at work, and what mends it. Pure.
+//!
+//! Traffic decides: what the proxy serves is never taken away, and what is recorded follows it.
+
+use serde::Serialize;
+use switcher_config::wire::AppStatus;
+use switcher_config::{PerSlot, Slot, UpstreamAddress};
+
+use crate::container::ContainerState;
+use crate::deployment::DeploymentId;
+use crate::runtime::Running;
+use crate::state::record::{DeploymentRecord, State, Status};
+
+/// What is seen.
+#[derive(Debug, Clone)]
+pub struct Seen<'a> {
+    /// The proxy's word.
+    pub proxy: &'a AppStatus,
+    /// What is in the slots.
+    pub inside: &'a PerSlot<Option<Running>>,
+    /// What is remembered.
+    pub state: &'a State,
+    /// The whole history, newest first.
+    pub history: &'a [DeploymentRecord],
+}
+
+/// Something that does not fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Finding {
+    /// What is seen, as a sentence.
+    pub what: String,
+    /// What mends it.
+    pub remedy: Remedy,
+}
+
+/// What mends a finding.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "remedy", rename_all = "snake_case")]
+pub enum Remedy {
+    /// The deployment in the live slot becomes the current one in state and history.
+    Adopt {
+        /// The deployment.
+        deployment: DeploymentId,
+        /// The slot.
+        slot: Slot,
+    },
+    /// The slot's containers are started again.
+    Start {
+        /// The slot.
+        slot: Slot,
+        /// Whose they are.
+        deployment: DeploymentId,
+    },
+    /// The proxy learns where the containers of the live slot listen now.
+    Readdress {
+        /// The slot.
+        slot: Slot,
+        /// Where.
+        upstreams: Vec<UpstreamAddress>,
+    },
+    /// The proxy learns of what runs in the standby slot.
+    Register {
+        /// The slot.
+        slot: Slot,
+        /// Where.
+        upstreams: Vec<UpstreamAddress>,
+        /// The version.
+        version: String,
+    },
+    /// The proxy forgets addresses of the standby slot behind which nothing of ours runs.
+    Withdraw {
+        /// The slot.
+        slot: Slot,
+    },
+    /// Nothing that is safe: a person has to decide.
+    Person,
+}
+
+/// Everything that does not fit, the most urgent first.
+#[must_use]
+pub fn diagnose(seen: &Seen<'_>) -> Vec<Finding> {
+    let active = seen.proxy.active;
+    let mut findings = Vec::new();
+    findings.extend(live(seen, active));
+    findings.extend(remembered(seen, active));
+    findings.extend(standby(seen, active.other()));
+    findings
+}
+
+/// The live slot: its containers run, and the proxy dials them where they are.
+fn live(seen: &Seen<'_>, slot: Slot) -> Vec<Finding> {
+    let served = addresses(seen, slot);
+    let Some(inside) = seen.inside.get(slot) else {
+        let known = seen.state.current_deployment.is_some();
+        return Some(Finding {
+            what: format!("{slot} is live, and none of our containers is in it"),
+            remedy: Remedy::Person,
+        })
+        .filter(|_| known && !served.is_empty())
+        .into_iter()
+        .collect();
+    };
+    if let Some(replica) = inside.replicas.iter().find(|r| !matches!(r.state, ContainerState::Running { .. }))
+    {
+        let what = format!("{slot} is live, and its container {} does not run", replica.container);
+        let remedy = Remedy::Start { slot, deployment: inside.deployment.clone() };
+        return vec![Finding { what, remedy }];
+    }
+    match inside.addresses() {
+        Some(upstreams) if !same(&upstreams, &served) && !served.is_empty() => vec![Finding {
+            what: format!(
+                "{slot} is live, and the proxy dials {}, but {} listens at {}",
+                list(&served),
+                inside.version,
+                list(&upstreams)
+            ),
+            remedy: Remedy::Readdress { slot, upstreams },
+        }],
+        Some(_) | None => Vec::new(),
+    }
+}
+
+/// The state names what is live.
+fn remembered(seen: &Seen<'_>, active: Slot) -> Option<Finding> {
+    let inside = seen.inside.get(active).as_ref()?;
+    let current = seen.state.current_deployment.as_ref();
+    if current.is_some_and(|current| current.id == inside.deployment && current.active_slot == active) {
+        return None;
+    }
+    let known = seen.history.iter().any(|record| record.id == inside.deployment);
+    let recorded = current.map_or_else(|| "nothing".to_owned(), |current| current.version.clone());
+    let what = format!(
+        "{active} is live with {} ({}), and the state says {recorded}",
+        inside.version, inside.deployment
+    );
+    let remedy = if known {
+        Remedy::Adopt { deployment: inside.deployment.clone(), slot: active }
+    } else {
+        Remedy::Person
+    };
+    Some(Finding { what, remedy })
+}
+
+/// The standby slot: the proxy knows what runs in it and nothing else.
+fn standby(seen: &Seen<'_>, slot: Slot) -> Option<Finding> {
+    let registered = addresses(seen, slot);
+    match seen.inside.get(slot) {
+        None if registered.is_empty() || seen.state.current_deployment.is_none() => None,
+        None => Some(Finding {
+            what: format!(
+                "the proxy probes {} in {slot}, and none of our containers is there",
+                list(&registered)
+            ),
+            remedy: Remedy::Withdraw { slot },
+        }),
+        Some(inside) => {
+            let served = seen
+                .history
+                .iter()
+                .any(|record| record.id == inside.deployment && !matches!(record.status, Status::Failed));
+            match inside.addresses() {
+                Some(upstreams) if served && !same(&upstreams, &registered) => Some(Finding {
+                    what: format!("{} runs in {slot}, and the proxy does not know it", inside.version),
+                    remedy: Remedy::Register { slot, upstreams, version: inside.version.clone() },
+                }),
+                None if !registered.is_empty() => Some(Finding {
+                    what: format!(
+                        "the proxy probes {} in {slot}, and {} does not run",
+                        list(&registered),
+                        inside.version
+                    ),
+                    remedy: Remedy::Withdraw { slot },
+                }),
+                Some(_) | None => None,
+            }
+        }
+    }
+}
+
+fn addresses(seen: &Seen<'_>, slot: Slot) -> Vec<UpstreamAddress> {
+    seen.proxy.slots.get(slot).upstreams.iter().map(|upstream| upstream.address.clone()).collect()
+}
+
+/// Whether two lists name the same addresses; their order means nothing.
+fn same(one: &[UpstreamAddress], other: &[UpstreamAddress]) -> bool {
+    one.len() == other.len() && one.iter().all(|address| other.contains(address))
+}
+
+fn list(addresses: &[UpstreamAddress]) -> String {
+    addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,75 @@
+//! How a deployment that failed before traffic moved leaves no trace. Pure.
+
+use serde::{Deserialize, Serialize};
+
+use super::order::{Order, Purpose, Stage};
+
+/// One thing that is undone. Each may be done twice.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Undo {
+    /// The new slot's workers stop again.
+    DeactivateNew,
+    /// The old slot's workers start again.
+    ActivateOld,
+    /// The proxy forgets the new slot's addresses.
+    Withdraw,
+    /// What this deployment started in the slot is stopped and removed.
+    Remove,
+    /// The hook `on_failure`.
+    OnFailure,
+    /// The failure is written into state and history.
+    Record,
+}
+
+impl Undo {
+    /// Whether it runs a command of the user's, which is never run a second time by itself.
+    #[must_use]
+    pub const fn is_hook(self) -> bool {
+        match self {
+            Self::DeactivateNew | Self::ActivateOld | Self::OnFailure => true,
+            Self::Withdraw | Self::Remove | Self::Record => false,
+        }
+    }
+
+    /// The word in journals and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::DeactivateNew => "deactivate_new",
+            Self::ActivateOld => "activate_old",
+            Self::Withdraw => "withdraw",
+            Self::Remove => "remove",
+            Self::OnFailure => "on_failure",
+            Self::Record => "record_failure",
+        }
+    }
+}
+
+/// What is to be undone when a stage failed: of that stage, which may have been half done, and of all before it.
+#[must_use]
+pub fn of(order: &Order, failed: Stage) -> Vec<Undo> {
+    let place = |stage: Stage| order.stages.iter().position(|s| *s == stage);
+    let begun = |stage: Stage| match (place(stage), place(failed)) {
+        (Some(stage), Some(failed)) => stage <= failed,
+        (_, _) => false,
+    };
+    let mut undo = Vec::new();
+    if begun(Stage::Activate) {
+        undo.push(Undo::DeactivateNew);
+    }
+    if begun(Stage::Deactivate) {
+        undo.push(Undo::ActivateOld);
+    }
+    // What waits in the slot from before is neither this deployment's to withdraw nor to remove.
+    let fills = matches!(order.purpose, Purpose::Deploy | Purpose::Prepare | Purpose::Redeploy);
+    if fills && begun(Stage::Register) {
+        undo.push(Undo::Withdraw);
+    }
+    if fills && begun(Stage::Start) {
+        undo.push(Undo::Remove);
+    }
+    undo.push(Undo::OnFailure);
+    undo.push(Undo::Record);
+    undo
+}

@@ -1,0 +1,5 @@
+//! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
+
+mod load;
+mod schema;
+mod snapshot;
