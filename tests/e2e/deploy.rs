@@ -2,8 +2,10 @@
 
 mod crash;
 mod failures;
+mod images;
 mod load;
 mod outage;
+mod remote;
 mod rivals;
 mod rollback;
 mod schema;
