@@ -5,7 +5,7 @@
 
 mod error;
 mod libpq;
-pub mod schema;
+mod schema;
 mod session;
 mod tls;
 mod tool;
@@ -14,7 +14,7 @@ mod url;
 pub use error::DatabaseError;
 pub(crate) use libpq::plain;
 pub use libpq::{Libpq, Unwritable};
-pub use schema::{Dirty, SchemaState, migrations_run};
+pub use schema::{Dirty, SchemaState, migrations_run, probe};
 pub(crate) use session::{Patience, Session, literal, name};
 pub use tool::Tool;
 pub use url::{DatabaseUrl, Host, InvalidUrl, Password, SslFiles, SslMode};

@@ -177,7 +177,7 @@ impl Tool {
     ) -> SchemaState {
         let table = format!("{}.{}", table.schema, table.name);
         let dirty = stuck.map(|stuck| Dirty {
-            what: format!("migration {stuck} of {self} did not end, as {table} says"),
+            what: format!("migration {stuck} did not end ({table})"),
             way_out: self.way_out(&table, &stuck),
         });
         SchemaState { tool: self, table, version, applied: applied.and_then(|n| n.parse().ok()), dirty }
