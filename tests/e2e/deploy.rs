@@ -4,6 +4,7 @@ mod crash;
 mod failures;
 mod load;
 mod outage;
+mod prune;
 mod rivals;
 mod rollback;
 mod schema;

@@ -56,7 +56,7 @@ enum Fate {
 pub(super) async fn run(ctx: &Context, dry_run: bool, lock: LockArgs) -> Outcome {
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
-    let site = interrupt.unless(Site::open(ctx)).await.map_err(early)??;
+    let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
     if dry_run {
         let removals = interrupt.unless(Box::pin(removals(&site))).await.map_err(early)??;
         let planned = |removal| Done { removal, fate: Fate::Planned };

@@ -203,10 +203,9 @@ impl World {
     }
 
     fn images_gone(&self) -> Vec<String> {
-        self.pruned(|removal| match removal {
-            Removal::Image { image, .. } => Some(image.clone()),
-            _ => None,
-        })
+        self.pruned(
+            |removal| if let Removal::Image { image, .. } = removal { Some(image.clone()) } else { None },
+        )
     }
 
     fn cools(&self) -> bool {
@@ -312,9 +311,8 @@ fn one_offs_go_once_they_have_ended_and_nobody_goes_on_with_them() {
         one_off("served", "app", Some(70), exited()),
     ];
     let gone = |world: &World| {
-        world.pruned(|removal| match removal {
-            Removal::OneOff { container, .. } => Some(container.clone()),
-            _ => None,
+        world.pruned(|removal| {
+            if let Removal::OneOff { container, .. } = removal { Some(container.clone()) } else { None }
         })
     };
     assert_eq!(gone(&world), ["ended", "dump"]);
@@ -330,9 +328,8 @@ fn snapshots_of_kept_deployments_stay_and_so_do_all_without_a_section() {
     world.snapshots = vec![listed(99, None), listed(90, None), listed(50, Some(50)), listed(10, Some(10))];
     let named = world.snapshots[1].snapshot.id.to_string();
     let gone = |world: &World| {
-        world.pruned(|removal| match removal {
-            Removal::Snapshot { created_at, .. } => Some(*created_at),
-            _ => None,
+        world.pruned(|removal| {
+            if let Removal::Snapshot { created_at, .. } = removal { Some(*created_at) } else { None }
         })
     };
     assert_eq!(gone(&world), [at(10), at(90)], "v50 is among the releases that are kept");
@@ -346,9 +343,8 @@ fn snapshots_of_kept_deployments_stay_and_so_do_all_without_a_section() {
 fn old_logs_go_but_not_those_of_what_is_in_use() {
     let mut world = World::new();
     let gone = |world: &World| {
-        world.pruned(|removal| match removal {
-            Removal::Logs { deployment, .. } => Some(deployment.clone()),
-            _ => None,
+        world.pruned(|removal| {
+            if let Removal::Logs { deployment, .. } = removal { Some(deployment.clone()) } else { None }
         })
     };
     assert_eq!(gone(&world), (1..=7).map(|n| id(n * 10)).collect::<Vec<_>>(), "30 days are over for day 70");
