@@ -79,6 +79,11 @@ async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt) -> Outcome 
             failed.get_or_insert(interrupted(site, &done));
             break;
         }
+        // Without the lease somebody else may be at work. Writing is what finds out.
+        if let Err(error) = lease.update(|_| {}) {
+            failed.get_or_insert(site.lease_failure(&error));
+            break;
+        }
         site.ctx.reporter.step(&format!("removing {}", what(&removal)));
         let gone = Box::pin(remove(site, lease, &interrupt, &removal)).await;
         let fate = gone.unwrap_or_else(|failure| {
@@ -87,10 +92,6 @@ async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt) -> Outcome 
             Fate::Failed { because }
         });
         done.push(Done { removal, fate });
-        // Without the lease somebody else may be at work.
-        if lease.is_lost() {
-            break;
-        }
     }
     site.ctx.reporter.done();
     tell(site, &notes, done, false)?;
