@@ -5,6 +5,7 @@ mod failures;
 mod images;
 mod load;
 mod outage;
+mod prune;
 mod remote;
 mod rivals;
 mod rollback;
