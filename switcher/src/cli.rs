@@ -1,6 +1,7 @@
 //! What can be typed. Options stand before or after the verb; wrong usage is a [`Failure`] like any other.
 
 mod certs;
+mod database;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -20,6 +21,7 @@ use crate::failure::{Failure, Live};
 use crate::progress::Progress;
 
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
+pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
 
 /// Moves traffic between two running versions of an application, and loses nothing.
 #[derive(Debug, Parser)]
@@ -93,6 +95,12 @@ pub enum Command {
         #[command(flatten)]
         lock: LockArgs,
     },
+    /// Dump the database, and restore it
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Look at the migrations of the database
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Hold new requests in a bounded queue
     Pause {
         /// The longest pause; after it requests are answered 503 [default: the configured one]

@@ -7,12 +7,14 @@ mod deploy;
 mod drain;
 mod events;
 mod explain;
+mod migrate;
 mod mode;
 mod promote;
 mod register;
 mod reload;
 mod repair;
 mod rollback;
+mod snapshot;
 mod status;
 
 use std::ffi::OsString;
@@ -45,6 +47,8 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Rollback(args) => block_on(&ctx, rollback::run(&ctx, args)),
         Command::Repair { dry_run, lock } => block_on(&ctx, repair::run(&ctx, dry_run, lock)),
         Command::Prune { .. } => Ok(()),
+        Command::Snapshot(what) => block_on(&ctx, snapshot::run(&ctx, what)),
+        Command::Migrate(what) => block_on(&ctx, migrate::run(&ctx, what)),
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
         Command::Resume => block_on(&ctx, mode::resume(&ctx)),
         Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),

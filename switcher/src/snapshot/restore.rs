@@ -209,7 +209,10 @@ async fn fill(
     let why = match client.run(job, with.timeout, &mut text).await? {
         End::Well => {
             let session = Session::open(fresh).await?;
-            return Ok(session.run("ANALYZE", Patience::Work(with.timeout)).await?);
+            let analyzed = session.run("ANALYZE", Patience::Work(with.timeout)).await;
+            // Nobody may be in it when its name is changed.
+            session.close().await;
+            return Ok(analyzed?);
         }
         End::Badly(how) => format!("{how}: {}", fresh.redact(&text.words.sentence())),
         End::TimedOut => {
