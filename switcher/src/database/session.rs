@@ -40,6 +40,8 @@ pub(crate) struct Session {
     client: Client,
     carrier: Carrier,
     label: String,
+    /// Whether a transaction is open for as long as the connection is.
+    reads: bool,
 }
 
 /// The task that carries a connection; it ends when the connection does.
@@ -50,7 +52,7 @@ impl Session {
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, DatabaseError> {
         let label = url.label();
         match timeout(CONNECT, connect(url)).await {
-            Ok(Ok((client, carrier))) => Ok(Self { client, carrier, label }),
+            Ok(Ok((client, carrier))) => Ok(Self { client, carrier, label, reads: false }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(DatabaseError::silent(label, CONNECT.as_secs())),
         }
@@ -59,7 +61,7 @@ impl Session {
     /// Connects and begins a transaction that can change nothing and asks in the URL's schemas. It ends with the
     /// connection.
     pub(crate) async fn read(url: &DatabaseUrl) -> Result<Self, DatabaseError> {
-        let session = Self::open(url).await?;
+        let mut session = Self::open(url).await?;
         let path = url.search_path.iter().map(|schema| name(schema)).collect::<Vec<_>>().join(", ");
         let path = if path.is_empty() { path } else { format!("SET LOCAL search_path TO {path};") };
         let begin = format!(
@@ -67,13 +69,16 @@ impl Session {
             STATEMENT.as_millis()
         );
         session.run(&begin, Patience::Look).await?;
+        session.reads = true;
         Ok(session)
     }
 
     /// Ends its transaction, so that its locks are gone, and says goodbye.
     pub(crate) async fn close(self) {
-        // A server that does not answer notices by itself that we are gone.
-        let _ = self.run("ROLLBACK", Patience::Look).await;
+        if self.reads {
+            // A server that does not answer notices by itself that we are gone.
+            let _ = self.run("ROLLBACK", Patience::Look).await;
+        }
         drop(self.client);
         let _ = timeout(GOODBYE, self.carrier).await;
     }

@@ -64,6 +64,9 @@ fn told(site: &Site<'_>, with: &Snapshotter, restored: &Restored, swapped: Optio
     let console = &site.ctx.console;
     let value = json!({ "app": site.app, "restored": restored, "swapped": swapped });
     console.result(&page(restored, swapped.as_ref()).render(console.width, console.colour), &value)?;
+    for warning in &restored.warnings {
+        site.ctx.reporter.step(&format!("warning: {warning}"));
+    }
     let advice = match &swapped {
         None => format!(
             "{} is as it was; to put the snapshot in its place: {}",
