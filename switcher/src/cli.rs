@@ -2,6 +2,7 @@
 
 mod certs;
 mod database;
+mod lock;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -22,6 +23,7 @@ use crate::progress::Progress;
 
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
+pub use lock::LockCommand;
 
 /// Moves traffic between two running versions of an application, and loses nothing.
 #[derive(Debug, Parser)]
@@ -84,6 +86,7 @@ pub enum Command {
         /// Explain only
         #[arg(long)]
         dry_run: bool,
+        /// How the lease is waited for
         #[command(flatten)]
         lock: LockArgs,
     },
@@ -92,6 +95,7 @@ pub enum Command {
         /// Say what would be removed
         #[arg(long)]
         dry_run: bool,
+        /// How the lease is waited for
         #[command(flatten)]
         lock: LockArgs,
     },
@@ -138,6 +142,18 @@ pub enum Command {
         #[arg(long, value_name = "NAME")]
         release: Option<String>,
     },
+    /// Show the deployments there were, newest first
+    History {
+        /// Show so many at most
+        #[arg(long, value_name = "N")]
+        limit: Option<usize>,
+        /// Print the result as YAML
+        #[arg(long, conflicts_with = "json")]
+        yaml: bool,
+    },
+    /// Show who holds the lease, or take it from them
+    #[command(subcommand)]
+    Lock(LockCommand),
     /// Print what happens in the proxy, as it happens
     Events,
     /// Show, check, renew, revoke and import certificates

@@ -193,10 +193,20 @@ then decide again."
 "The proxy's reply to a change did not arrive. The status shows neither the state before the change nor the state
 that the change would have made, so somebody else acted meanwhile. The change was not asked for again."
 
+    LeaseHeld "E-LOCK-01" Moved "somebody else holds the lease"
+"One command at a time changes what is deployed. The error names who holds the lease, in which process, for what and
+until when: it is renewed while its owner lives, and is free as soon as that process ends, however it ends. Nothing
+was changed. `--lock-wait 5m` waits for it; `switcher lock status` shows it."
+
     LeaseLost "E-LOCK-02" Moved "the lease was lost"
 "Each lease has a number greater than the one before, and the proxy remembers the greatest that it was shown. This
 command showed a smaller one: its lease ran out or was released, and another command took over. The proxy changed
 nothing for it. `switcher status` shows what is live and who holds the lease now."
+
+    LeaseUnconfirmed "E-LOCK-03" Usage "releasing the lease was not confirmed"
+"`lock release --force` takes the lease from a command that is still at work: what it is about to do is refused, and
+it stops half way. So it asks for the word first. Where nobody can be asked, in a script or a pipe, say `--yes`.
+Nothing was released."
 
     StateNotSaved "E-STATE-01" Failed "the proxy could not save its state"
 "A switch is saved on disk before traffic moves. The disk of `proxy.data_dir` is full, read-only or failing, so the
@@ -205,6 +215,21 @@ proxy refused the change and traffic stays where it was. Make room or mend the d
     StateUnknown "E-STATE-02" Unsafe "it is not known whether the change happened"
 "The proxy's reply to a change was lost and it could not be asked afterwards. The change either happened entirely
 or not at all. When the proxy answers again, `switcher status` shows which."
+
+    StateRefused "E-STATE-03" Failed "the deployer's memory cannot be read or written"
+"What is deployed is remembered below `switcher.state_dir`. The system refused the file or folder that the error
+names: the disk is full or read-only, or this user has no right to it (the folder has mode 0700). What was
+remembered before is whole, and traffic stays where it is. Mend it, then run the command again: it goes on."
+
+    StateDamaged "E-STATE-04" Unsafe "the deployer's memory is damaged"
+"A file below `switcher.state_dir` is not what `switcher` wrote: it was edited, cut off, or its disk is failing. It is
+left as it is, and never taken for an empty one, for then the way back would be lost. `state.json.last-good` beside
+it is the last good copy: look at both, then copy it over. Scripts may read these files, and add nothing to them."
+
+    StatePlace "E-STATE-05" Configuration "the deployer's memory cannot be kept there"
+"`switcher.state_dir` lies in a folder that the system empties (/tmp, /var/tmp, /dev/shm, $TMPDIR), or the environment's
+name cannot name a folder. The lease, the history and the way back must outlive a restart. Choose a folder that stays,
+such as /var/lib/switcher/deployments. Nothing was changed."
 
     DrainLost "E-DRAIN-01" Unsafe "traffic has moved, but how the drain went is not known"
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot

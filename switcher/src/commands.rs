@@ -7,6 +7,9 @@ mod deploy;
 mod drain;
 mod events;
 mod explain;
+mod history;
+pub(crate) mod lock;
+mod memory;
 mod migrate;
 mod mode;
 mod promote;
@@ -57,6 +60,8 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Register { slot, upstreams, release } => {
             block_on(&ctx, register::run(&ctx, slot, upstreams, release))
         }
+        Command::History { limit, yaml } => history::run(&ctx, limit, yaml),
+        Command::Lock(what) => block_on(&ctx, lock::run(&ctx, what)),
         Command::Events => block_on(&ctx, events::run(&ctx)),
     };
     ctx.reporter.done();

@@ -38,6 +38,15 @@ pub(crate) fn data_dir(ctx: &Context) -> Result<PathBuf, Failure> {
     Ok(load(ctx, &ctx.command("config check"))?.settings.proxy.data_dir)
 }
 
+/// The environment's name: `--environment`, else `$SWITCHER_ENVIRONMENT`, else `production`.
+pub(crate) fn environment(ctx: &Context) -> String {
+    let sources = sources(ctx);
+    let variable = || sources.variables.get("SWITCHER_ENVIRONMENT").cloned();
+    let filled = |name: &String| !name.is_empty();
+    let named = sources.environment.clone().filter(filled).or_else(|| variable().filter(filled));
+    named.unwrap_or_else(|| "production".to_owned())
+}
+
 fn sources(ctx: &Context) -> Sources {
     Sources::from_process(ctx.global.config.clone(), ctx.global.environment.clone())
 }

@@ -66,7 +66,7 @@ pub struct ContainerSpec {
     pub stop_timeout: Duration,
     /// Docker's own check.
     pub healthcheck: HealthcheckChoice,
-    /// Whether the engine starts it again when it ends by itself (`unless-stopped`).
+    /// Whether the engine starts it again when it ends by itself, and after a restart of the engine, until we stop it.
     pub restart: bool,
     /// Files put into it before it starts, such as secrets. Never mounted, never in the engine's description.
     pub files: Vec<SecretFile>,

@@ -27,6 +27,6 @@ pub use error::{AcquireError, LeaseError, StateError};
 pub use journal::JournalFile;
 pub use judge::{Host, LONGEST, Verdict, conclusive, judge};
 pub use lease::Lease;
-pub use owner::{Owner, user};
+pub use owner::Owner;
 pub use place::{Place, place};
 pub use store::{Release, Store};

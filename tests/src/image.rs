@@ -92,6 +92,12 @@ impl Image {
         }
     }
 
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> &str {
+        &self.version
+    }
+
     /// Bakes a variable in; `tests/app/main.rs` lists what they do.
     #[must_use]
     pub fn env(mut self, name: &str, value: &str) -> Self {

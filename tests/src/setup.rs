@@ -17,6 +17,8 @@ use crate::proxy::Proxy;
 pub struct Setup {
     proxy: Section,
     acme: Section,
+    switcher: Section,
+    deploy: Section,
     pub(crate) listeners: Option<[Arc<Port>; 2]>,
     apps: Vec<(String, Section)>,
     pub(crate) arguments: Vec<String>,
@@ -62,6 +64,8 @@ impl Setup {
         Self {
             proxy,
             acme: Vec::new(),
+            switcher: Vec::new(),
+            deploy: Vec::new(),
             listeners: None,
             apps: vec![("shop".to_owned(), shop)],
             arguments: Vec::new(),
@@ -91,6 +95,35 @@ impl Setup {
     #[must_use]
     pub fn acme(mut self, key: &str, value: &str) -> Self {
         set(&mut self.acme, key, value);
+        self
+    }
+
+    /// `shop` without addresses: releases are deployed into its slots.
+    #[must_use]
+    pub fn deployed() -> Self {
+        let mut setup = Self::slots(&[], &[]);
+        setup.apps[0].1.retain(|(key, _)| key != "slots");
+        setup
+    }
+
+    /// Sets a key of the `switcher` section.
+    #[must_use]
+    pub fn switcher(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.switcher, key, value);
+        self
+    }
+
+    /// Sets a key of the `deploy` section of `shop`.
+    #[must_use]
+    pub fn deploy(mut self, key: &str, value: &str) -> Self {
+        set(&mut self.deploy, key, value);
+        self
+    }
+
+    /// Takes a key of the `deploy` section of `shop` away.
+    #[must_use]
+    pub fn without(mut self, key: &str) -> Self {
+        self.deploy.retain(|(known, _)| known != key);
         self
     }
 
@@ -175,10 +208,18 @@ impl Setup {
             text.push_str("acme:\n");
             write_section(&mut text, &self.acme, "  ");
         }
+        if !self.switcher.is_empty() {
+            text.push_str("switcher:\n");
+            write_section(&mut text, &self.switcher, "  ");
+        }
         text.push_str("apps:\n");
-        for (name, section) in &self.apps {
+        for (at, (name, section)) in self.apps.iter().enumerate() {
             let _ = writeln!(text, "  {name}:");
             write_section(&mut text, section, "    ");
+            if at == 0 && !self.deploy.is_empty() {
+                text.push_str("    deploy:\n");
+                write_section(&mut text, &self.deploy, "      ");
+            }
         }
         text
     }

@@ -12,13 +12,14 @@ use crate::proxy::Proxy;
 use crate::until::within;
 
 /// How long one command may take.
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_secs(120);
 
 /// The command line with the options every call gets.
 #[derive(Debug, Clone)]
 pub struct Switcher {
     config: Option<PathBuf>,
     folder: Option<PathBuf>,
+    environment: Vec<(String, String)>,
 }
 
 /// What a command came to.
@@ -36,13 +37,20 @@ impl Switcher {
     /// The command line of a proxy's configuration.
     #[must_use]
     pub fn of(proxy: &Proxy) -> Self {
-        Self { config: Some(proxy.config().to_owned()), folder: None }
+        Self { config: Some(proxy.config().to_owned()), folder: None, environment: Vec::new() }
     }
 
     /// The command line without any configuration, run in a folder.
     #[must_use]
     pub fn bare(folder: &std::path::Path) -> Self {
-        Self { config: None, folder: Some(folder.to_owned()) }
+        Self { config: None, folder: Some(folder.to_owned()), environment: Vec::new() }
+    }
+
+    /// The same command line with one more variable in its environment.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
     }
 
     /// The command, not yet running: for tests that watch it work or interrupt it.
@@ -57,6 +65,7 @@ impl Switcher {
         for variable in ["SWITCHER_CONFIG", "SWITCHER_ENVIRONMENT", "SWITCHER_ADMIN", "NO_COLOR", "CI"] {
             command.env_remove(variable);
         }
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.args(arguments).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command.kill_on_drop(true);
         command

@@ -12,13 +12,13 @@ use crate::deploy::asked::{Ground, asked, version};
 use crate::deploy::operation::{Finished, Operator};
 use crate::deploy::order::{Choices, Order, Purpose, stages};
 use crate::deploy::plan::{self, plan};
-use crate::deploy::site::{Site, owner};
+use crate::deploy::site::Site;
 use crate::deploy::{conclude, record};
 use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::docker::LoadProgress;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
-use crate::state::Lease;
+use crate::state::{Lease, Owner};
 
 /// Deploys, or says what would be done.
 pub(super) async fn run(ctx: &Context, args: DeployArgs) -> Outcome {
@@ -145,7 +145,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         slot: seen.active.other(),
         seen: seen.generation,
         began_at: now,
-        by: owner("deploy").by,
+        by: Owner::here("deploy", None).by,
         keep_previous: site.deploy.keep_previous,
         compatible: site.deploy.migrate.as_ref().is_none_or(|migrate| migrate.compatible),
         patience: None,

@@ -13,14 +13,14 @@ use crate::context::Context;
 use crate::deploy::operation::Operator;
 use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::record;
-use crate::deploy::site::{self, Site, owner};
+use crate::deploy::site::{self, Site};
 use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
-use crate::state::Lease;
 use crate::state::record::DeploymentRecord;
+use crate::state::{Lease, Owner};
 use crate::switch::{self, Options, Switch};
 
 /// Whose business the slots of an application are.
@@ -122,7 +122,7 @@ fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status:
         slot: args.slot,
         seen: status.generation,
         began_at: now,
-        by: owner("promote").by,
+        by: Owner::here("promote", None).by,
         keep_previous: site.deploy.keep_previous,
         compatible: target.compatible,
         patience: Some(args.wait_healthy.unwrap_or_default()),

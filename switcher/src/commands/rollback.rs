@@ -17,12 +17,12 @@ use crate::deploy::operation::Operator;
 use crate::deploy::order::{Choices, Order, Purpose, stages};
 use crate::deploy::plan::{self, plan};
 use crate::deploy::rollback::{Choice, Seen, choose};
-use crate::deploy::site::{Site, owner};
+use crate::deploy::site::Site;
 use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
-use crate::state::Lease;
 use crate::state::record::{DeploymentRecord, State};
+use crate::state::{Lease, Owner};
 use crate::switch::Options;
 
 /// Moves traffic back.
@@ -115,7 +115,7 @@ fn of_target(
         slot: status.active.other(),
         seen: status.generation,
         began_at: now,
-        by: owner("rollback").by,
+        by: Owner::here("rollback", None).by,
         keep_previous: site.deploy.keep_previous,
         compatible: true,
         patience: None,

@@ -29,10 +29,6 @@ pub(crate) struct Finished {
 /// A deployment of an earlier command that was brought to its end.
 #[derive(Debug)]
 pub(crate) struct Recovered {
-    /// What it was.
-    pub(crate) order: Order,
-    /// Whether its release is live, or waits as ordered.
-    pub(crate) done: bool,
     /// What happened, as a sentence.
     pub(crate) sentence: String,
 }
@@ -78,13 +74,12 @@ impl Operator<'_> {
             Recovery::Perform => self.run(told.machine, false, None).await?,
             Recovery::Happened(event) => self.run(told.machine, false, Some(event)).await?,
         };
-        let done = finished.machine.is_done();
         let end = match (&finished.machine.phase, finished.machine.has_moved()) {
             (Phase::Failed { .. }, _) => "it was undone; the version before serves as before".to_owned(),
             (_, true) => format!("traffic had moved, so it was finished: {} is live", order.release.version),
             (_, false) => format!("{} waits in {}", order.release.version, order.slot),
         };
-        Ok(Some(Recovered { order, done, sentence: format!("{began}; {end}") }))
+        Ok(Some(Recovered { sentence: format!("{began}; {end}") }))
     }
 
     /// What `recover` has to know of the world.

@@ -17,6 +17,7 @@ use super::machine::Machine;
 use super::order::{Order, Stage};
 use crate::admin::Admin;
 use crate::code::Code;
+use crate::commands::lock;
 use crate::configuration;
 use crate::container::{Container, ContainerSpec, label};
 use crate::context::Context;
@@ -29,7 +30,7 @@ use crate::log::DeploymentLog;
 use crate::redact::Redactor;
 use crate::runtime::{DockerRuntime, HookFailed, HookRunner, Runtime, RuntimeError, StaticRuntime};
 use crate::state::record::State;
-use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict, user};
+use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict};
 
 /// The surroundings of one application's deployments.
 pub(crate) struct Site<'a> {
@@ -48,15 +49,6 @@ pub(crate) struct Site<'a> {
     engine: Result<Option<Engine>, Failure>,
     runtime: Option<Box<dyn Runtime>>,
     pub(crate) store: Store,
-}
-
-/// What a command needs beyond the memory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Needs {
-    /// Nothing: it reads what is remembered.
-    Memory,
-    /// The engine, the environment's secrets, the proxy.
-    Everything,
 }
 
 /// The application whose deployments a configuration describes.
@@ -127,7 +119,7 @@ impl<'a> Site<'a> {
     pub(crate) async fn open(ctx: &'a Context) -> Result<Self, Failure> {
         let loaded = configuration::load(ctx, &ctx.command("config check"))?;
         let Described { app, settings, deploy, sole } = described(ctx, &loaded.settings)?;
-        let environment_name = environment_name(ctx);
+        let environment_name = configuration::environment(ctx);
         let folder = loaded.folder().to_owned();
         let store = open_store(ctx, &loaded.settings, &environment_name, &app, sole)?;
         let environment = Environment::read(&deploy, &Sources::from_process(folder.clone()))
@@ -250,7 +242,7 @@ impl<'a> Site<'a> {
             Ok(()) => "done".to_owned(),
             Err(failure) => failure.code.as_str().to_owned(),
         };
-        let audited = lease.audit(&AuditRecord::new(&owner(operation), &word, self.now()));
+        let audited = lease.audit(&AuditRecord::new(&Owner::here(operation, None), &word, self.now()));
         let released = lease.release();
         if let Some(error) = audited.err().or(released.err()) {
             let failure = self.lease_failure(&error);
@@ -289,7 +281,7 @@ impl<'a> Site<'a> {
     pub(crate) async fn acquire(&self, operation: &str, wait: Option<Span>) -> Result<Lease, Failure> {
         let seen = self.status().await?;
         let floor = seen.fence.as_ref().map_or(0, |fence| fence.number);
-        let owner = owner(operation);
+        let owner = Owner::here(operation, None);
         let reporter = &self.ctx.reporter;
         let mut on_wait = |holder: &crate::state::record::LockRecord| {
             reporter.waiting(&format!("waiting for the lease: {}", holder.sentence()));
@@ -298,7 +290,7 @@ impl<'a> Site<'a> {
             .store
             .acquire(&owner, floor, self.lease_length, wait, &mut on_wait)
             .await
-            .map_err(|error| self.not_acquired(&error, Live::of(&self.app, &seen)))?;
+            .map_err(|error| lock::not_acquired(self.ctx, &error, Live::of(&self.app, &seen)))?;
         reporter.done();
         self.admin.claim(&self.app, &self.fence(&lease)).await.map_err(|error| {
             self.ctx.diagnose(&self.admin, error, Some(&self.app), Live::of(&self.app, &seen))
@@ -432,24 +424,17 @@ impl<'a> Site<'a> {
     }
 
     pub(crate) fn state_failure(&self, error: &StateError) -> Failure {
-        state_failure(self.ctx, error)
+        lock::state_failure(self.ctx, error)
     }
 
     pub(crate) fn lease_failure(&self, error: &LeaseError) -> Failure {
-        lease_failure(self.ctx, error)
+        lock::lease_failure(self.ctx, error)
     }
 
     /// Now; the one clock of the deployer.
     pub(crate) fn now(&self) -> Timestamp {
         Timestamp::now()
     }
-}
-
-/// The environment's name: `--environment`, else `$SWITCHER_ENVIRONMENT`, else `production`.
-pub(crate) fn environment_name(ctx: &Context) -> String {
-    let typed = ctx.global.environment.clone().filter(|name| !name.is_empty());
-    let variable = || std::env::var("SWITCHER_ENVIRONMENT").ok().filter(|name| !name.is_empty());
-    typed.or_else(variable).unwrap_or_else(|| "production".to_owned())
 }
 
 /// The memory of an application.
@@ -463,7 +448,7 @@ pub(crate) fn open_store(
     let allowed = std::env::var("SWITCHER_ALLOW_TEMPORARY_STATE").is_ok_and(|value| value == "1");
     Store::open(&settings.switcher.state_dir, environment, app, sole)
         .map(|store| store.allow_temporary(allowed))
-        .map_err(|error| state_failure(ctx, &error))
+        .map_err(|error| lock::state_failure(ctx, &error))
 }
 
 /// Runs the hooks of `runtime: static`.
@@ -481,24 +466,6 @@ impl HookRunner for SlotHooks {
         let call = Call { name, hook, words, failure: None, folder, redactor, log: &log };
         hook::run(call, &mut |_| {}).await.map_err(|error| HookFailed(error.to_string()))
     }
-}
-
-/// Who runs this command.
-pub(crate) fn owner(operation: &str) -> Owner {
-    Owner::here(operation, user(|name| std::env::var(name).ok().filter(|value| !value.is_empty())).as_deref())
-}
-
-// ---- until the memory brings its own words
-impl Site<'_> {
-    fn not_acquired(&self, error: &crate::state::AcquireError, live: Live) -> Failure {
-        Failure::new(Code::LeaseLost, error.to_string(), live, self.ctx.command("lock status"))
-    }
-}
-fn state_failure(ctx: &Context, error: &StateError) -> Failure {
-    Failure::new(Code::StateNotSaved, error.to_string(), Live::Unchanged, ctx.command("status"))
-}
-fn lease_failure(ctx: &Context, error: &LeaseError) -> Failure {
-    Failure::new(Code::LeaseLost, error.to_string(), Live::Unchanged, ctx.command("lock status"))
 }
 
 fn environment_failure(ctx: &Context, problems: &Problems) -> Failure {

@@ -3,14 +3,13 @@
 //! The version of the API is not written into paths, so the engine speaks its own newest one to us; what it speaks is
 //! asked once, and an engine that is too old is refused here rather than misunderstood later.
 
-use std::error::Error as _;
 use std::path::Path;
 use std::sync::Arc;
 
 use bollard::{API_DEFAULT_VERSION, BollardRequest, Docker};
 use http::HeaderValue;
 
-use super::error::{connection, said, sentence};
+use super::error::{cause, connection, said};
 use super::{About, DockerError, DockerErrorKind, Engine, platform};
 use crate::host::{HostAddress, TcpHost, Tunnel};
 
@@ -149,7 +148,7 @@ fn behind_tcp(host: &HostAddress, tcp: &TcpHost) -> Result<Docker, DockerError> 
     }
     Docker::connect_with_ssl(&authority, &key, &certificate, &authority_file, ANSWER, API_DEFAULT_VERSION)
         .map_err(|error| {
-            let why = sentence(&error, error.source());
+            let why = cause(&error);
             DockerError::new(
                 DockerErrorKind::Tls,
                 format!("the certificates for {host} cannot be used: {why}"),

@@ -11,7 +11,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::time::Duration;
 
 use bollard::body_full;
-use bollard::models::ContainerInspectResponse;
+use bollard::models::{ContainerInspectResponse, ContainerUpdateBody};
 use bollard::query_parameters::{
     ContainerArchiveInfoOptionsBuilder, CreateContainerOptionsBuilder, InspectContainerOptions,
     ListContainersOptionsBuilder, RemoveContainerOptionsBuilder, StartContainerOptions,
@@ -132,11 +132,30 @@ impl Engine {
         self.within(ANSWER, &format!("start the container {id}"), start).await
     }
 
-    /// Asks a container to end, and kills it after `grace`; one that has ended or is gone is no error.
+    /// Says whether the engine is to start a container again when it ends, and when the engine itself was restarted.
+    ///
+    /// # Errors
+    /// When there is no such container, or the engine cannot do it.
+    pub async fn restart_by_itself(&self, id: &str, again: bool) -> Result<(), DockerError> {
+        let change = ContainerUpdateBody {
+            restart_policy: Some(body::restart_policy(again)),
+            ..ContainerUpdateBody::default()
+        };
+        let doing = format!("change when the container {id} is started again");
+        self.within(ANSWER, &doing, self.docker.update_container(id, change)).await
+    }
+
+    /// Asks a container to end for good, and kills it after `grace`; one that has ended or is gone is no error.
     ///
     /// # Errors
     /// When the engine cannot do it.
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), DockerError> {
+        match self.restart_by_itself(id, false).await {
+            Err(error) if error.kind() == DockerErrorKind::NotFound => return Ok(()),
+            // One that is being removed takes no changes, and needs none.
+            Err(error) if error.kind() == DockerErrorKind::Conflict => {}
+            done => done?,
+        }
         let limit = grace.saturating_add(ANSWER);
         let seconds = i32::try_from(body::whole_seconds(grace)).unwrap_or(i32::MAX);
         let options = StopContainerOptionsBuilder::new().t(seconds).build();

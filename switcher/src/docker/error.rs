@@ -129,8 +129,8 @@ pub(super) fn said(error: &ClientError) -> Option<(u16, &str)> {
 
 /// A connection that could not be made, or broke.
 fn broken(name: &str, doing: &str, error: &ClientError) -> DockerError {
-    let words = sentence(error, error.source());
-    if chain(error).any(|cause| cause.is::<rustls::Error>()) || words.contains("certificate") {
+    let words = cause(error);
+    if chain(error).any(is_tls) {
         let message = format!(
             "the Docker Engine at {name} and this machine do not trust each other: {words}; $DOCKER_CERT_PATH names \
              the folder with ca.pem, cert.pem and key.pem"
@@ -200,14 +200,65 @@ fn chain<'a>(error: &'a (dyn Error + 'static)) -> impl Iterator<Item = &'a (dyn 
     std::iter::successors(Some(error), |cause| <dyn Error>::source(*cause))
 }
 
-/// The words of an error and of its causes, each once.
-pub(super) fn sentence(error: &dyn Error, source: Option<&(dyn Error + 'static)>) -> String {
-    let mut text = error.to_string();
-    for cause in source.into_iter().flat_map(chain) {
-        let words = cause.to_string();
-        if !text.contains(&words) {
-            text = format!("{text}: {words}");
+/// The words of the innermost cause: the outer ones tell only which layer of the client passed it on.
+pub(super) fn cause(error: &(dyn Error + 'static)) -> String {
+    chain(error).last().unwrap_or(error).to_string()
+}
+
+/// Whether TLS is to blame: it hides inside an error of the system, which does not name it as its source.
+fn is_tls(error: &(dyn Error + 'static)) -> bool {
+    let inside = error.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+    error.is::<rustls::Error>() || inside.is_some_and(|inner| is_tls(inner))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(status_code: u16, message: &str) -> DockerError {
+        let error = ClientError::DockerResponseServerError { status_code, message: message.to_owned() };
+        DockerError::of("unix:///d.sock", "remove the image shop", &error)
+    }
+
+    #[test]
+    fn an_answer_keeps_the_engines_words_and_gets_a_kind() {
+        for (status, words, kind) in [
+            (404, "No such image: shop", DockerErrorKind::NotFound),
+            (409, "conflict: the image is being used by a container", DockerErrorKind::Conflict),
+            (500, "write /var/lib/docker/x: no space left on device", DockerErrorKind::NoSpace),
+            (500, "something broke.\n", DockerErrorKind::Refused),
+        ] {
+            let error = answered(status, words);
+            assert_eq!(error.kind(), kind, "{words}");
+            let words = words.trim_end_matches(".\n");
+            let expected =
+                format!("the Docker Engine at unix:///d.sock could not remove the image shop: {words}");
+            assert!(error.to_string().starts_with(&expected), "{error}");
         }
     }
-    text
+
+    #[test]
+    fn trouble_with_the_socket_says_what_to_do() {
+        for (kind, remedy) in [
+            (io::ErrorKind::NotFound, "is Docker running"),
+            (io::ErrorKind::ConnectionRefused, "is Docker running"),
+            (io::ErrorKind::PermissionDenied, "usermod -aG docker"),
+            (io::ErrorKind::HostUnreachable, "no route to host"),
+        ] {
+            let text = connection("tcp://h:2375", kind, "no route to host").to_string();
+            assert!(text.contains("tcp://h:2375") && text.contains(remedy), "{text}");
+        }
+    }
+
+    #[test]
+    fn tls_is_recognised_inside_an_error_of_the_system() {
+        let alert = rustls::Error::AlertReceived(rustls::AlertDescription::BadCertificate);
+        let hidden = ClientError::IOError { err: io::Error::new(io::ErrorKind::InvalidData, alert) };
+        assert_eq!(DockerError::of("tcp://h:2376", "answer", &hidden).kind(), DockerErrorKind::Tls);
+        let deeper = io::Error::other(io::Error::other(rustls::Error::DecryptError));
+        let hidden = ClientError::IOError { err: deeper };
+        assert_eq!(DockerError::of("tcp://h:2376", "answer", &hidden).kind(), DockerErrorKind::Tls);
+        let other = ClientError::IOError { err: io::ErrorKind::BrokenPipe.into() };
+        assert_eq!(DockerError::of("tcp://h:2376", "answer", &other).kind(), DockerErrorKind::Lost);
+    }
 }

@@ -46,15 +46,10 @@ impl Engine {
     }
 
     async fn ask_registry(&self, asked: &ImageReference) -> Result<DistributionInspect, DockerError> {
-        let name = match (asked.tag(), asked.digest()) {
-            (_, Some(digest)) => asked.at_digest(digest).to_string(),
-            (Some(_), None) => asked.to_string(),
-            (None, None) => asked.at_tag("latest").to_string(),
-        };
         let login = credentials::login(self.credentials_folder(), asked.registry()).await?;
         let known = login.is_some();
         self.docker
-            .inspect_registry_image(&name, login)
+            .inspect_registry_image(&sought(asked), login)
             .await
             .map_err(|error| self.refused_image(asked, known, &error))
     }
@@ -86,7 +81,7 @@ impl Engine {
         wanted: &str,
         error: DockerError,
     ) -> Result<Resolved, DockerError> {
-        let Some(local) = self.image(&asked.to_string()).await? else { return Err(error) };
+        let Some(local) = self.image(&sought(asked)).await? else { return Err(error) };
         let Some(digest) = asked.digest() else { return Err(offered(asked, &local, error)) };
         let platform = choose(asked, std::slice::from_ref(&local.platform), wanted)?;
         Ok(Resolved {
@@ -114,6 +109,15 @@ fn offered(asked: &ImageReference, local: &LocalImage, error: DockerError) -> Do
             ),
         ),
         None => error,
+    }
+}
+
+/// What the engine is asked for: the digest wins over the tag, and without either `latest` is meant.
+fn sought(asked: &ImageReference) -> String {
+    match (asked.tag(), asked.digest()) {
+        (_, Some(digest)) => asked.at_digest(digest).to_string(),
+        (Some(_), None) => asked.to_string(),
+        (None, None) => asked.at_tag("latest").to_string(),
     }
 }
 
@@ -149,6 +153,18 @@ mod tests {
         assert_eq!(error.kind(), DockerErrorKind::Platform);
         assert!(error.to_string().contains("linux/arm64, linux/arm/v7"), "{error}");
         assert_eq!(choose(&asked, &[], "linux/amd64"), Ok("linux/amd64".to_owned()));
+    }
+
+    #[test]
+    fn a_digest_wins_over_the_tag_and_latest_is_meant_without_both() {
+        let digest = format!("sha256:{}", "a".repeat(64));
+        for (text, expected) in [
+            ("shop", "docker.io/library/shop:latest".to_owned()),
+            ("shop:v1", "docker.io/library/shop:v1".to_owned()),
+            (&format!("shop:v1@{digest}"), format!("docker.io/library/shop@{digest}")),
+        ] {
+            assert_eq!(sought(&text.parse().expect(text)), expected);
+        }
     }
 
     #[test]

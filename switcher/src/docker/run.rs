@@ -2,7 +2,9 @@
 //!
 //! The invariants: output is attached to before the container starts, so none is lost; whoever takes the output sets
 //! the pace; a container whose end was seen is removed, and one whose end was not seen (the engine was lost, we were
-//! killed) stays under its name until [`Engine::reattach`] has seen it.
+//! killed) stays under its name until [`Engine::reattach`] has seen it; an end that only looks like success is none.
+
+mod witness;
 
 use std::io;
 use std::pin::Pin;
@@ -26,6 +28,9 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// How long the next piece of output may take once the container has ended.
 const TRAILING: Duration = Duration::from_secs(10);
+
+/// The exit code of a run whose end is not known.
+const UNKNOWN: i64 = -1;
 
 type Pieces = Pin<Box<dyn Stream<Item = Result<LogOutput, ClientError>> + Send>>;
 type Code = Pin<Box<dyn Future<Output = Result<i64, DockerError>> + Send>>;
@@ -66,7 +71,8 @@ impl Engine {
         }
         let options = LogsOptionsBuilder::new().follow(true).stdout(true).stderr(true).build();
         let pieces = Box::pin(self.docker.clone().with_timeout(ANSWER).logs(&found.id, Some(options)));
-        let attended = Attended::new(self, &found.id, &found.name, pieces);
+        let mut attended = Attended::new(self, &found.id, &found.name, pieces);
+        attended.late = matches!(found.state, ContainerState::Exited(_));
         let end = attended.until_its_end(limit, GRACE, output).await;
         self.gone(&found.id, end).await.map(Some)
     }
@@ -166,11 +172,21 @@ struct Attended<'a> {
     pieces: Option<Pieces>,
     waiting: Code,
     code: Option<i64>,
+    /// Whether it had ended before anybody listened.
+    late: bool,
 }
 
 impl<'a> Attended<'a> {
     fn new(engine: &'a Engine, id: &'a str, name: &'a str, pieces: Pieces) -> Self {
-        Self { engine, id, name, pieces: Some(pieces), waiting: engine.code(id, name), code: None }
+        Self {
+            engine,
+            id,
+            name,
+            pieces: Some(pieces),
+            waiting: engine.code(id, name),
+            code: None,
+            late: false,
+        }
     }
 
     async fn until_its_end(
@@ -240,17 +256,30 @@ impl<'a> Attended<'a> {
         DockerError::new(DockerErrorKind::Timeout, message)
     }
 
-    /// How it ended, seen before it is removed: afterwards nobody can say whether memory was the reason.
+    /// How it ended, seen before it is removed: afterwards nobody can say whether memory was the reason. An end that
+    /// looks like success is believed only when the engine saw it come by itself.
     async fn ended(&self, code: i64) -> Result<Ended, DockerError> {
-        match self.engine.inspect(self.id).await?.map(|found| found.state) {
-            Some(ContainerState::Exited(end)) => Ok(Ended { code, ..end }),
+        let (out_of_memory, error) = match self.engine.inspect(self.id).await?.map(|found| found.state) {
+            Some(ContainerState::Exited(end)) => (end.out_of_memory, end.error),
             Some(
                 ContainerState::Created
                 | ContainerState::Running { .. }
                 | ContainerState::Restarting { .. }
                 | ContainerState::Other(_),
             )
-            | None => Ok(Ended { code, out_of_memory: false, error: None }),
+            | None => (false, None),
+        };
+        if code == 0 {
+            let seen = self.engine.witness(self.id).await?;
+            let doubt = match (seen.killed, seen.died || !self.late) {
+                (true, _) => Some("it was told to end before it was done"),
+                (false, false) => Some("nobody saw how it ended: the Docker Engine was restarted meanwhile"),
+                (false, true) => None,
+            };
+            if let Some(doubt) = doubt {
+                return Ok(Ended { code: UNKNOWN, out_of_memory, error: Some(doubt.to_owned()) });
+            }
         }
+        Ok(Ended { code, out_of_memory, error })
     }
 }

@@ -148,14 +148,12 @@ impl Runtime for DockerRuntime {
         for (number, resolved) in (1..).zip(start.replicas) {
             let spec = self.place.spec(start, number, resolved)?;
             let name = spec.name.clone();
-            let running = found.iter().any(|found| {
-                found.name == name
-                    && matches!(
-                        found.state,
-                        ContainerState::Running { .. } | ContainerState::Restarting { .. }
-                    )
-            });
-            if !running {
+            let there = found.iter().find(|found| found.name == name);
+            if there.is_some() {
+                // A stop that was begun took this away from it.
+                self.engine.restart_by_itself(&name, true).await?;
+            }
+            if !there.is_some_and(runs) {
                 self.up(spec, slot, number, &mut network).await?;
             }
             addresses.push(self.dialled(&name, &network).await?);
@@ -211,6 +209,11 @@ impl Runtime for DockerRuntime {
         }
         Evidence { replicas }
     }
+}
+
+/// Whether a container is up, or the engine is about to bring it up.
+const fn runs(container: &Container) -> bool {
+    matches!(container.state, ContainerState::Running { .. } | ContainerState::Restarting { .. })
 }
 
 /// What is in a slot, in the words of every runtime.

@@ -21,11 +21,13 @@ pub struct Owner {
 }
 
 impl Owner {
-    /// This process. `user` is who it works for, where the environment says so.
+    /// This process. It works for `user`; without one, for whom its environment names.
     #[must_use]
     pub fn here(operation: &str, user: Option<&str>) -> Self {
         let hostname = Host::here().hostname;
-        let user = user.map_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()), str::to_owned);
+        let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let user = user.map(str::to_owned).or_else(|| person(variable));
+        let user = user.unwrap_or_else(account);
         Self {
             by: format!("{user}@{hostname}"),
             hostname,
@@ -33,6 +35,14 @@ impl Owner {
             operation: operation.to_owned(),
             deployment_id: None,
         }
+    }
+}
+
+/// The account of this process, where nothing names it.
+fn account() -> String {
+    match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        uid => format!("uid-{uid}"),
     }
 }
 
@@ -52,8 +62,7 @@ impl Host {
 }
 
 /// Who started this, as the environment tells: behind `sudo` and in a CI job the account says little.
-#[must_use]
-pub fn user(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
+fn person(variable: impl Fn(&str) -> Option<String>) -> Option<String> {
     let ci = [("GITHUB_ACTIONS", "GITHUB_ACTOR"), ("GITLAB_CI", "GITLAB_USER_LOGIN")];
     let job = ci.into_iter().filter(|(ci, _)| variable(ci).is_some()).find_map(|(_, actor)| variable(actor));
     job.or_else(|| ["SUDO_USER", "USER", "LOGNAME"].into_iter().find_map(&variable))
@@ -66,7 +75,7 @@ mod tests {
     #[test]
     fn the_person_is_found_behind_sudo_and_in_a_ci_job() {
         let named = |variables: &[(&str, &str)]| {
-            user(|name| {
+            person(|name| {
                 variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned())
             })
         };

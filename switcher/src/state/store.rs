@@ -84,6 +84,18 @@ impl Store {
         self
     }
 
+    /// Whose memory it is.
+    #[must_use]
+    pub const fn app(&self) -> &AppName {
+        &self.identity.app
+    }
+
+    /// In which environment.
+    #[must_use]
+    pub fn environment(&self) -> &str {
+        &self.identity.environment
+    }
+
     /// Its folder.
     #[must_use]
     pub fn folder(&self) -> &Path {
@@ -205,17 +217,20 @@ impl Store {
         Ok(Lease::begin(self.clone(), &state.lock, lock_id, length, lifeline, previous)?)
     }
 
-    /// Releases a lease that is not ours: a dead or expired one, with `force` any.
+    /// Releases a lease that is not ours: a dead or expired one, and with `force` the holding of that name, whether
+    /// its owner lives or not.
     ///
     /// # Errors
     /// When it cannot be read or written down.
-    pub fn release(&self, force: bool) -> Result<Release, StateError> {
+    pub fn release(&self, force: Option<&str>) -> Result<Release, StateError> {
         let _guard = self.prepare()?;
         let mut state = self.read()?;
         let verdict = self.verdict(&state.lock, Timestamp::now());
         match verdict {
             Verdict::Free => return Ok(Release::Free),
-            Verdict::Held(holder) if !force => return Ok(Release::Held(holder)),
+            Verdict::Held(holder) if force.is_none() || holder.lock_id.as_deref() != force => {
+                return Ok(Release::Held(holder));
+            }
             Verdict::Held(_) | Verdict::Dead(_) | Verdict::Expired(_) => {}
         }
         let number = state.lock.fence.saturating_add(1);

@@ -39,6 +39,12 @@ fn taken(store: &Store) -> Lease {
     store.try_acquire(&owner("ada"), 0, LENGTH).expect("the lease")
 }
 
+fn force(store: &Store) {
+    let holder = store.read().expect("read").lock.lock_id;
+    let released = store.release(holder.as_deref()).expect("released");
+    assert!(!matches!(released, Release::Held(_)));
+}
+
 fn record(second: i64) -> DeploymentRecord {
     let at = Timestamp::from_second(1_800_000_000 + second).expect("a time");
     DeploymentRecord {
@@ -233,7 +239,7 @@ fn a_temporary_folder_is_refused_before_anything_is_made() {
     let store = open(folder.path()).allow_temporary(false);
     let refused = store.try_acquire(&owner("ada"), 0, LENGTH).expect_err("refused");
     assert!(matches!(refused, AcquireError::State(StateError::Temporary { .. })), "{refused}");
-    assert!(store.release(true).is_err());
+    assert!(store.release(Some("lock_1")).is_err());
     assert_eq!(fs::read_dir(folder.path()).expect("a listing").count(), 0);
 }
 
@@ -247,11 +253,14 @@ fn what_the_system_refuses_names_the_step_and_the_place() {
 #[test]
 fn only_force_takes_a_lease_from_the_living() {
     let (_folder, store) = home();
-    assert_eq!(store.release(false).expect("asked"), Release::Free);
+    assert_eq!(store.release(None).expect("asked"), Release::Free);
     let lease = taken(&store);
-    assert!(matches!(store.release(false).expect("asked"), Release::Held(_)));
+    assert!(matches!(store.release(None).expect("asked"), Release::Held(_)));
     assert!(!lease.is_lost());
-    let Release::Released { verdict, number, .. } = store.release(true).expect("released") else {
+    let another = store.release(Some("lock_00000000000000000000000000")).expect("asked");
+    assert!(matches!(another, Release::Held(_)), "force is for the holding that was looked at");
+    let Release::Released { verdict, number, .. } = store.release(Some(lease.lock_id())).expect("released")
+    else {
         panic!("not released")
     };
     assert!(matches!(verdict, Verdict::Held(holder) if holder.lock_id.as_deref() == Some(lease.lock_id())));
@@ -263,7 +272,7 @@ fn only_force_takes_a_lease_from_the_living() {
 fn an_owner_that_lost_its_lease_writes_nothing_and_takes_nothing_back() {
     let (_folder, store) = home();
     let stale = taken(&store);
-    store.release(true).expect("released");
+    force(&store);
     let fresh = store.try_acquire(&owner("bob"), 0, LENGTH).expect("the lease");
     fresh.journal().append(&"fresh").expect("appended");
     let before = store.read().expect("read");
@@ -295,7 +304,7 @@ async fn the_heartbeat_renews_the_lease_and_notices_its_loss() {
         tokio::task::yield_now().await;
     }
     assert!(!lease.is_lost());
-    store.release(true).expect("released");
+    force(&store);
     let now = tokio::time::timeout(Duration::from_secs(20), lease.until_lost()).await.expect("noticed");
     assert!(!now.locked);
 }
@@ -434,7 +443,7 @@ proptest! {
                     prop_assert_eq!(lease.update(|_| {}).is_ok(), good == Some(who));
                 },
                 Act::Force => {
-                    store.release(true).expect("released");
+                    force(&store);
                     good = None;
                 }
             }

@@ -5,6 +5,7 @@ mod configuration;
 mod errors;
 mod imports;
 mod lost;
+mod memory;
 mod offline;
 mod proxy;
 mod run;

@@ -65,17 +65,18 @@ fn host(spec: &ContainerSpec) -> Result<HostConfig, InvalidVolume> {
         memory_swap: memory,
         nano_cpus: cpu_millis.map(|millis| i64::from(millis) * 1_000_000),
         pids_limit: pids.map(i64::from),
-        restart_policy: Some(RestartPolicy {
-            name: Some(if spec.restart {
-                RestartPolicyNameEnum::UNLESS_STOPPED
-            } else {
-                RestartPolicyNameEnum::NO
-            }),
-            maximum_retry_count: None,
-        }),
+        restart_policy: Some(restart_policy(spec.restart)),
         log_config: Some(log(spec)),
         ..HostConfig::default()
     })
+}
+
+/// Whether the engine starts it again when it ends. `always` and not `unless-stopped`: an engine that was killed ends
+/// its containers when it comes back, takes that for our wish under `unless-stopped`, and leaves the live slot down.
+/// Whoever stops a container on purpose takes the policy away from it first.
+pub(super) fn restart_policy(again: bool) -> RestartPolicy {
+    let name = if again { RestartPolicyNameEnum::ALWAYS } else { RestartPolicyNameEnum::NO };
+    RestartPolicy { name: Some(name), maximum_retry_count: None }
 }
 
 fn log(spec: &ContainerSpec) -> HostConfigLogConfig {

@@ -1,0 +1,124 @@
+//! Two who act at once, an owner that died, and one that slept and wakes up: one wins, nothing stale moves traffic.
+
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, kill_process};
+use switcher_config::wire::{Fence, PromoteRequest, RefusalReason};
+use switcher_tests::{Image, PATIENCE, Site, skip_or_fail, until};
+use tokio::process::Child;
+
+/// Starts `deploy` of a version whose migration takes so long, and waits until that is running.
+async fn deploying(site: &Site, version: &str, millis: u32) -> Child {
+    let image = Image::new(version).env("MIGRATIONS", "9").env("MIGRATE_SLOW_MS", &millis.to_string());
+    site.push(&image).await;
+    let child = site.switcher().command(&["deploy", version]).spawn().expect("it starts");
+    until(PATIENCE, "the migration to run", || async {
+        site.engine.running().await.iter().any(|name| name.contains("migrate"))
+    })
+    .await;
+    child
+}
+
+fn send(child: &Child, signal: Signal) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw).expect("a pid");
+    kill_process(pid, signal).expect("a signal");
+}
+
+async fn code(child: Child) -> (i32, String) {
+    let output = switcher_tests::within(PATIENCE * 3, "the command to end", child.wait_with_output());
+    let output = output.await.expect("its output");
+    (output.status.code().unwrap_or(-1), String::from_utf8_lossy(&output.stderr).into_owned())
+}
+
+#[tokio::test]
+async fn of_two_deployments_at_once_one_wins_and_the_other_exits_with_3() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let site = Site::prepare().await.with_database().await.open().await;
+    site.release("v1").await;
+    let first = deploying(&site, "v2", 300).await;
+    site.push(&Image::new("v3").env("MIGRATIONS", "9")).await;
+    let second = site.run(&["deploy", "v3"]).await;
+    assert_eq!(second.code, 3, "{second:?}");
+    second.says(&["E-LOCK-01", "deploy", "v1"]);
+    let waiting = site.run(&["deploy", "v3", "--lock-wait", "60s"]).await;
+    let (first, words) = code(first).await;
+    assert_eq!((first, waiting.code), (0, 0), "{words}\n{waiting:?}");
+    site.agree("v3").await;
+    assert_eq!(site.state()["previous_deployment"]["version"], "v2");
+}
+
+#[tokio::test]
+async fn the_lease_of_a_killed_owner_is_free_at_once() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let site = Site::prepare().await.with_database().await.open().await;
+    site.release("v1").await;
+    let mut first = deploying(&site, "v2", 1000).await;
+    first.kill().await.expect("killed");
+    // Not a moment of waiting for the lease; what the dead one began is undone first.
+    site.push(&Image::new("v3").env("MIGRATIONS", "9")).await;
+    let ran = site.run(&["deploy", "v3"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    site.agree("v3").await;
+    assert_eq!(site.remains().await, [""; 0]);
+}
+
+#[tokio::test]
+async fn an_owner_that_slept_over_its_lease_changes_nothing_when_it_wakes_up() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let site = Site::prepare().await.with_database().await.switcher_section("lease", "5s").open().await;
+    site.release("v1").await;
+    let stale = site.proxy().admin().shop().await.fence.expect("the first lease");
+    let sleeper = deploying(&site, "v2", 300).await;
+    let asleep = site.proxy().admin().shop().await.fence.expect("the second lease");
+    assert!(asleep.number > stale.number, "{asleep:?} after {stale:?}");
+    send(&sleeper, Signal::STOP);
+    site.push(&Image::new("v3").env("MIGRATIONS", "9")).await;
+    site.succeed(&["deploy", "v3", "--lock-wait", "60s"]).await;
+    site.agree("v3").await;
+    send(&sleeper, Signal::CONT);
+    let (sleeper, words) = code(sleeper).await;
+    assert_eq!(sleeper, 3, "{words}");
+    site.agree("v3").await;
+
+    // The proxy itself refuses what the sleeper would have sent.
+    let admin = site.proxy().admin();
+    let standby = admin.shop().await.active.other();
+    for fence in [asleep, stale] {
+        let wish = PromoteRequest { fence: Some(fence), ..promote(standby) };
+        let refused = admin.promote_as(&wish).await.expect_err("a stale promote");
+        assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence));
+    }
+    site.agree("v3").await;
+    // The negative control: the newest lease's own promote goes through.
+    let newest: Fence = admin.shop().await.fence.expect("the newest lease");
+    let wish = PromoteRequest { fence: Some(newest), force: true, ..promote(standby) };
+    admin.promote_as(&wish).await.expect("promoted");
+}
+
+fn promote(slot: switcher_config::Slot) -> PromoteRequest {
+    serde_json::from_value(serde_json::json!({"slot": slot})).expect("a request")
+}
+
+#[tokio::test]
+async fn somebody_else_who_moves_traffic_meanwhile_is_not_overruled() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let site = Site::prepare().await.with_database().await.open().await;
+    site.release("v1").await;
+    site.push(&Image::new("v2").env("MIGRATIONS", "1")).await;
+    site.succeed(&["deploy", "v2"]).await;
+    let deploying = deploying(&site, "v3", 500).await;
+    let back = site.proxy().admin().shop().await.active.other();
+    site.proxy().admin().promote(back).await.expect("promoted");
+    let (ended, words) = code(deploying).await;
+    assert_eq!(ended, 3, "{words}");
+    assert_eq!(site.version().await.as_deref(), Some("v1"));
+    tokio::time::timeout(Duration::from_secs(60), site.run(&["repair"])).await.expect("it ends");
+}
