@@ -64,7 +64,7 @@ async fn url(site: &Site<'_>) -> Result<DatabaseUrl, Failure> {
         .expose()
         .parse()
         .map_err(|error: crate::database::InvalidUrl| refused(Code::DatabaseUrl, error.to_string()))?;
-    Ok(site.from_here(url).await)
+    Ok(site.reachable(url).await)
 }
 
 /// Pure.

@@ -21,7 +21,7 @@ const MACHINE: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 impl Site<'_> {
     /// The database as it is reached from this machine: a name that only containers know is looked up among them.
-    pub(crate) async fn from_here(&self, url: DatabaseUrl) -> DatabaseUrl {
+    pub(crate) async fn reachable(&self, url: DatabaseUrl) -> DatabaseUrl {
         let Host::Tcp(name) = &url.host else { return url };
         if MACHINE.contains(&name.as_str()) {
             return DatabaseUrl { host: Host::Tcp("127.0.0.1".to_owned()), ..url };
@@ -64,7 +64,7 @@ impl Site<'_> {
                 )
             })?;
         let (url, tools) = match &settings.image {
-            None => (self.from_here(url).await, Tools::Local(LocalTools::system())),
+            None => (self.reachable(url).await, Tools::Local(LocalTools::system())),
             Some(image) => (url, self.tools_of(&image.to_string()).await?),
         };
         Ok(Snapshotter {

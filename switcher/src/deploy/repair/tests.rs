@@ -205,7 +205,7 @@ fn what_failed_or_nobody_knows_is_not_registered() {
 #[test]
 fn addresses_of_the_standby_slot_behind_which_nothing_runs_are_withdrawn() {
     let withdraw = Remedy::Withdraw { slot: Slot::Green };
-    assert_eq!(changed(|world| world.inside.green = None), [withdraw.clone()]);
+    assert_eq!(changed(|world| world.inside.green = None), std::slice::from_ref(&withdraw));
     assert_eq!(changed(|world| world.inside.green = Some(running(1, &[Some(11), None]))), [withdraw]);
 }
 

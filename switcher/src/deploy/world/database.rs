@@ -49,7 +49,7 @@ impl World<'_> {
             Ok(url) => url,
             Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
         };
-        let url = self.site.from_here(url).await;
+        let url = self.site.reachable(url).await;
         Ok(probe(&url)
             .await
             .map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))

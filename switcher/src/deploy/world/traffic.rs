@@ -267,7 +267,13 @@ impl World<'_> {
     }
 
     /// A failure with the last answers of the proxy's probes and the last lines of the containers.
-    pub(super) async fn with_evidence(&self, code: Code, message: String, slot: Slot, status: &AppStatus) -> Trouble {
+    pub(super) async fn with_evidence(
+        &self,
+        code: Code,
+        message: String,
+        slot: Slot,
+        status: &AppStatus,
+    ) -> Trouble {
         let mut evidence = Vec::new();
         for upstream in &status.slots.get(slot).upstreams {
             for check in upstream.checks.iter().take(3) {
