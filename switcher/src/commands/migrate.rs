@@ -106,6 +106,18 @@ mod tests {
         state.dirty = Some(Dirty { what: "migration 7 did not end".into(), way_out: "run `x`".into() });
         let stuck = page("shop@db", Some(&state)).render(80, false);
         let none = page("shop@db", None).render(80, false);
-        insta::assert_snapshot!(format!("{good}\n{stuck}\n{none}"), @"");
+        insta::assert_snapshot!(format!("{good}\n{stuck}\n{none}"), @"
+        shop@db: 20260201
+          tool      sqlx (public._sqlx_migrations)
+          applied   12
+
+        shop@db: 20260201
+          tool      sqlx (public._sqlx_migrations)
+          applied   12
+          stuck     migration 7 did not end
+          way out   run `x`
+
+        shop@db: no migration tool that is known has left its table there
+        ");
     }
 }

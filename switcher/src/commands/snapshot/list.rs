@@ -107,7 +107,18 @@ mod tests {
         let now = "2026-11-21T14:00:00Z".parse().expect("a moment");
         let wide = page(&snapshots(), 120, now).render(120, false);
         let narrow = page(&snapshots()[..1], 40, now).render(40, false);
-        insta::assert_snapshot!(format!("{wide}\n{narrow}"), @"");
+        insta::assert_snapshot!(format!("{wide}\n{narrow}"), @"
+        SNAPSHOT                         TAKEN       SIZE     TABLES  SERVER  DATABASE
+        snap_01JD7M3W4M4N5P6Q7R8S9T0VWX  2 h ago     3.4 MiB  12      15.14   shop@db.example.com
+        snap_01JBQR2K3M4N5P6Q7R8S9T0VWX  7 days ago  damaged  12      15.14   shop@db.example.com
+
+        snap_01JD7M3W4M4N5P6Q7R8S9T0VWX
+          taken     2 h ago
+          size      3.4 MiB
+          tables    12
+          server    15.14
+          database  shop@db.example.com
+        ");
         for width in 24..140 {
             for line in page(&snapshots(), width, now).render(width, false).lines() {
                 assert!(line.chars().count() <= width, "{width}: {line:?}");
