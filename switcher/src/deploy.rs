@@ -12,6 +12,7 @@ pub mod conclude;
 mod data;
 pub mod journal;
 pub mod machine;
+pub(crate) mod migration;
 pub(crate) mod operation;
 pub mod order;
 pub mod plan;

@@ -58,4 +58,19 @@ pub struct RestoreArgs {
 pub enum MigrateCommand {
     /// Show how far the schema is migrated, by which tool, and whether a migration got stuck
     Status,
+    /// Run the migrations of the version that is live, once more
+    Up {
+        /// How the lease is waited for
+        #[command(flatten)]
+        lock: LockArgs,
+    },
+    /// Go back to an earlier schema, with the command `migrate.down` of the newest image
+    Down {
+        /// The schema's version to go to
+        #[arg(long, value_name = "VERSION")]
+        to: String,
+        /// How the lease is waited for
+        #[command(flatten)]
+        lock: LockArgs,
+    },
 }

@@ -1,4 +1,6 @@
-//! `switcher migrate status`: how far the live database's schema is migrated, read only.
+//! `switcher migrate status`: how far the live database's schema is migrated, read only; `up` and `down` move it.
+
+mod run;
 
 use serde_json::json;
 
@@ -20,6 +22,8 @@ pub(super) async fn run(ctx: &Context, what: MigrateCommand) -> Outcome {
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
     match what {
+        MigrateCommand::Up { lock } => Box::pin(run::up(ctx, lock)).await,
+        MigrateCommand::Down { to, lock } => Box::pin(run::down(ctx, &to, lock)).await,
         MigrateCommand::Status => interrupt.unless(Box::pin(status(ctx))).await.map_err(early)?,
     }
 }

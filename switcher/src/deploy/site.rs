@@ -341,23 +341,31 @@ impl<'a> Site<'a> {
         words: &Words,
         command: &[String],
     ) -> Result<ContainerSpec, Failure> {
-        let resolved = self
-            .environment()?
-            .migration(words)
-            .map_err(|problems| environment_failure(self.ctx, &problems))?;
+        self.migration_spec(&order.release, words, command)
+    }
+
+    /// The one-off container that runs a migration command from a release's image.
+    pub(crate) fn migration_spec(
+        &self,
+        release: &Release,
+        words: &Words,
+        command: &[String],
+    ) -> Result<ContainerSpec, Failure> {
+        let migration = self.environment()?.migration(words);
+        let resolved = migration.map_err(|problems| self.environment_failure(&problems))?;
         let deploy = &self.deploy;
         let entrypoint = deploy.migrate.as_ref().and_then(|migrate| migrate.entrypoint.clone());
         let labels = BTreeMap::from([
             (label::APP.to_owned(), self.app.to_string()),
             (label::ENVIRONMENT.to_owned(), self.environment_name.clone()),
             (label::ROLE.to_owned(), "migrate".to_owned()),
-            (label::DEPLOYMENT.to_owned(), order.id.to_string()),
-            (label::VERSION.to_owned(), order.release.version.clone()),
+            (label::DEPLOYMENT.to_owned(), words.deployment.to_string()),
+            (label::VERSION.to_owned(), release.version.clone()),
         ]);
         Ok(ContainerSpec {
             name: self.migration_name(),
             image: words.image.clone(),
-            platform: order.release.image.as_ref().map(|image| image.platform.clone()),
+            platform: release.image.as_ref().map(|image| image.platform.clone()),
             labels,
             env: resolved.variables,
             entrypoint: entrypoint.or_else(|| deploy.entrypoint.clone()),

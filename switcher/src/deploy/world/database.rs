@@ -1,20 +1,10 @@
 //! The stages that concern the database: reading the schema, dumping it, migrating it from the new image.
 
-use std::collections::VecDeque;
-use std::io;
-
-use async_trait::async_trait;
-
-use super::{Trouble, World, cause};
+use super::{Trouble, World};
 use crate::code::Code;
-use crate::container::{Ended, Output, RunEnd};
 use crate::database::{DatabaseUrl, SchemaState, migrations_run, probe};
-use crate::deploy::machine::{Cause, Fact, Machine};
-use crate::log::{DeploymentLog, Level};
-use crate::redact::{Lines, Redactor};
-
-/// How many lines of a migration's output are kept for the error.
-const TAIL: usize = 50;
+use crate::deploy::machine::{Fact, Machine};
+use crate::deploy::migration::MigrationRun;
 
 impl World<'_> {
     /// The schema's version is read; a dirty one is refused.
@@ -77,37 +67,13 @@ impl World<'_> {
         let spec =
             self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
         let there = self.site.migration_container(order).await.map_err(|failure| Trouble::of(&failure))?;
-        let mut said = Said::new(&self.log, &self.site.redactor);
-        let timeout = settings.timeout;
-        let gone_on = match there {
-            Some(container) => engine.reattach(&container.id, timeout.0, &mut said).await.transpose(),
-            None => None,
+        let run = MigrationRun {
+            site: self.site,
+            log: &self.log,
+            what: format!("the migration of {}", order.release.version),
+            timeout: settings.timeout,
         };
-        let ended = match gone_on {
-            Some(ended) => ended,
-            // Before the first deployment nobody has made the network yet.
-            None => match engine.ensure_network(&spec.network).await {
-                Ok(_) => engine.run(&spec, timeout.0, &mut said).await,
-                Err(error) => Err(error),
-            },
-        };
-        let evidence = said.end();
-        let what = format!("the migration of {}", order.release.version);
-        let message = match ended {
-            Ok(RunEnd::Ended(Ended { code: 0, .. })) => None,
-            Ok(RunEnd::Ended(end)) if end.out_of_memory => {
-                Some(format!("{what} was killed for memory (exit code {})", end.code))
-            }
-            Ok(RunEnd::Ended(end)) => Some(format!("{what} ended with exit code {}", end.code)),
-            Ok(RunEnd::TimedOut) => Some(format!("{what} took longer than {timeout} and was stopped")),
-            Err(error) => {
-                let failure = self.site.docker_failure(&error);
-                return Err(Trouble::Failed(Cause { evidence, ..cause(failure.code, failure.message) }));
-            }
-        };
-        if let Some(message) = message {
-            return Err(Trouble::Failed(Cause { evidence, ..cause(Code::MigrationFailed, message) }));
-        }
+        run.to_its_end(engine, &spec, there).await.map_err(Trouble::Failed)?;
         let after = self.schema(machine).await?.ok().flatten();
         let run = migrations_run(before.as_ref(), after.as_ref());
         Ok(Some(Fact::Migrated { version: after.and_then(|state| state.version), run }))
@@ -115,50 +81,5 @@ impl World<'_> {
 
     pub(super) fn environment(&self, problems: &crate::environment::Problems) -> Trouble {
         Trouble::failed(Code::EnvironmentBad, self.site.redactor.line(&problems.to_string()))
-    }
-}
-
-/// What a migration says: whole redacted lines into the log, the last ones kept.
-struct Said<'a> {
-    log: &'a DeploymentLog,
-    stdout: Lines,
-    stderr: Lines,
-    tail: VecDeque<String>,
-}
-
-impl<'a> Said<'a> {
-    fn new(log: &'a DeploymentLog, redactor: &Redactor) -> Self {
-        Self { log, stdout: redactor.lines(), stderr: redactor.lines(), tail: VecDeque::new() }
-    }
-
-    /// What came without an end of line, and then the last lines of all.
-    fn end(self) -> Vec<String> {
-        let Self { log, mut stdout, mut stderr, mut tail } = self;
-        stdout.finish(&mut |line| keep(log, &mut tail, line));
-        stderr.finish(&mut |line| keep(log, &mut tail, line));
-        tail.into()
-    }
-}
-
-fn keep(log: &DeploymentLog, tail: &mut VecDeque<String>, line: &str) {
-    log.write(Level::Info, "migrate", line, &[]);
-    tail.push_back(line.to_owned());
-    if tail.len() > TAIL {
-        tail.pop_front();
-    }
-}
-
-#[async_trait]
-impl Output for Said<'_> {
-    async fn stdout(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { log, stdout, tail, .. } = self;
-        stdout.push(bytes, &mut |line| keep(log, tail, line));
-        Ok(())
-    }
-
-    async fn stderr(&mut self, bytes: &[u8]) -> io::Result<()> {
-        let Self { log, stderr, tail, .. } = self;
-        stderr.push(bytes, &mut |line| keep(log, tail, line));
-        Ok(())
     }
 }
