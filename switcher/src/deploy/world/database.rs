@@ -102,7 +102,9 @@ impl World<'_> {
             Ok(RunEnd::TimedOut) => Some(format!("{what} took longer than {timeout} and was stopped")),
             Err(error) => {
                 let failure = self.site.docker_failure(&error);
-                return Err(Trouble::Failed(Cause { evidence, ..cause(failure.code, failure.message) }));
+                let cause = Cause { evidence, ..cause(failure.code, failure.message) };
+                // Without the engine nobody knows whether the migration goes on: its end is to be seen first.
+                return Err(if error.lost_the_engine() { Trouble::Unknown(cause) } else { Trouble::Failed(cause) });
             }
         };
         if let Some(message) = message {
