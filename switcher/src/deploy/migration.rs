@@ -29,6 +29,23 @@ pub(crate) struct MigrationRun<'a> {
     pub(crate) timeout: Span,
 }
 
+/// Why a migration did not come to a good end.
+pub(crate) enum NotMigrated {
+    /// It failed.
+    Failed(Cause),
+    /// The engine went away; it may still run.
+    Unknown(Cause),
+}
+
+impl NotMigrated {
+    /// Why.
+    pub(crate) fn into_cause(self) -> Cause {
+        match self {
+            Self::Failed(cause) | Self::Unknown(cause) => cause,
+        }
+    }
+}
+
 impl MigrationRun<'_> {
     /// Runs it, or goes on with a container of it that is there already.
     pub(crate) async fn to_its_end(
@@ -36,7 +53,7 @@ impl MigrationRun<'_> {
         engine: &Engine,
         spec: &ContainerSpec,
         there: Option<Container>,
-    ) -> Result<(), Cause> {
+    ) -> Result<(), NotMigrated> {
         let mut said = Said::new(self.log, &self.site.redactor);
         let gone_on = match there {
             Some(container) => engine.reattach(&container.id, self.timeout.0, &mut said).await.transpose(),
@@ -44,7 +61,11 @@ impl MigrationRun<'_> {
         };
         let ended = match gone_on {
             Some(ended) => ended,
-            None => engine.run(spec, self.timeout.0, &mut said).await,
+            // Before the first deployment nobody has made the network yet.
+            None => match engine.ensure_network(&spec.network).await {
+                Ok(_) => engine.run(spec, self.timeout.0, &mut said).await,
+                Err(error) => Err(error),
+            },
         };
         let evidence = said.end();
         let (what, timeout) = (&self.what, self.timeout);
@@ -58,10 +79,16 @@ impl MigrationRun<'_> {
             Ok(RunEnd::TimedOut) => format!("{what} took longer than {timeout} and was stopped"),
             Err(error) => {
                 let failure = self.site.docker_failure(&error);
-                return Err(Cause { evidence, ..cause(failure.code, failure.message) });
+                let cause = Cause { evidence, ..cause(failure.code, failure.message) };
+                return Err(if error.lost_the_engine() {
+                    NotMigrated::Unknown(cause)
+                } else {
+                    NotMigrated::Failed(cause)
+                });
             }
         };
-        Err(Cause { evidence, ..cause(Code::MigrationFailed, self.site.redactor.line(&message)) })
+        let message = self.site.redactor.line(&message);
+        Err(NotMigrated::Failed(Cause { evidence, ..cause(Code::MigrationFailed, message) }))
     }
 }
 

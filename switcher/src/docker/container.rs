@@ -152,8 +152,9 @@ impl Engine {
     pub async fn stop(&self, id: &str, grace: Duration) -> Result<(), DockerError> {
         match self.restart_by_itself(id, false).await {
             Err(error) if error.kind() == DockerErrorKind::NotFound => return Ok(()),
-            // One that is being removed takes no changes, and needs none.
-            Err(error) if error.kind() == DockerErrorKind::Conflict => {}
+            // One that is being removed, or is between two starts, takes no changes, and needs none: the engine
+            // does not start again what it was asked to stop.
+            Err(error) if matches!(error.kind(), DockerErrorKind::Conflict | DockerErrorKind::Refused) => {}
             done => done?,
         }
         let limit = grace.saturating_add(ANSWER);

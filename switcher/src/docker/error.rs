@@ -80,6 +80,12 @@ impl DockerErrorKind {
 }
 
 impl DockerError {
+    /// Whether the engine was lost: what it was asked for may be done, under way or not begun.
+    #[must_use]
+    pub const fn lost_the_engine(&self) -> bool {
+        matches!(self.kind, DockerErrorKind::Unreachable | DockerErrorKind::Lost | DockerErrorKind::Timeout)
+    }
+
     /// An error whose sentence is complete.
     pub(crate) const fn new(kind: DockerErrorKind, message: String) -> Self {
         Self { kind, message }

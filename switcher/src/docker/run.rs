@@ -125,7 +125,7 @@ impl Engine {
         match end {
             Ok(end) => self.remove(id).await.map(|()| end),
             Err(error) => {
-                if !engine_lost(&error) {
+                if !error.lost_the_engine() {
                     // What matters is the first error; a leftover is met by the next run.
                     let _ = self.remove(id).await;
                 }
@@ -156,11 +156,6 @@ impl Engine {
         let message = format!("the Docker Engine at {name} ended when it was asked to {doing}");
         DockerError::new(DockerErrorKind::Lost, message)
     }
-}
-
-/// Whether the engine itself is gone, so that nobody knows what became of the container.
-fn engine_lost(error: &DockerError) -> bool {
-    matches!(error.kind(), DockerErrorKind::Unreachable | DockerErrorKind::Lost | DockerErrorKind::Timeout)
 }
 
 /// A container that runs, with somebody listening.

@@ -41,7 +41,7 @@ async fn of_two_deployments_at_once_one_wins_and_the_other_exits_with_3() {
     site.push(&Image::new("v3").env("MIGRATIONS", "9")).await;
     let second = site.run(&["deploy", "v3"]).await;
     assert_eq!(second.code, 3, "{second:?}");
-    second.says(&["E-LOCK-01", "deploy", "v1"]);
+    second.says(&["E-LOCK-01", "deploy by", "live now: shop:"]);
     let waiting = site.run(&["deploy", "v3", "--lock-wait", "60s"]).await;
     let (first, words) = code(first).await;
     assert_eq!((first, waiting.code), (0, 0), "{words}\n{waiting:?}");

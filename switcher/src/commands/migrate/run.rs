@@ -76,7 +76,8 @@ async fn perform(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, to: Optio
     site.ctx.reporter.step(&format!("migrating {way} with `{}` of {}", command.join(" "), record.version));
     let what = format!("the migration {way} of {}", record.version);
     let run = MigrationRun { site, log: &log, what, timeout: settings.timeout };
-    if let Err(cause) = run.to_its_end(engine, &spec, None).await {
+    if let Err(error) = run.to_its_end(engine, &spec, None).await {
+        let cause = error.into_cause();
         let code = Code::find(&cause.code).unwrap_or(Code::MigrationFailed);
         let failure =
             Failure::new(code, cause.message, site.live().await, site.ctx.command("migrate status"));

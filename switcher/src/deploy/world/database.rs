@@ -4,7 +4,7 @@ use super::{Trouble, World};
 use crate::code::Code;
 use crate::database::{DatabaseUrl, SchemaState, migrations_run, probe};
 use crate::deploy::machine::{Fact, Machine};
-use crate::deploy::migration::MigrationRun;
+use crate::deploy::migration::{MigrationRun, NotMigrated};
 
 impl World<'_> {
     /// The schema's version is read; a dirty one is refused.
@@ -73,7 +73,11 @@ impl World<'_> {
             what: format!("the migration of {}", order.release.version),
             timeout: settings.timeout,
         };
-        run.to_its_end(engine, &spec, there).await.map_err(Trouble::Failed)?;
+        run.to_its_end(engine, &spec, there).await.map_err(|error| match error {
+            // Without the engine nobody knows whether the migration goes on: its end is to be seen first.
+            NotMigrated::Unknown(cause) => Trouble::Unknown(cause),
+            NotMigrated::Failed(cause) => Trouble::Failed(cause),
+        })?;
         let after = self.schema(machine).await?.ok().flatten();
         let run = migrations_run(before.as_ref(), after.as_ref());
         Ok(Some(Fact::Migrated { version: after.and_then(|state| state.version), run }))
