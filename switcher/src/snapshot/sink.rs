@@ -14,6 +14,9 @@ use crate::container::Output;
 /// How much of what a program says is kept: its last words name the reason.
 const LAST_WORDS: usize = 8 * 1024;
 
+/// How many more bytes are worth a word: each may become a line of somebody's log.
+const WORD: u64 = 64 << 20;
+
 /// Writes standard output to a file.
 pub(super) struct Sink<'a> {
     file: File,
@@ -38,6 +41,7 @@ impl<'a> Sink<'a> {
     pub(super) async fn finish(mut self) -> io::Result<String> {
         self.file.flush().await?;
         self.file.sync_all().await?;
+        (self.on)(self.written);
         Ok(hex(&self.hash.finalize()))
     }
 
@@ -46,8 +50,11 @@ impl<'a> Sink<'a> {
         // An error of this very write, not of the next one.
         self.file.flush().await?;
         self.hash.update(bytes);
+        let before = self.written / WORD;
         self.written += bytes.len() as u64;
-        (self.on)(self.written);
+        if self.written / WORD > before {
+            (self.on)(self.written);
+        }
         Ok(())
     }
 }

@@ -34,7 +34,7 @@ struct Server {
     size: u64,
 }
 
-/// Dumps the database. `on` hears how many bytes there are so far.
+/// Dumps the database. `on` hears how many bytes there are, now and then and at the end.
 ///
 /// # Errors
 /// When there is no whole dump afterwards; then there is nothing of it.
