@@ -19,8 +19,8 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
-use crate::state::{Lease, Owner};
 use crate::state::record::DeploymentRecord;
+use crate::state::{Lease, Owner};
 use crate::switch::{self, Options, Switch};
 
 /// Whose business the slots of an application are.

@@ -21,8 +21,8 @@ use crate::deploy::site::Site;
 use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
-use crate::state::{Lease, Owner};
 use crate::state::record::{DeploymentRecord, State};
+use crate::state::{Lease, Owner};
 use crate::switch::Options;
 
 /// Moves traffic back.
