@@ -43,7 +43,7 @@ fn start(command: Command) -> Result<(), CannotRun> {
         runtime.worker_threads(loaded.settings.proxy.threads.into());
     }
     let runtime = runtime.enable_all().build().map_err(system)?;
-    let outcome = runtime.block_on(compose::run(command, loaded.settings));
+    let outcome = runtime.block_on(compose::run(command, loaded.settings.for_proxy()));
     // Whatever is still running had its time.
     runtime.shutdown_background();
     outcome

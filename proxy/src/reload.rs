@@ -43,7 +43,7 @@ impl Reloader {
             reason: RefusalReason::BadConfiguration,
             message: report.to_string(),
         })?;
-        let settings = Arc::new(loaded.settings);
+        let settings = Arc::new(loaded.settings.for_proxy());
         check_certificates(&settings, Some(&self.control.view().settings))
             .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
         let client_cas = ClientCas::read(&settings)

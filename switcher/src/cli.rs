@@ -1,6 +1,7 @@
 //! What can be typed. Options stand before or after the verb; wrong usage is a [`Failure`] like any other.
 
 mod certs;
+mod database;
 mod lock;
 
 use std::ffi::OsString;
@@ -21,6 +22,7 @@ use crate::failure::{Failure, Live};
 use crate::progress::Progress;
 
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
+pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
 pub use lock::LockCommand;
 
 /// Moves traffic between two running versions of an application, and loses nothing.
@@ -97,6 +99,12 @@ pub enum Command {
         #[command(flatten)]
         lock: LockArgs,
     },
+    /// Dump the database, and restore it
+    #[command(subcommand)]
+    Snapshot(SnapshotCommand),
+    /// Look at the migrations of the database
+    #[command(subcommand)]
+    Migrate(MigrateCommand),
     /// Hold new requests in a bounded queue
     Pause {
         /// The longest pause; after it requests are answered 503 [default: the configured one]

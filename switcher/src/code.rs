@@ -474,6 +474,10 @@ brings it to its end. `switcher repair` does nothing but that."
 "The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the
 version before serves on. Migrations that had run stay: the same deployment, begun again, finds them done."
 
+    InterruptedPrune "E-INTERRUPT-06" Interrupted "interrupted between two removals"
+"Ctrl-C or SIGTERM arrived while `switcher prune` was at work. What it lists is gone, everything else is where it was,
+and traffic is not touched by it. `switcher prune`, begun again, removes the rest."
+
     HookFailed "E-HOOK-01" Failed "a hook failed"
 "A command of `deploy.hooks` ended with another code than 0, took longer than its `timeout`, or could not be started. Before
 traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of its output

@@ -10,12 +10,15 @@ mod explain;
 mod history;
 pub(crate) mod lock;
 mod memory;
+mod migrate;
 mod mode;
 mod promote;
+mod prune;
 mod register;
 mod reload;
 mod repair;
 mod rollback;
+mod snapshot;
 mod status;
 
 use std::ffi::OsString;
@@ -47,7 +50,9 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Deploy(args) => block_on(&ctx, deploy::run(&ctx, args)),
         Command::Rollback(args) => block_on(&ctx, rollback::run(&ctx, args)),
         Command::Repair { dry_run, lock } => block_on(&ctx, repair::run(&ctx, dry_run, lock)),
-        Command::Prune { .. } => Ok(()),
+        Command::Prune { dry_run, lock } => block_on(&ctx, prune::run(&ctx, dry_run, lock)),
+        Command::Snapshot(what) => block_on(&ctx, snapshot::run(&ctx, what)),
+        Command::Migrate(what) => block_on(&ctx, migrate::run(&ctx, what)),
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
         Command::Resume => block_on(&ctx, mode::resume(&ctx)),
         Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),

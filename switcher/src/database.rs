@@ -5,7 +5,7 @@
 
 mod error;
 mod libpq;
-mod schema;
+pub mod schema;
 mod session;
 mod tls;
 mod tool;

@@ -15,6 +15,7 @@ pub mod machine;
 pub(crate) mod operation;
 pub mod order;
 pub mod plan;
+pub mod prune;
 pub mod record;
 pub mod recover;
 pub mod repair;

@@ -26,6 +26,14 @@ impl DeploymentId {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+
+    /// When it was made, to the millisecond.
+    #[must_use]
+    pub fn began_at(&self) -> Timestamp {
+        let ulid = self.0.strip_prefix("dep_").and_then(|ulid| ulid.parse::<Ulid>().ok());
+        let millis = ulid.and_then(|ulid| i64::try_from(ulid.timestamp_ms()).ok());
+        millis.and_then(|millis| Timestamp::from_millisecond(millis).ok()).unwrap_or(Timestamp::UNIX_EPOCH)
+    }
 }
 
 /// The random part of a ULID.

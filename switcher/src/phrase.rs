@@ -55,6 +55,22 @@ pub fn duration(seconds: f64) -> String {
     }
 }
 
+/// A number of bytes with the precision that matters: `512 B`, `1.4 MiB`, `12 GiB`.
+#[must_use]
+pub fn size(bytes: u64) -> String {
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in ["KiB", "MiB", "GiB", "TiB"] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1024.0;
+        unit = larger;
+    }
+    let digits = if value < 9.95 && unit != "B" { format!("{value:.1}") } else { format!("{value:.0}") };
+    format!("{} {unit}", digits.strip_suffix(".0").unwrap_or(&digits))
+}
+
 /// How long ago something was.
 #[must_use]
 pub fn since(then: Timestamp, now: Timestamp) -> String {
@@ -126,6 +142,22 @@ mod tests {
         inside.requests = 3;
         inside.websockets = 1;
         assert_eq!(counts(&inside), "3 requests, 1 websocket");
+    }
+
+    #[test]
+    fn sizes_keep_the_digits_that_matter() {
+        for (bytes, shown) in [
+            (0, "0 B"),
+            (512, "512 B"),
+            (1_000, "1 KiB"),
+            (1_536, "1.5 KiB"),
+            (10_400, "10 KiB"),
+            (44_354_000, "42 MiB"),
+            (5_000_000_000, "4.7 GiB"),
+            (u64::MAX, "16777216 TiB"),
+        ] {
+            assert_eq!(size(bytes), shown, "{bytes}");
+        }
     }
 
     #[test]

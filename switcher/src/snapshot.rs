@@ -26,6 +26,7 @@ use crate::database::DatabaseUrl;
 use crate::deployment::DeploymentId;
 
 pub use error::SnapshotError;
+pub(crate) use error::bytes;
 pub use folder::{Condition, Folder, Listed};
 pub use program::{ContainerTools, LocalTools, OneOff, Tools};
 pub use prune::{Keep, what_to_prune};

@@ -4,6 +4,7 @@
 //! the lease gives the [`JournalFile`].
 
 mod audit;
+mod deployments;
 mod document;
 mod error;
 mod folder;
@@ -23,6 +24,7 @@ mod store;
 mod tests;
 
 pub use audit::AuditRecord;
+pub use deployments::DeploymentFolder;
 pub use error::{AcquireError, LeaseError, StateError};
 pub use journal::JournalFile;
 pub use judge::{Host, LONGEST, Verdict, conclusive, judge};

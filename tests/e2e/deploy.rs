@@ -1,10 +1,12 @@
 //! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
 
-mod containers;
 mod crash;
 mod failures;
+mod images;
 mod load;
 mod outage;
+mod prune;
+mod remote;
 mod rivals;
 mod rollback;
 mod schema;

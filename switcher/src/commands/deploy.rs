@@ -10,7 +10,7 @@ use crate::code::Code;
 use crate::context::Context;
 use crate::deploy::asked::{Ground, asked, version};
 use crate::deploy::operation::{Finished, Operator};
-use crate::deploy::order::{Choices, Order, Purpose, stages};
+use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::plan::{self, plan};
 use crate::deploy::site::Site;
 use crate::deploy::{conclude, record};
@@ -24,7 +24,7 @@ use crate::state::{Lease, Owner};
 pub(super) async fn run(ctx: &Context, args: DeployArgs) -> Outcome {
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
-    let site = interrupt.unless(Site::open(ctx)).await.map_err(early)??;
+    let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
     site.environment()?;
     if args.dry_run {
         return interrupt.unless(Box::pin(dry_run(&site, &args))).await.map_err(early)?;
@@ -44,6 +44,9 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &DeployArgs, mut interrupt:
         .map_err(|end| interrupted_early(site.ctx, end))??;
     let seen = site.status().await?;
     let order = order(site, args, release, &seen);
+    if let Some(note) = risk(&order) {
+        site.ctx.reporter.step(&format!("warning: {note}"));
+    }
     let finished = operator.begin(order).await?;
     finish(site, finished, recovered.map(|recovered| recovered.sentence)).await
 }
@@ -155,6 +158,16 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
     }
 }
 
+/// What the version that is live meets between the migrations and the switch, where it cannot run on the new schema.
+fn risk(order: &Order) -> Option<String> {
+    let stands = !order.compatible && order.stages.contains(&Stage::Migrate);
+    stands.then(|| {
+        "`migrate.compatible` is false: the live version serves on the new schema until traffic moves, and may fail on it; \
+         `switcher pause` or `switcher stop` holds traffic meanwhile"
+            .to_owned()
+    })
+}
+
 /// Says what would be done. Takes no lease and changes nothing.
 async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let ctx = site.ctx;
@@ -171,7 +184,8 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let order = order(site, args, release, &seen);
     let released = |slot| seen.slots.get(slot).release.clone();
     let releases = [released(seen.active), released(order.slot)];
-    let plan = plan(&order, &site.deploy, releases, site.notes()?).redacted(&site.redactor);
+    let notes = site.notes()?.into_iter().chain(risk(&order)).collect();
+    let plan = plan(&order, &site.deploy, releases, notes).redacted(&site.redactor);
     let page = plan::page(&plan);
     let exit = args.exit_code;
     ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &json!({ "plan": plan }))?;

@@ -54,7 +54,7 @@ pub(super) fn way(ctx: &Context) -> Result<Way, Failure> {
 /// Makes the named slot live.
 pub(super) async fn promote(ctx: &Context, args: PromoteArgs) -> Outcome {
     if way(ctx)? == Way::Deployed {
-        return deployed(ctx, args).await;
+        return Box::pin(deployed(ctx, args)).await;
     }
     let slot = args.slot;
     to(ctx, |_| slot, options(&args)).await
@@ -73,7 +73,7 @@ fn options(args: &PromoteArgs) -> Options {
 async fn deployed(ctx: &Context, args: PromoteArgs) -> Outcome {
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
-    let site = interrupt.unless(Site::open(ctx)).await.map_err(early)??;
+    let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
     let acquired = interrupt.unless(site.acquire("promote", args.lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;

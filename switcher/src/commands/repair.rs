@@ -26,7 +26,7 @@ use crate::state::record::{HealthStatus, Status};
 pub(super) async fn run(ctx: &Context, dry_run: bool, lock: LockArgs) -> Outcome {
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
-    let site = interrupt.unless(Site::open(ctx)).await.map_err(early)??;
+    let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
     if dry_run {
         let findings = interrupt.unless(Box::pin(findings(&site))).await.map_err(early)??;
         let notes = site.notes()?;

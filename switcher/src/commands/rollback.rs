@@ -38,14 +38,14 @@ pub(super) async fn run(ctx: &Context, args: RollbackArgs) -> Outcome {
             };
             promote::back(ctx, options).await
         }
-        Way::Deployed => deployed(ctx, args).await,
+        Way::Deployed => Box::pin(deployed(ctx, args)).await,
     }
 }
 
 async fn deployed(ctx: &Context, args: RollbackArgs) -> Outcome {
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
-    let site = interrupt.unless(Site::open(ctx)).await.map_err(early)??;
+    let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
     if args.dry_run {
         return interrupt.unless(Box::pin(dry_run(&site, &args))).await.map_err(early)?;
     }

@@ -1,14 +1,18 @@
-//! `switcher status [--watch]`.
+//! `switcher status [--watch]`: what the proxy says, and beside it what the deployer remembers.
+
+mod deployments;
 
 use std::time::Duration;
 
 use jiff::Timestamp;
+use serde::Serialize;
 use switcher_config::wire::{
     AppStatus, CertificateStatus, DrainingStatus, Health, SlotStatus, Status, UpstreamStatus,
 };
 use switcher_config::{AppName, Slot};
 use tokio::time::sleep;
 
+use self::deployments::Deployments;
 use super::{Outcome, interrupt, watched};
 use crate::certificate;
 use crate::console::Reader;
@@ -21,13 +25,23 @@ const LOOK: Duration = Duration::from_secs(1);
 /// Where the text beside the labels begins.
 const COLUMN: usize = 14;
 
+/// Everything that is shown. Without deployments it is the proxy's own status.
+#[derive(Debug, Serialize)]
+struct Shown {
+    #[serde(flatten)]
+    proxy: Status,
+    #[serde(skip_serializing_if = "Deployments::is_empty")]
+    deployments: Deployments,
+}
+
 /// Shows it once, or again and again.
 pub(super) async fn run(ctx: &Context, watch: bool) -> Outcome {
     let admin = ctx.admin()?;
     let mut interrupt = interrupt(ctx)?;
     loop {
-        let status =
+        let proxy =
             one_app(ctx, interrupt.unless(ctx.status(&admin)).await.map_err(|end| watched(ctx, end))??)?;
+        let status = Shown { proxy, deployments: Deployments::read(ctx) };
         let text = page(&status, Timestamp::now()).render(ctx.console.width, ctx.console.colour);
         if !watch {
             return ctx.console.result(&text, &status).map(drop);
@@ -49,10 +63,12 @@ fn one_app(ctx: &Context, mut status: Status) -> Result<Status, crate::failure::
 }
 
 /// The whole status. Pure.
-fn page(status: &Status, now: Timestamp) -> Page {
+fn page(shown: &Shown, now: Timestamp) -> Page {
+    let status = &shown.proxy;
     let mut page = Page::default();
     for (name, app) in &status.apps {
         self::app(&mut page, name, app, now);
+        shown.deployments.lines(&mut page, name, app, now);
         page.gap();
     }
     if status.apps.is_empty() {
@@ -169,14 +185,14 @@ mod tests {
 
     use super::*;
 
-    fn status() -> Status {
+    fn status() -> Shown {
         let probe = json!({"at": "2026-11-21T14:00:00Z", "ok": false, "check": "ready", "latency_ms": 3.0,
             "error": "the connection was refused"});
         let slot = json!({"health": "unhealthy", "release": "v1.5.0", "upstreams": [
                 {"address": "h2c://a-long-name.internal.example.com:50051", "health": "unknown", "last_check": null, "checks": []},
                 {"address": "127.0.0.1:8002", "health": "unhealthy", "live": "healthy", "last_check": probe, "checks": [probe]}],
             "in_flight": {"requests": 1000, "uploads": 1, "streams": 20, "websockets": 3}});
-        serde_json::from_value(json!({
+        let proxy = serde_json::from_value(json!({
             "version": "0.1.0", "started_at": "2026-11-21T14:00:00Z", "pid": 1,
             "certificates": [{"names": ["shop.example.com"], "source": "file", "not_after": "2026-11-23T14:00:00Z"},
                 {"names": ["api.example.com"], "source": "acme", "not_after": "2026-12-23T14:00:00Z", "failures": 3,
@@ -186,7 +202,8 @@ mod tests {
                 "draining": [{"slot": "blue", "generation": 6, "since": "2026-11-21T14:00:00Z",
                     "in_flight": {"requests": 0, "uploads": 0, "streams": 0, "websockets": 1}}]}},
         }))
-        .expect("a status")
+        .expect("a status");
+        Shown { proxy, deployments: Deployments::default() }
     }
 
     fn now() -> Timestamp {

@@ -46,9 +46,16 @@ pub struct Dirty {
 /// When the database cannot be reached, or does not let us look.
 pub async fn probe(url: &DatabaseUrl) -> Result<Option<SchemaState>, DatabaseError> {
     let session = Session::read(url).await?;
+    let state = state(&session).await;
+    // A migration may follow at once, and must not wait for our locks.
+    session.close().await;
+    state
+}
+
+async fn state(session: &Session) -> Result<Option<SchemaState>, DatabaseError> {
     let mut first: Option<SchemaState> = None;
-    for (tool, table) in tables(&session).await? {
-        let state = look(&session, tool, &table).await?;
+    for (tool, table) in tables(session).await? {
+        let state = look(session, tool, &table).await?;
         match &mut first {
             None => first = Some(state),
             Some(first) => first.dirty = first.dirty.take().or(state.dirty),

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_postgres::config::{ChannelBinding, SslMode as Wire};
 use tokio_postgres::{Client, Config, NoTls, SimpleQueryMessage, SimpleQueryRow};
@@ -21,6 +22,9 @@ const STATEMENT: Duration = Duration::from_secs(10);
 /// How long we wait for an answer: longer than the server may work, so that its own words arrive.
 const ANSWER: Duration = Duration::from_secs(15);
 
+/// How long the end of a connection is waited for.
+const GOODBYE: Duration = Duration::from_secs(1);
+
 /// How long an answer is waited for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Patience {
@@ -30,19 +34,25 @@ pub(crate) enum Patience {
     Work(Duration),
 }
 
-/// An open connection. It is closed when it is dropped.
+/// An open connection. Dropped, it is closed as soon as the runtime comes to it; [`Session::close`] waits for that.
 #[derive(Debug)]
 pub(crate) struct Session {
     client: Client,
+    carrier: Carrier,
     label: String,
+    /// Whether a transaction is open for as long as the connection is.
+    reads: bool,
 }
+
+/// The task that carries a connection; it ends when the connection does.
+type Carrier = JoinHandle<Result<(), tokio_postgres::Error>>;
 
 impl Session {
     /// Connects.
     pub(crate) async fn open(url: &DatabaseUrl) -> Result<Self, DatabaseError> {
         let label = url.label();
         match timeout(CONNECT, connect(url)).await {
-            Ok(Ok(client)) => Ok(Self { client, label }),
+            Ok(Ok((client, carrier))) => Ok(Self { client, carrier, label, reads: false }),
             Ok(Err(error)) => Err(error),
             Err(_) => Err(DatabaseError::silent(label, CONNECT.as_secs())),
         }
@@ -51,7 +61,7 @@ impl Session {
     /// Connects and begins a transaction that can change nothing and asks in the URL's schemas. It ends with the
     /// connection.
     pub(crate) async fn read(url: &DatabaseUrl) -> Result<Self, DatabaseError> {
-        let session = Self::open(url).await?;
+        let mut session = Self::open(url).await?;
         let path = url.search_path.iter().map(|schema| name(schema)).collect::<Vec<_>>().join(", ");
         let path = if path.is_empty() { path } else { format!("SET LOCAL search_path TO {path};") };
         let begin = format!(
@@ -59,7 +69,18 @@ impl Session {
             STATEMENT.as_millis()
         );
         session.run(&begin, Patience::Look).await?;
+        session.reads = true;
         Ok(session)
+    }
+
+    /// Ends its transaction, so that its locks are gone, and says goodbye.
+    pub(crate) async fn close(self) {
+        if self.reads {
+            // A server that does not answer notices by itself that we are gone.
+            let _ = self.run("ROLLBACK", Patience::Look).await;
+        }
+        drop(self.client);
+        let _ = timeout(GOODBYE, self.carrier).await;
     }
 
     /// Runs a command.
@@ -96,21 +117,19 @@ impl Session {
     }
 }
 
-async fn connect(url: &DatabaseUrl) -> Result<Client, DatabaseError> {
+async fn connect(url: &DatabaseUrl) -> Result<(Client, Carrier), DatabaseError> {
     let config = config(url);
     let failed = |error| DatabaseError::connecting(url.label(), &error);
     let refused = |why| DatabaseError::Refused { database: url.label(), why };
     match url.ssl {
         SslMode::Disable => {
             let (client, connection) = config.connect(NoTls).await.map_err(failed)?;
-            tokio::spawn(connection);
-            Ok(client)
+            Ok((client, tokio::spawn(connection)))
         }
         SslMode::Allow | SslMode::Prefer | SslMode::Require | SslMode::VerifyCa | SslMode::VerifyFull => {
             let tls = tls::config(url.ssl, &url.files).map_err(refused)?;
             let (client, connection) = config.connect(MakeRustlsConnect::new(tls)).await.map_err(failed)?;
-            tokio::spawn(connection);
-            Ok(client)
+            Ok((client, tokio::spawn(connection)))
         }
     }
 }

@@ -21,7 +21,7 @@ const MACHINE: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 impl Site<'_> {
     /// The database as it is reached from this machine: a name that only containers know is looked up among them.
-    pub(crate) async fn from_here(&self, url: DatabaseUrl) -> DatabaseUrl {
+    pub(crate) async fn reachable(&self, url: DatabaseUrl) -> DatabaseUrl {
         let Host::Tcp(name) = &url.host else { return url };
         if MACHINE.contains(&name.as_str()) {
             return DatabaseUrl { host: Host::Tcp("127.0.0.1".to_owned()), ..url };
@@ -64,8 +64,8 @@ impl Site<'_> {
                 )
             })?;
         let (url, tools) = match &settings.image {
-            None => (self.from_here(url).await, Tools::Local(LocalTools::system())),
-            Some(image) => (url, self.tools_of(&image.to_string())?),
+            None => (self.reachable(url).await, Tools::Local(LocalTools::system())),
+            Some(image) => (url, self.tools_of(&image.to_string()).await?),
         };
         Ok(Snapshotter {
             folder: Folder::new(self.store.folder().join("snapshots")),
@@ -76,7 +76,7 @@ impl Site<'_> {
     }
 
     /// PostgreSQL's programs out of an image, on the application's network.
-    fn tools_of(&self, image: &str) -> Result<Tools, Failure> {
+    async fn tools_of(&self, image: &str) -> Result<Tools, Failure> {
         let Some(engine) = self.engine()? else {
             let message = "`snapshot.image` needs a Docker Engine, and the application has `runtime: static`";
             return Err(Failure::new(
@@ -86,6 +86,8 @@ impl Site<'_> {
                 self.ctx.command("config show"),
             ));
         };
+        // Before the first deployment nobody has made the network yet.
+        engine.ensure_network(&self.deploy.network).await.map_err(|error| self.docker_failure(&error))?;
         let labels = BTreeMap::from([
             (label::APP.to_owned(), self.app.to_string()),
             (label::ENVIRONMENT.to_owned(), self.environment_name.clone()),

@@ -181,7 +181,7 @@ mod tests {
             app: "shop".parse().expect("a name"),
             environment: "production".into(),
             release: Release { version: format!("v{n}"), image: None, git_commit: None },
-            slot: if n % 2 == 0 { Slot::Blue } else { Slot::Green },
+            slot: if n.is_multiple_of(2) { Slot::Blue } else { Slot::Green },
             seen: Generation::FIRST,
             began_at: Timestamp::UNIX_EPOCH,
             by: "op@host".into(),

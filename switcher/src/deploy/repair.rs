@@ -106,7 +106,11 @@ fn live(seen: &Seen<'_>, slot: Slot) -> Vec<Finding> {
         let remedy = Remedy::Start { slot, deployment: inside.deployment.clone() };
         return vec![Finding { what, remedy }];
     }
-    match inside.addresses() {
+    match listening(inside) {
+        None if !served.is_empty() => vec![Finding {
+            what: format!("{slot} is live, and where {} listens in it is not known", inside.version),
+            remedy: Remedy::Person,
+        }],
         Some(upstreams) if !same(&upstreams, &served) && !served.is_empty() => vec![Finding {
             what: format!(
                 "{slot} is live, and the proxy dials {}, but {} listens at {}",
@@ -158,7 +162,7 @@ fn standby(seen: &Seen<'_>, slot: Slot) -> Option<Finding> {
                 .history
                 .iter()
                 .any(|record| record.id == inside.deployment && !matches!(record.status, Status::Failed));
-            match inside.addresses() {
+            match listening(inside) {
                 Some(upstreams) if served && !same(&upstreams, &registered) => Some(Finding {
                     what: format!("{} runs in {slot}, and the proxy does not know it", inside.version),
                     remedy: Remedy::Register { slot, upstreams, version: inside.version.clone() },
@@ -181,6 +185,11 @@ fn addresses(seen: &Seen<'_>, slot: Slot) -> Vec<UpstreamAddress> {
     seen.proxy.slots.get(slot).upstreams.iter().map(|upstream| upstream.address.clone()).collect()
 }
 
+/// Where a release listens; none unless every replica runs and there is one.
+fn listening(inside: &Running) -> Option<Vec<UpstreamAddress>> {
+    inside.addresses().filter(|addresses| !addresses.is_empty())
+}
+
 /// Whether two lists name the same addresses; their order means nothing.
 fn same(one: &[UpstreamAddress], other: &[UpstreamAddress]) -> bool {
     one.len() == other.len() && one.iter().all(|address| other.contains(address))
@@ -189,3 +198,6 @@ fn same(one: &[UpstreamAddress], other: &[UpstreamAddress]) -> bool {
 fn list(addresses: &[UpstreamAddress]) -> String {
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -65,10 +65,12 @@ impl Trouble {
     /// What a command would have said.
     pub(crate) fn of(failure: &Failure) -> Self {
         let cause = cause(failure.code, failure.message.clone());
-        match failure.code {
-            Code::StateUnknown => Self::Unknown(cause),
-            Code::InterruptedBefore => Self::Interrupted(cause),
-            _ => Self::Failed(cause),
+        if failure.code == Code::StateUnknown {
+            Self::Unknown(cause)
+        } else if failure.code == Code::InterruptedBefore {
+            Self::Interrupted(cause)
+        } else {
+            Self::Failed(cause)
         }
     }
 }

@@ -130,7 +130,7 @@ pub(super) fn said(error: &ClientError) -> Option<(u16, &str)> {
 /// A connection that could not be made, or broke.
 fn broken(name: &str, doing: &str, error: &ClientError) -> DockerError {
     let words = cause(error);
-    if chain(error).any(is_tls) {
+    if chain(inside(error)).any(is_tls) {
         let message = format!(
             "the Docker Engine at {name} and this machine do not trust each other: {words}; $DOCKER_CERT_PATH names \
              the folder with ca.pem, cert.pem and key.pem"
@@ -193,6 +193,11 @@ pub(super) fn refused(status: u16, message: &str) -> DockerErrorKind {
         409 => DockerErrorKind::Conflict,
         _ => DockerErrorKind::Refused,
     }
+}
+
+/// The error of the system that the client's own stands for without naming it as its source.
+fn inside(error: &ClientError) -> &(dyn Error + 'static) {
+    if let ClientError::IOError { err } = error { err } else { error }
 }
 
 /// Every cause, the error itself first.

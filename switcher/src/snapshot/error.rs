@@ -126,7 +126,7 @@ pub(crate) fn bytes(n: u64) -> String {
     if unit == 0 {
         return format!("{n} B");
     }
-    let tenths = (n >> (shift - 10)) * 10 / 1024;
+    let tenths = ((n >> (shift - 10)) * 10 + 512) / 1024;
     if tenths < 100 {
         format!("{}.{} {}", tenths / 10, tenths % 10, UNITS[unit])
     } else {
@@ -141,7 +141,8 @@ impl SnapshotError {
         match self {
             Self::Database(error) => error.code(),
             Self::Connection(_) => Code::SnapshotConnection,
-            Self::Engine(_) | Self::Dump { .. } => Code::SnapshotFailed,
+            Self::Engine(error) => error.kind().code(),
+            Self::Dump { .. } => Code::SnapshotFailed,
             Self::Tool(_) => Code::SnapshotTool,
             Self::Room(_) => Code::SnapshotRoom,
             Self::TimedOut { .. } => Code::SnapshotTimeout,
@@ -166,7 +167,7 @@ mod tests {
             (1024, "1.0 KiB"),
             (3_565_158, "3.4 MiB"),
             (12 << 30, "12 GiB"),
-            (u64::MAX, "16777215 TiB"),
+            (u64::MAX, "16777216 TiB"),
         ] {
             assert_eq!(bytes(n), shown);
         }

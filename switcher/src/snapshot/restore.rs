@@ -25,6 +25,8 @@ pub struct Restored {
     pub database: String,
     /// How many tables the snapshot holds.
     pub tables: u64,
+    /// Settings and rights of the live one that our role may not give to the fresh one, a sentence each.
+    pub warnings: Vec<String>,
 }
 
 /// Restores a snapshot into a database that does not exist yet: `into`, or a name made of the live one's and the time.
@@ -63,7 +65,7 @@ pub async fn restore(
         Err(error) => Err(error),
     };
     match filled {
-        Ok(()) => Ok(Restored { snapshot: snapshot.id, database, tables: snapshot.tables }),
+        Ok(warnings) => Ok(Restored { snapshot: snapshot.id, database, tables: snapshot.tables, warnings }),
         Err(error) => {
             // Nobody but us knows of it; what a broken connection leaves is named in the error.
             let force = if version >= 13 { " WITH (FORCE)" } else { "" };
@@ -171,14 +173,17 @@ fn statement(fresh: &str, live: Option<&Definition>) -> String {
     let mut sql = format!("CREATE DATABASE {} TEMPLATE template0", name(fresh));
     let Some(live) = live else { return sql };
     sql.push_str(&format!(
-        " OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {} TABLESPACE {} CONNECTION LIMIT {}",
+        " OWNER {} ENCODING {} LC_COLLATE {} LC_CTYPE {} CONNECTION LIMIT {}",
         name(&live.owner),
         literal(&live.encoding),
         literal(&live.collate),
         literal(&live.ctype),
-        name(&live.tablespace),
         live.connections
     ));
+    // Naming the default one needs a right that nobody has by default.
+    if live.tablespace != "pg_default" {
+        sql.push_str(&format!(" TABLESPACE {}", name(&live.tablespace)));
+    }
     let locale = live.locale.as_deref().unwrap_or_default();
     match live.provider.as_deref() {
         Some("i") => {
@@ -209,7 +214,10 @@ async fn fill(
     let why = match client.run(job, with.timeout, &mut text).await? {
         End::Well => {
             let session = Session::open(fresh).await?;
-            return Ok(session.run("ANALYZE", Patience::Work(with.timeout)).await?);
+            let analyzed = session.run("ANALYZE", Patience::Work(with.timeout)).await;
+            // Nobody may be in it when its name is changed.
+            session.close().await;
+            return Ok(analyzed?);
         }
         End::Badly(how) => format!("{how}: {}", fresh.redact(&text.words.sentence())),
         End::TimedOut => {
@@ -224,7 +232,8 @@ async fn fill(
 }
 
 /// Gives the fresh database the live one's settings and rights, which belong to a database and stand in no dump of it.
-async fn like(server: &Session, live: &str, fresh: &str) -> Result<(), DatabaseError> {
+/// Answers what the server refused: somebody with more rights had given it.
+async fn like(server: &Session, live: &str, fresh: &str) -> Result<Vec<String>, DatabaseError> {
     let fresh = name(fresh);
     let database = format!("(SELECT oid FROM pg_catalog.pg_database WHERE datname = {})", literal(live));
     let settings = format!(
@@ -255,10 +264,19 @@ async fn like(server: &Session, live: &str, fresh: &str) -> Result<(), DatabaseE
         let option = if cell(2) == "t" { " WITH GRANT OPTION" } else { "" };
         commands.push(format!("GRANT {} ON DATABASE {fresh} TO {}{option}", cell(1), cell(0)));
     }
+    let mut warnings = Vec::new();
     for command in commands {
-        server.run(&command, Patience::Look).await?;
+        match server.run(&command, Patience::Look).await {
+            Ok(()) => {}
+            Err(DatabaseError::Query { why, .. }) => warnings.push(format!("`{command}` was refused: {why}")),
+            Err(
+                error @ (DatabaseError::Url(_)
+                | DatabaseError::Unreachable { .. }
+                | DatabaseError::Refused { .. }),
+            ) => return Err(error),
+        }
     }
-    Ok(())
+    Ok(warnings)
 }
 
 /// `name = value` for `SET`. Lists of names are kept with their own quotes, as `pg_dumpall` does it.
@@ -293,10 +311,10 @@ mod tests {
             provider: Some("i".to_owned()),
             locale: Some("de-DE".to_owned()),
             icu_rules: None,
-            tablespace: "pg_default".to_owned(),
+            tablespace: "fast".to_owned(),
             connections: "-1".to_owned(),
         };
-        insta::assert_snapshot!(statement("a b", Some(&definition)), @r#"CREATE DATABASE "a b" TEMPLATE template0 OWNER "o""x" ENCODING E'UTF8' LC_COLLATE E'C' LC_CTYPE E'C' TABLESPACE "pg_default" CONNECTION LIMIT -1 LOCALE_PROVIDER icu ICU_LOCALE E'de-DE'"#);
+        insta::assert_snapshot!(statement("a b", Some(&definition)), @r#"CREATE DATABASE "a b" TEMPLATE template0 OWNER "o""x" ENCODING E'UTF8' LC_COLLATE E'C' LC_CTYPE E'C' CONNECTION LIMIT -1 TABLESPACE "fast" LOCALE_PROVIDER icu ICU_LOCALE E'de-DE'"#);
         assert_eq!(statement("x", None), r#"CREATE DATABASE "x" TEMPLATE template0"#);
     }
 

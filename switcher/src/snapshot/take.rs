@@ -106,13 +106,15 @@ pub async fn verify(
 impl Server {
     async fn of(with: &Snapshotter) -> Result<Self, DatabaseError> {
         let session = Session::read(&with.url).await?;
-        let rows = session
+        let asked = session
             .rows(
                 "SELECT pg_catalog.current_setting('server_version'), \
                  pg_catalog.current_setting('server_version_num')::int / 10000, \
                  pg_catalog.pg_database_size(pg_catalog.current_database())",
             )
-            .await?;
+            .await;
+        session.close().await;
+        let rows = asked?;
         let cell = |at: usize| rows.first().and_then(|row| row.get(at)).unwrap_or_default();
         // `15.14 (Debian 15.14-0+deb12u1)`
         let version = cell(0).split(' ').next().unwrap_or_default().to_owned();

@@ -61,8 +61,12 @@ impl Folder {
         self.root.join("audit.jsonl")
     }
 
+    pub(super) fn deployments(&self) -> PathBuf {
+        self.root.join("deployments")
+    }
+
     pub(super) fn deployment(&self, id: &DeploymentId) -> PathBuf {
-        self.root.join("deployments").join(id.as_str())
+        self.deployments().join(id.as_str())
     }
 
     pub(super) fn leases(&self) -> PathBuf {

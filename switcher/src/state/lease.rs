@@ -172,6 +172,14 @@ impl Lease {
         self.holding.guarded(|folder| folder.make_deployment(id))
     }
 
+    /// Removes the folder of a deployment; one that is gone already is removed.
+    ///
+    /// # Errors
+    /// As [`Lease::update`].
+    pub fn remove_deployment_folder(&self, id: &DeploymentId) -> Result<(), LeaseError> {
+        self.holding.guarded(|folder| super::deployments::remove(folder, id))
+    }
+
     /// Gives it back.
     ///
     /// # Errors

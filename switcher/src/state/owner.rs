@@ -27,7 +27,7 @@ impl Owner {
         let hostname = Host::here().hostname;
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let user = user.map(str::to_owned).or_else(|| person(variable));
-        let user = user.unwrap_or_else(|| format!("uid-{}", rustix::process::getuid().as_raw()));
+        let user = user.unwrap_or_else(account);
         Self {
             by: format!("{user}@{hostname}"),
             hostname,
@@ -35,6 +35,14 @@ impl Owner {
             operation: operation.to_owned(),
             deployment_id: None,
         }
+    }
+}
+
+/// The account of this process, where nothing names it.
+fn account() -> String {
+    match rustix::process::getuid().as_raw() {
+        0 => "root".to_owned(),
+        uid => format!("uid-{uid}"),
     }
 }
 

@@ -20,7 +20,7 @@ async fn refused(site: Site, image: Image, code: i32, says: &[&str]) -> (Site, R
     let ran = site.run(&["deploy", image.version()]).await;
     assert_eq!((ran.code, ran.stdout.as_str()), (code, ""), "{ran:?}");
     ran.says(says);
-    ran.says(&["v1"]);
+    ran.says(&["live now: shop:"]);
     traffic.flow().await;
     traffic.finish().await;
     site.agree("v1").await;
@@ -164,7 +164,7 @@ async fn a_version_that_is_killed_for_its_memory_is_exit_code_4_and_named_so() {
     }
     let site = Site::prepare().await.deploy("limits", "{memory: 48MiB}");
     let image = Image::new("v2").env("MEMORY_AT_START_MB", "200");
-    refused(site, image, 4, &["memory", "137"]).await;
+    refused(site, image, 4, &["ran out of memory", "48MiB"]).await;
 }
 
 #[tokio::test]

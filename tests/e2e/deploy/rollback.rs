@@ -82,7 +82,7 @@ async fn without_a_deployment_before_there_is_nothing_to_go_back_to() {
     site.release("v1").await;
     let ran = site.run(&["rollback"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
-    ran.says(&["E-ROLLBACK-01", "v1"]);
+    ran.says(&["E-ROLLBACK-01", "first"]);
     site.agree("v1").await;
 }
 

@@ -159,13 +159,17 @@ async fn what_a_database_is_besides_its_content_is_restored_too() {
     let snapshot = stage.taken().await;
     let restored =
         restore(&stage.with, &snapshot.id, Some("app2"), Timestamp::now()).await.expect("restored");
+    // Set by the administrator, and nothing that the application's role may set for a database.
+    assert_eq!(restored.warnings.len(), 1, "{:?}", restored.warnings);
+    assert!(restored.warnings[0].contains("it''s") && restored.warnings[0].contains("permission denied"));
     let same = |sql: &str| {
         let of = |name: &str| stage.postgres.query_in("postgres", &sql.replace("{}", name));
         assert_eq!(of("app"), of(&restored.database), "{sql}");
         assert!(!of("app").is_empty(), "{sql}");
     };
     same(
-        "SELECT unnest(setconfig) FROM pg_db_role_setting s JOIN pg_database d ON d.oid = s.setdatabase WHERE datname = '{}'",
+        "SELECT unnest FROM pg_db_role_setting s CROSS JOIN unnest(setconfig) JOIN pg_database d ON d.oid = s.setdatabase WHERE datname = '{}' \
+         AND NOT unnest LIKE 'shop.motto=%'",
     );
     same(
         "SELECT pg_get_userbyid(datdba), datcollate, datctype, encoding, datconnlimit FROM pg_database WHERE datname = '{}'",

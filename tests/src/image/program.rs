@@ -19,7 +19,8 @@ pub fn program() -> &'static [u8] {
 fn compiled() -> PathBuf {
     let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("app");
     let test = std::env::current_exe().expect("the test's own path");
-    let folder = test.parent().and_then(Path::parent).expect("the folder of programs").join("container-app");
+    let folder =
+        test.parent().and_then(Path::parent).expect("the folder of programs").join("images-of-tests");
     fs::create_dir_all(&folder).expect("a folder for the application");
     // One test compiles, the others wait for it.
     let lock = File::create(folder.join("lock")).expect("a lock's file");

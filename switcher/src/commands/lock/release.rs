@@ -109,7 +109,10 @@ fn audit(ctx: &Context, store: &Store, from: &LockRecord) {
 /// Shows the proxy a number above the old owner's, so that it refuses what that owner still asks for.
 async fn fence(ctx: &Context, store: &Store, fence: &Fence) -> bool {
     let told = match ctx.admin() {
-        Ok(admin) => admin.claim(store.app(), fence).await.map(drop).map_err(|error| error.to_string()),
+        Ok(admin) => match admin.claim(store.app(), fence).await {
+            Ok(_) => Ok(()),
+            Err(error) => Err(ctx.diagnose(&admin, error, Some(store.app()), Live::Unchanged).message),
+        },
         Err(failure) => Err(failure.message),
     };
     if let Err(why) = &told {

@@ -49,7 +49,7 @@ impl World<'_> {
             Ok(url) => url,
             Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
         };
-        let url = self.site.from_here(url).await;
+        let url = self.site.reachable(url).await;
         Ok(probe(&url)
             .await
             .map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
@@ -85,7 +85,11 @@ impl World<'_> {
         };
         let ended = match gone_on {
             Some(ended) => ended,
-            None => engine.run(&spec, timeout.0, &mut said).await,
+            // Before the first deployment nobody has made the network yet.
+            None => match engine.ensure_network(&spec.network).await {
+                Ok(_) => engine.run(&spec, timeout.0, &mut said).await,
+                Err(error) => Err(error),
+            },
         };
         let evidence = said.end();
         let what = format!("the migration of {}", order.release.version);

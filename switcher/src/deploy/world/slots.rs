@@ -3,6 +3,7 @@
 use switcher_config::Bytes;
 
 use super::{Trouble, World, stopped};
+use crate::code::Code;
 use crate::deploy::machine::{Fact, Machine};
 use crate::docker::PullProgress;
 use crate::runtime::{RuntimeError, Start, StopHow};
@@ -54,6 +55,11 @@ impl World<'_> {
         };
         match self.runtime()?.start(&start).await {
             Ok(upstreams) => Ok(Some(Fact::Started { upstreams })),
+            // It ended at once, and only its own words tell why.
+            Err(error @ RuntimeError::Ended(_)) => {
+                let status = self.seen().await?;
+                Err(self.with_evidence(Code::StartFailed, error.to_string(), order.slot, &status).await)
+            }
             Err(error) => Err(self.runtime_trouble(&error)),
         }
     }

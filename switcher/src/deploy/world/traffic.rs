@@ -55,6 +55,14 @@ impl World<'_> {
         self.register_with(&status, slot, Vec::new(), None).await
     }
 
+    /// A warm slot goes cold: withdrawn from the proxy, drained, stopped, and left as it is.
+    pub(crate) async fn cool(&mut self, slot: Slot) -> Result<(), Trouble> {
+        self.withdraw(slot).await?;
+        self.until_nobody_is_inside(slot).await?;
+        self.refuse_live(&self.seen().await?, slot)?;
+        self.runtime()?.stop(slot, StopHow::Keep).await.map_err(|error| self.runtime_trouble(&error))
+    }
+
     /// The slot that serves is never taken apart, whatever the journal says.
     pub(super) fn refuse_live(&self, status: &AppStatus, slot: Slot) -> Result<(), Trouble> {
         if status.active != slot {
@@ -259,7 +267,13 @@ impl World<'_> {
     }
 
     /// A failure with the last answers of the proxy's probes and the last lines of the containers.
-    async fn with_evidence(&self, code: Code, message: String, slot: Slot, status: &AppStatus) -> Trouble {
+    pub(super) async fn with_evidence(
+        &self,
+        code: Code,
+        message: String,
+        slot: Slot,
+        status: &AppStatus,
+    ) -> Trouble {
         let mut evidence = Vec::new();
         for upstream in &status.slots.get(slot).upstreams {
             for check in upstream.checks.iter().take(3) {
