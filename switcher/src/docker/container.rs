@@ -217,7 +217,11 @@ impl Engine {
     /// # Errors
     /// When the engine cannot be asked.
     pub async fn inspect(&self, id_or_name: &str) -> Result<Option<Container>, DockerError> {
-        Ok(self.described(id_or_name).await?.and_then(found::container))
+        let Some(found) = self.described(id_or_name).await? else { return Ok(None) };
+        let memory = found.host_config.as_ref().and_then(|host| host.memory);
+        let limited = memory.is_some_and(|bytes| bytes > 0);
+        let Some(found) = found::container(found) else { return Ok(None) };
+        Ok(Some(Container { state: self.with_memory(&found.id, found.state, limited).await, ..found }))
     }
 
     /// The engine's own description of a container.

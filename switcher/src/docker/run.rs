@@ -4,8 +4,6 @@
 //! the pace; a container whose end was seen is removed, and one whose end was not seen (the engine was lost, we were
 //! killed) stays under its name until [`Engine::reattach`] has seen it; an end that only looks like success is none.
 
-mod witness;
-
 use std::io;
 use std::pin::Pin;
 use std::time::Duration;
@@ -194,9 +192,9 @@ impl<'a> Attended<'a> {
             return Ok(RunEnd::Ended(self.ended(end?).await?));
         }
         // Its last words are heard while it ends.
-        let (engine, id) = (self.engine, self.id);
+        let (engine, name) = (self.engine, self.name);
         let listening = timeout(grace.saturating_add(ANSWER), self.listen(output));
-        let (stopped, heard) = tokio::join!(engine.stop(id, grace), listening);
+        let (stopped, heard) = tokio::join!(engine.stop(name, grace), listening);
         stopped?;
         match heard {
             Ok(end) => end.map(|_| RunEnd::TimedOut),
