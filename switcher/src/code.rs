@@ -111,8 +111,8 @@ application was just added to the configuration file, `switcher reload` makes th
 "The proxy runs, but the `apps` section of its configuration is empty. Add an application and run `switcher reload`."
 
     ConfigBad "E-CONFIG-01" Configuration "the configuration cannot be used"
-"The configuration file is missing or has problems; every one of them is listed with file, line, key and a hint.
-It is looked for at `--config FILE`, then $SWITCHER_CONFIG, ./switcher.yaml and /etc/switcher/switcher.yaml. The command
+"The configuration file is missing or has problems; every one of them is listed with file, line, key and a hint. It is
+looked for at `--config FILE`, then $SWITCHER_CONFIG, ./switcher.yaml and /etc/switcher/switcher.yaml. The command
 line reads it only to find the admin socket: with `--admin SOCKET` or $SWITCHER_ADMIN no file is needed. A proxy that
 runs already goes on with the configuration it has."
 
@@ -134,8 +134,8 @@ comes back on the slot that was live, since the routing is saved before every sw
 the user who runs the proxy, or as root."
 
     ProxyNotSocket "E-PROXY-04" Unreachable "the admin path cannot be used as a unix socket"
-"`--admin`, $SWITCHER_ADMIN or `proxy.admin` names something that is no unix socket, or a path longer than the 107 bytes
-that the system allows for one."
+"`--admin`, $SWITCHER_ADMIN or `proxy.admin` names something that is no unix socket, or a path longer than the 107
+bytes that the system allows for one."
 
     ProxyTimeout "E-PROXY-05" Unreachable "the proxy did not answer in time"
 "The proxy took the connection and then said nothing. It may be overloaded, stopped in a debugger, or waiting for a
@@ -227,9 +227,9 @@ left as it is, and never taken for an empty one, for then the way back would be 
 it is the last good copy: look at both, then copy it over. Scripts may read these files, and add nothing to them."
 
     StatePlace "E-STATE-05" Configuration "the deployer's memory cannot be kept there"
-"`switcher.state_dir` lies in a folder that the system empties (/tmp, /var/tmp, /dev/shm, $TMPDIR), or the environment's
-name cannot name a folder. The lease, the history and the way back must outlive a restart. Choose a folder that stays,
-such as /var/lib/switcher/deployments. Nothing was changed."
+"`switcher.state_dir` lies in a folder that the system empties (/tmp, /var/tmp, /dev/shm, $TMPDIR), or the
+environment's name cannot name a folder. The lease, the history and the way back must outlive a restart. Choose a
+folder that stays, such as /var/lib/switcher/deployments. Nothing was changed."
 
     DrainLost "E-DRAIN-01" Unsafe "traffic has moved, but how the drain went is not known"
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot
@@ -328,8 +328,8 @@ read it. It is not used for anything. `switcher snapshot list` shows the good on
 carries the words of `pg_restore` or of the server; the role needs CREATEDB."
 
     SnapshotUnconfirmed "E-SNAP-07" Usage "replacing the live database was not confirmed"
-"`snapshot restore --swap` puts another database in the place of the live one, so its name has to be typed. Where nobody
-can be asked, in a script or a pipe, give it with `--yes-replace NAME`. Nothing was changed."
+"`snapshot restore --swap` puts another database in the place of the live one, so its name has to be typed. Where
+nobody can be asked, in a script or a pipe, give it with `--yes-replace NAME`. Nothing was changed."
 
     SnapshotUnknown "E-SNAP-08" Usage "there is no such snapshot"
 "`switcher snapshot list` shows the snapshots there are, with their ids, such as snap_01JBQR2K3M4N5P6Q7R8S9T0VWX."
@@ -376,9 +376,10 @@ error; everything else about the connection belongs into ~/.ssh/config."
 socket has mode 0600, so log in as the user who runs the proxy, or as root."
 
     DockerUnreachable "E-DOCKER-01" Unreachable "the Docker Engine cannot be reached"
-"Nobody answers where the engine is said to be, the connection broke, or the answer did not come in time. The address is
-that of `--host`, else `switcher.docker_host` of the configuration, else $DOCKER_HOST, else unix:///var/run/docker.sock.
-`systemctl status docker` on that machine tells whether Docker runs. Traffic does not depend on it."
+"Nobody answers where the engine is said to be, the connection broke, or the answer did not come in time. The address
+is that of `--host`, else `switcher.docker_host` of the configuration, else $DOCKER_HOST, else
+unix:///var/run/docker.sock. `systemctl status docker` on that machine tells whether Docker runs. Traffic does not
+depend on it."
 
     DockerPermission "E-DOCKER-02" Unreachable "the Docker Engine may not be used by this user"
 "The socket of the engine may be opened by root and by the group `docker`. `usermod -aG docker USER` adds a user to the
@@ -424,29 +425,30 @@ only its report is missing."
 slots are filled by somebody else: `switcher register` gives a slot its addresses, `switcher promote` moves traffic."
 
     DeployOpen "E-DEPLOY-02" Unsafe "a deployment cannot be brought to its end"
-"Something that must succeed does not: what a deployment started cannot be removed, or what happened cannot be written down.
+"Something that must succeed does not: what was started cannot be removed, or what happened cannot be written down.
 Its journal stays open, and the next command goes on with it. `switcher repair` does nothing but that, and explains."
 
     JournalDamaged "E-DEPLOY-03" Unsafe "what a deployment wrote down cannot be understood"
-"The journal of a deployment, or the state, is not what this version of `switcher` writes. Nothing was changed. The error
-names the file. Traffic is not touched by it: `switcher status` and `switcher promote --admin SOCKET` work without it."
+"The journal of a deployment, or the state, is not what this version of `switcher` writes. Nothing was changed. The
+error names the file. Traffic is not touched by it: `switcher status` and `switcher promote --admin SOCKET` work
+without it."
 
     DeployRefused "E-DEPLOY-04" Usage "the image cannot be deployed like this"
 "The argument names no image, or one that moves (`latest`, or no tag) in production. Name a version, such as
 ghcr.io/acme/shop:v1.5.0; with `deploy.image` in the configuration the tag alone is enough. Nothing was changed."
 
     StartFailed "E-START-01" Unhealthy "the new version does not run"
-"The process in the new slot ended, was killed for memory, or fails the image's own HEALTHCHECK. Its last answers and log
-lines are shown. What was started has been removed, and traffic never moved."
+"The process in the new slot ended, was killed for memory, or fails the image's own HEALTHCHECK. Its last answers and
+log lines are shown. What was started has been removed, and traffic never moved."
 
     EnvironmentBad "E-ENV-01" Configuration "the application's environment cannot be used"
-"Env files must be readable by their owner alone, hold no CHANGE_ME, and every name of `required_env` and `secrets` must
-have a value. Each problem is listed with file and line, and never with a value. Nothing was changed."
+"Env files must be readable by their owner alone, hold no CHANGE_ME, and every name of `required_env` and `secrets`
+must have a value. Each problem is listed with file and line, and never with a value. Nothing was changed."
 
     MigrationFailed "E-MIGRATE-02" Migration "the migrations failed"
-"The migration command of the new image ended with an error, took longer than its timeout, or was killed for memory. Its
-last lines are shown, and all of them are in the deployment's log. The new version was not started and traffic did not
-move. Whether the schema is as before is the migration tool's word: `switcher migrate status` shows it."
+"The migration command of the new image ended with an error, took longer than its timeout, or was killed for memory.
+Its last lines are shown, and all of them are in the deployment's log. The new version was not started and traffic did
+not move. Whether the schema is as before is the migration tool's word: `switcher migrate status` shows it."
 
     RollbackNothing "E-ROLLBACK-01" Failed "there is nothing to go back to"
 "A rollback goes to the deployment that was live before. There is none yet. `switcher history` lists every deployment."
@@ -455,9 +457,9 @@ move. Whether the schema is as before is the migration tool's word: `switcher mi
 "`--to` takes the id of a deployment that has been live in this environment, as `switcher history` lists it."
 
     RollbackIncompatible "E-ROLLBACK-03" Failed "the migrations since then do not suit the version before"
-"A deployment since then ran migrations with `migrate.compatible: false`: the version before cannot work on the new schema.
-Either restore the snapshot that was taken before those migrations, or go back all the same with `--force`. Traffic
-stays where it is."
+"A deployment since then ran migrations with `migrate.compatible: false`: the version before cannot work on the new
+schema. Either restore the snapshot that was taken before those migrations, or go back all the same with `--force`.
+Traffic stays where it is."
 
     RepairUnsafe "E-REPAIR-01" Unsafe "something does not fit, and mending it is not safe"
 "Docker, the proxy, the journal and the state do not agree in a way that has no safe answer. The finding says what is
@@ -467,8 +469,8 @@ seen and what a person has to decide. Nothing was changed about it."
 "With `--dry-run --exit-code` this is no error: the plan has stages that would be performed."
 
     InterruptedAtOnce "E-INTERRUPT-05" Interrupted "left at once"
-"A second Ctrl-C leaves wherever the deployment is. Nothing is lost: its journal says how far it got, and the next command
-brings it to its end. `switcher repair` does nothing but that."
+"A second Ctrl-C leaves wherever the deployment is. Nothing is lost: its journal says how far it got, and the next
+command brings it to its end. `switcher repair` does nothing but that."
 
     InterruptedDeploy "E-INTERRUPT-04" Interrupted "a deployment was interrupted and undone"
 "The deployment was stopped at a safe point, before traffic had moved. What it had started was stopped and removed; the
@@ -479,9 +481,9 @@ version before serves on. Migrations that had run stay: the same deployment, beg
 and traffic is not touched by it. `switcher prune`, begun again, removes the rest."
 
     HookFailed "E-HOOK-01" Failed "a hook failed"
-"A command of `deploy.hooks` ended with another code than 0, took longer than its `timeout`, or could not be started. Before
-traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of its output
-are shown, and all of them are in the deployment's log."
+"A command of `deploy.hooks` ended with another code than 0, took longer than its `timeout`, or could not be started.
+Before traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of
+its output are shown, and all of them are in the deployment's log."
 
     Internal "E-INTERNAL-01" Failed "the system refused what this command needs"
 "The process could not start its event loop or take its signals, usually because a limit on open files or threads was

@@ -54,7 +54,7 @@ pub struct RestoreArgs {
 }
 
 /// What can be done about migrations.
-#[derive(Debug, Clone, Copy, Subcommand)]
+#[derive(Debug, Clone, Subcommand)]
 pub enum MigrateCommand {
     /// Show how far the schema is migrated, by which tool, and whether a migration got stuck
     Status,
