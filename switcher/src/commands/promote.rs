@@ -34,7 +34,8 @@ pub(super) enum Way {
 
 /// Finds out by the configuration. Traffic can be moved although the file is being edited.
 pub(super) fn way(ctx: &Context) -> Result<Way, Failure> {
-    let loaded = match configuration::load(ctx, &ctx.command("config check")) {
+    let next = format!("{} --admin /run/switcher/admin.sock", ctx.again());
+    let loaded = match configuration::load(ctx, &next) {
         Ok(loaded) => loaded,
         Err(_) if ctx.named_admin().is_some() => return Ok(Way::Plain),
         Err(failure) => return Err(failure),

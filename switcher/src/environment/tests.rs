@@ -1,3 +1,5 @@
+//! What env files, variables and secrets come to, and what stands in their way.
+
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 

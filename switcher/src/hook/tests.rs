@@ -1,3 +1,5 @@
+//! Hooks as real children: their words, their output, their ends.
+
 use std::time::Instant;
 
 use switcher_config::{Slot, Span};

@@ -1,3 +1,5 @@
+//! No secret survives, whatever surrounds it and however it is written.
+
 use base64::engine::general_purpose::{STANDARD, URL_SAFE};
 use proptest::prelude::*;
 

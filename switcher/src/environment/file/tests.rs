@@ -1,3 +1,5 @@
+//! Env files as people write them, and as they get them wrong.
+
 use proptest::prelude::*;
 
 use super::*;
