@@ -55,7 +55,7 @@ async fn a_tag_is_pinned_to_its_digest_and_pulled_once_without_a_tag() {
     let pulled =
         docker.pull(&resolved.image, &mut |progress| told.push(progress)).await.expect("it is pulled");
     assert_eq!((pulled.git_commit(), pulled.repo_tags.len()), (Some("c0ffee"), 0));
-    assert_eq!(engine.digests().await, [resolved.image.pinned.clone()]);
+    assert_eq!(engine.digests().await, std::slice::from_ref(&resolved.image.pinned));
     let last = told.last().expect("progress");
     assert_eq!((last.layers, last.layers_done, last.bytes), (2, 2, last.bytes_total), "{told:?}");
 
@@ -227,7 +227,7 @@ async fn an_image_that_a_container_uses_is_not_removed() {
     assert_eq!(docker.remove_image(&free.names[0]).await, Ok(true));
     assert_eq!(docker.remove_image(&free.names[0]).await, Ok(false), "it is gone already");
     let left = docker.images(&named(&registry.name("acme/shop"))).await.expect("a list");
-    assert_eq!(left, [used.clone()]);
+    assert_eq!(left, std::slice::from_ref(used));
     assert!(docker.images(&named(&registry.name("acme/shopping"))).await.expect("a list").is_empty());
 }
 

@@ -153,14 +153,16 @@ async fn every_tool_is_recognised_by_its_own_tables() {
     let Some(postgres) = postgres().await else { return };
     for (n, layout) in LAYOUTS.iter().enumerate() {
         let url = database(&postgres, &format!("d{n}"), layout.sql);
-        let state = looked(&url).await.expect(layout.tool.as_str());
+        let state =
+            looked(&url).await.unwrap_or_else(|| panic!("{} is not recognised", layout.tool.as_str()));
         let found = (state.tool, state.version.as_deref(), state.applied, state.dirty);
         assert_eq!(found, (layout.tool, layout.version, layout.applied, None));
         assert!(state.table.starts_with("public."), "{}", state.table);
         // The same tables before the first migration.
         let table = state.table;
         postgres.query_in(&format!("d{n}"), &format!("TRUNCATE {table}"));
-        let state = looked(&url).await.expect(layout.tool.as_str());
+        let state =
+            looked(&url).await.unwrap_or_else(|| panic!("{} is not recognised", layout.tool.as_str()));
         assert_eq!((state.tool, state.version, state.dirty), (layout.tool, None, None));
         assert_eq!(state.applied, layout.applied.map(|_| 0));
     }

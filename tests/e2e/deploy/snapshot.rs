@@ -75,7 +75,7 @@ impl Stage {
 
     /// Asserts that a failure left nothing: no file, no database, and nothing listed.
     fn assert_nothing_stays(&self) {
-        assert_eq!(self.files(), [PathBuf::new(); 0]);
+        assert_eq!(self.files(), Vec::<PathBuf>::new());
         assert_eq!(self.with.folder.list().expect("a list"), []);
         assert_eq!(self.databases(), ["app"]);
     }

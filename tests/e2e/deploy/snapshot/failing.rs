@@ -79,7 +79,7 @@ async fn a_server_that_is_killed_during_a_dump_leaves_nothing() {
     let error = taken.expect_err("the server is gone");
     assert!(matches!(error, SnapshotError::Dump { .. }), "{error:?}");
     assert!(error.to_string().contains("server closed the connection"), "{error}");
-    assert_eq!(stage.files(), [PathBuf::new(); 0]);
+    assert_eq!(stage.files(), Vec::<PathBuf>::new());
     let error = stage.take().await.expect_err("nobody is there");
     assert_eq!(error.code().exit(), Exit::Unreachable, "{error}");
     stage.postgres.restart().await;
