@@ -104,7 +104,7 @@ impl App {
                 eprintln!("app: crashing because it was asked to");
                 std::process::exit(i32::try_from(request.number("code", 4)).unwrap_or(4))
             }
-            _ => (404, b"there is no such page\n".to_vec()),
+            _ => (404, format!("there is no such page: {:?}\n", request.raw).into_bytes()),
         })
     }
 

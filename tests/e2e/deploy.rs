@@ -1,10 +1,13 @@
 //! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
 
+mod backup;
 mod containers;
 mod crash;
 mod failures;
+mod hooks;
 mod images;
 mod load;
+mod migrate;
 mod outage;
 mod prune;
 mod remote;

@@ -17,9 +17,6 @@ use crate::until::{PATIENCE, until};
 
 /// The application's role, which owns the database of the same name.
 pub const ROLE: &str = "app";
-/// Its password. No test may find it where no secret belongs.
-pub const PASSWORD: &str = "s3cret-Pa55word";
-
 /// A running server.
 pub struct Postgres {
     port: Port,
@@ -65,7 +62,8 @@ impl Postgres {
         let mut postgres = Self { port: Port::reserve(), host, programs, folder, server: None };
         postgres.make_cluster();
         postgres.restart().await;
-        postgres.query_in("postgres", &format!("CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{PASSWORD}'"));
+        let password = postgres.password();
+        postgres.query_in("postgres", &format!("CREATE ROLE {ROLE} LOGIN CREATEDB PASSWORD '{password}'"));
         postgres.query_in("postgres", &format!("CREATE DATABASE {ROLE} OWNER {ROLE}"));
         postgres
     }
@@ -182,10 +180,17 @@ impl Postgres {
         String::from_utf8_lossy(&output.stdout).lines().map(str::to_owned).collect()
     }
 
+    /// The role's password, which no other server has: a test that finds it where no secret belongs has found its own
+    /// fault and not another test's.
+    #[must_use]
+    pub fn password(&self) -> String {
+        format!("s3cret-Pa55word-{}", self.port.address().port())
+    }
+
     /// The URL of the application's database, on this machine.
     #[must_use]
     pub fn url(&self) -> String {
-        format!("postgres://{ROLE}:{PASSWORD}@{}/{ROLE}", self.port.address())
+        format!("postgres://{ROLE}:{}@{}/{ROLE}", self.password(), self.port.address())
     }
 
     /// The URL of the application's database, in a container.
@@ -195,7 +200,7 @@ impl Postgres {
     #[must_use]
     pub fn url_from_containers(&self) -> String {
         let host = self.host.as_deref().expect("a server beside an engine");
-        format!("postgres://{ROLE}:{PASSWORD}@{host}:{}/{ROLE}", self.port.address().port())
+        format!("postgres://{ROLE}:{}@{host}:{}/{ROLE}", self.password(), self.port.address().port())
     }
 
     /// The folder of `pg_dump` and the like, of the server's own version.
@@ -260,6 +265,6 @@ mod tests {
             psql.args(["-qAtX", "-c", "SELECT current_user", &url]).output().expect("psql runs")
         };
         assert_eq!(ask(postgres.url()).stdout, b"app\n");
-        assert!(!ask(postgres.url().replace(PASSWORD, "wrong")).status.success());
+        assert!(!ask(postgres.url().replace(&postgres.password(), "wrong")).status.success());
     }
 }

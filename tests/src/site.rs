@@ -13,7 +13,7 @@ use crate::certificate::put;
 use crate::engine::{self, Engine};
 use crate::http1::get;
 use crate::image::Image;
-use crate::postgres::{self, Postgres};
+use crate::postgres::Postgres;
 use crate::proxy::Proxy;
 use crate::registry::Registry;
 use crate::setup::Setup;
@@ -343,9 +343,12 @@ impl Site {
     }
 
     /// Every secret of the site.
+    ///
+    /// # Panics
+    /// When it has no database.
     #[must_use]
     pub fn secrets(&self) -> Vec<String> {
-        [postgres::PASSWORD, JWT_SECRET].map(str::to_owned).into()
+        vec![self.postgres().password(), JWT_SECRET.to_owned()]
     }
 
     /// Files in which a secret stands: everything that is remembered, and everything the proxy keeps.

@@ -69,25 +69,21 @@ async fn recover(site: &Site, next: &str, version: &str, traffic: &switcher_test
 }
 
 #[tokio::test]
-#[ignore = "failed once beside a heavy load; run it by name until the reason is known"]
 async fn repair_mends_what_a_kill_left_first_share() {
     at_every_boundary(0, "repair").await;
 }
 
 #[tokio::test]
-#[ignore = "failed once beside a heavy load; run it by name until the reason is known"]
 async fn repair_mends_what_a_kill_left_second_share() {
     at_every_boundary(1, "repair").await;
 }
 
 #[tokio::test]
-#[ignore = "failed once beside a heavy load; run it by name until the reason is known"]
 async fn the_next_deployment_mends_what_a_kill_left_first_share() {
     at_every_boundary(2, "deploy").await;
 }
 
 #[tokio::test]
-#[ignore = "failed once beside a heavy load; run it by name until the reason is known"]
 async fn the_next_deployment_mends_what_a_kill_left_second_share() {
     at_every_boundary(3, "deploy").await;
 }

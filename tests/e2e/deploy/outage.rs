@@ -48,7 +48,6 @@ async fn a_proxy_that_is_killed_in_the_middle_serves_v1_again_and_takes_v2_later
 }
 
 #[tokio::test]
-#[ignore = "failed in two of four runs beside a heavy load; run it by name until the reason is known"]
 async fn an_engine_that_is_killed_in_the_middle_costs_no_request() {
     if let Some(why) = Site::lacks() {
         return skip_or_fail(&why);

@@ -2,8 +2,7 @@
 
 use switcher::code::Exit;
 use switcher::database::{DatabaseError, DatabaseUrl, SchemaState, Tool, probe};
-use switcher_tests::postgres::{PASSWORD, Postgres};
-use switcher_tests::skip_or_fail;
+use switcher_tests::{Postgres, skip_or_fail};
 
 /// What a tool creates, and rows that it writes.
 struct Layout {
@@ -246,7 +245,7 @@ async fn tables_outside_public_are_found_and_those_of_the_search_path_come_first
 async fn a_database_that_cannot_be_asked_says_why_and_keeps_the_password() {
     let Some(mut postgres) = postgres().await else { return };
     let good = postgres.url();
-    let wrong = good.replace(PASSWORD, "wr0ng-Pa55word");
+    let wrong = good.replace(&postgres.password(), "wr0ng-Pa55word");
     for (url, why) in [
         (wrong.clone(), "password authentication failed"),
         (format!("{good}x"), "does not exist"),

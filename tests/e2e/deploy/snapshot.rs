@@ -12,8 +12,7 @@ use jiff::Timestamp;
 use switcher::snapshot::{
     Folder, LocalTools, Snapshot, SnapshotError, Snapshotter, Tools, restore, take, verify,
 };
-use switcher_tests::postgres::{PASSWORD, Postgres};
-use switcher_tests::skip_or_fail;
+use switcher_tests::{Postgres, skip_or_fail};
 use tempfile::TempDir;
 
 /// A server with a filled database, and a folder for its snapshots.
@@ -112,7 +111,7 @@ async fn a_snapshot_is_described_and_restored_into_a_fresh_database() {
     let dump = fs::read(stage.with.folder.dump(&snapshot.id)).expect("the dump");
     assert_eq!((dump.len() as u64, seen), (snapshot.size_bytes, snapshot.size_bytes));
     assert_eq!(stage.files().len(), 2);
-    assert!(!holds(stage.home.path(), PASSWORD), "the password is in a file");
+    assert!(!holds(stage.home.path(), &stage.postgres.password()), "the password is in a file");
     assert_eq!(stage.verify(&snapshot).await.expect("it is whole"), snapshot);
 
     let before = content(&stage.postgres, "app");

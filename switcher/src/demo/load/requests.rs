@@ -22,6 +22,8 @@ const SLOW_MILLIS: u64 = 400;
 const TRANSFER_BYTES: u64 = 200_000;
 /// Size of a small POST.
 const POST_BYTES: u64 = 512;
+/// How much of an unexpected body a failure shows, in bytes.
+const EXCERPT: usize = 300;
 /// Requests at once on one HTTP/2 connection.
 const HTTP2_STREAMS: usize = 4;
 
@@ -86,7 +88,12 @@ async fn exchange(client: &Client, link: &mut Link, sort: Errand) -> Result<(), 
     let expected = client.expectation.begin();
     let (method, path) = sort.request();
     let response = link.send(method, &path, || sort.body()).await?;
-    client.judge(expected, response.status(), response.headers())?;
+    if let Err(failure) = client.judge(expected, response.status(), response.headers()) {
+        return Err(Failure::new(
+            failure.fault,
+            format!("{path}: {}: {}", failure.what, excerpt(response).await),
+        ));
+    }
     let version = Client::version(response.headers()).to_owned();
     sort.check(&path, &version, response).await
 }
@@ -134,6 +141,17 @@ fn truncated(path: &str, what: impl std::fmt::Display) -> Failure {
     Failure::new(Fault::Truncated, format!("{path}: {what}"))
 }
 
+/// The beginning of an answer that should not have come.
+async fn excerpt(response: Response<Incoming>) -> String {
+    match response.into_body().collect().await {
+        Ok(body) => {
+            let body = body.to_bytes();
+            format!("{:?}", String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]))
+        }
+        Err(error) => format!("its body broke off: {}", root_cause(&error)),
+    }
+}
+
 async fn text(path: &str, response: Response<Incoming>, expected: &str) -> Result<(), Failure> {
     let body = response.into_body().collect().await;
     let body: Bytes = body
@@ -142,7 +160,7 @@ async fn text(path: &str, response: Response<Incoming>, expected: &str) -> Resul
     if body == expected.as_bytes() {
         Ok(())
     } else {
-        let got = String::from_utf8_lossy(&body[..body.len().min(80)]).into_owned();
+        let got = String::from_utf8_lossy(&body[..body.len().min(EXCERPT)]).into_owned();
         Err(truncated(path, format!("the body is {got:?} instead of {expected:?}")))
     }
 }

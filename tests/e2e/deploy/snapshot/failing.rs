@@ -128,12 +128,12 @@ async fn no_argument_variable_or_file_of_a_running_dump_holds_the_password() {
             for name in ["cmdline", "environ"] {
                 let text = String::from_utf8_lossy(&fs::read(program.join(name)).expect("a process")).into_owned();
                 assert!(text.contains("pg_dump") || text.contains("PGDATABASE=app"), "{text}");
-                assert!(!text.contains(PASSWORD), "{name}: {text}");
+                assert!(!text.contains(&stage.postgres.password()), "{name}: {text}");
             }
             // Its standard input is the password, in a file that has no name.
             let link = fs::read_link(program.join("fd/0")).expect("its standard input");
             assert!(link.to_string_lossy().contains("memfd:"), "{link:?}");
-            assert!(!holds(stage.home.path(), PASSWORD));
+            assert!(!holds(stage.home.path(), &stage.postgres.password()));
             program
         }
     };
