@@ -115,6 +115,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<()> {
         ctx.request_body(body.as_ref().map_or(0, Bytes::len), end);
+        forward::end_body_once(body, end);
         Ok(())
     }
 

@@ -28,6 +28,62 @@ async fn pipelined_requests_are_answered_in_order() {
     }
 }
 
+/// An upload whose last chunk comes in these pieces, each of which the proxy has had the time to read by itself; then
+/// another request, and what the upstream takes that for.
+async fn after_an_upload_that_ends_with(pieces: &[&[u8]]) -> Vec<String> {
+    let (came, mut coming) = tokio::sync::mpsc::unbounded_channel();
+    let upstream = Raw::start(move |mut conversation| {
+        let came = came.clone();
+        async move {
+            while let Some(head) = conversation.request_head().await {
+                let mut framing = head.request_framing();
+                while framing != Framing::Nothing {
+                    match conversation.wire.piece(&mut framing).await {
+                        Ok(Some(piece)) => came.send(piece).expect("the test"),
+                        Ok(None) | Err(_) => break,
+                    }
+                }
+                conversation.answer("taken").await;
+            }
+        }
+    })
+    .await;
+    let proxy = Setup::one(upstream.address()).start_healthy().await;
+    let mut client = Http1::connect(proxy.http()).await;
+    client.send(&request("POST", "/upload", &[("Transfer-Encoding", "chunked")], b"3\r\none\r\n")).await;
+    assert_eq!(coming.recv().await.as_deref(), Some(&b"one"[..]));
+    for piece in pieces {
+        client.send(piece).await;
+        // A round trip through the same proxy.
+        let _ = proxy.admin().shop().await;
+        let _ = get(proxy.http(), "/meanwhile").await;
+    }
+    assert_eq!(client.exchange(b"").await.text(), "taken");
+    for _ in 0..3 {
+        assert_eq!(client.exchange(&request("GET", "/next", &[], b"")).await.text(), "taken");
+    }
+    upstream.requests().iter().map(|request| request.head.line.clone()).collect()
+}
+
+#[tokio::test]
+async fn a_last_chunk_that_comes_late_ends_the_body_once() {
+    for pieces in [
+        &[&b"0\r\n\r\n"[..]][..],
+        &[b"0\r\n", b"\r\n"],
+        &[b"0", b"\r\n\r\n"],
+        &[b"0\r", b"\n\r\n"],
+        &[b"0\r\n\r", b"\n"],
+        &[b"3\r\n", b"two", b"\r\n0\r\n\r\n"],
+        &[b"3\r\ntwo", b"\r\n", b"0\r\n\r\n"],
+        &[b"0\r\nX: y\r\n", b"\r\n"],
+    ] {
+        let seen = after_an_upload_that_ends_with(pieces).await;
+        let odd: Vec<&String> =
+            seen.iter().filter(|line| !line.starts_with("GET /") && !line.starts_with("POST /")).collect();
+        assert!(odd.is_empty(), "{pieces:?}: {odd:?}");
+    }
+}
+
 #[tokio::test]
 async fn a_client_that_wants_to_close_is_closed() {
     let app = App::start("blue").await;

@@ -51,6 +51,31 @@ async fn uploads_and_downloads_keep_every_byte() {
     assert_eq!(client.exchange(http2::get("/bytes/3000000"), b"").await.body, body);
 }
 
+/// Without care pingora-proxy 0.9.1 writes an empty last piece as a last chunk, and then the last chunk: the second one
+/// stays on the connection, where the next request of somebody else begins with it.
+#[tokio::test]
+async fn an_upload_of_undeclared_length_ends_with_one_last_chunk() {
+    let upstream = Raw::start(|mut conversation| async move {
+        while let Some(request) = conversation.request().await {
+            // What is no request gets no answer, so that the connection is used again.
+            if request.head.target().starts_with('/') {
+                conversation.answer("taken").await;
+            }
+        }
+    })
+    .await;
+    let proxy = Setup::one(upstream.address()).start_healthy().await;
+    let client = Http2::tls(proxy.https(), "shop.test").await;
+    for round in 0..10 {
+        let answer = client.exchange(http2::request("POST", "/upload", &[]), b"four").await;
+        assert_eq!((answer.status, answer.text().as_str()), (200, "taken"), "{round}");
+    }
+    let lines: Vec<_> = upstream.requests().iter().map(|request| request.head.line.clone()).collect();
+    assert_eq!(lines, ["POST /upload HTTP/1.1"; 10]);
+    assert_eq!(upstream.requests()[0].body, b"four");
+    assert_eq!(upstream.connections(), 1, "the connection is used again");
+}
+
 #[tokio::test]
 async fn an_upstream_with_prior_knowledge_is_spoken_to_in_http2() {
     let app = App::h2c("blue").await;

@@ -209,6 +209,15 @@ fn settle(response: &ResponseHeader, ctx: &mut Context) {
     }
 }
 
+/// The end of a request's body that comes as an empty piece, as HTTP/2 clients send it, is the end alone: pingora-proxy
+/// 0.9.1 writes such a piece as a last chunk (RFC 9112 section 7.1), and then a second one, which the upstream takes for
+/// the beginning of the next request.
+pub(super) fn end_body_once(body: &mut Option<Bytes>, end: bool) {
+    if end {
+        body.take_if(|last| last.is_empty());
+    }
+}
+
 /// A piece of the answer's body, or its end.
 pub(super) fn answer_body(body: &mut Option<Bytes>, end: bool, ctx: &mut Context) {
     if let (Some(tracker), Some(chunk)) = (&mut ctx.websocket, body.as_deref()) {

@@ -18,7 +18,7 @@ async fn a_snapshot_brings_back_what_was_lost_and_never_over_a_live_database_una
     );
     site.release("v1").await;
     let taken = site.succeed(&["snapshot", "create", "--json"]).await.json();
-    let id = taken["snapshot"]["id"].as_str().unwrap_or_else(|| panic!("no id: {taken:#}")).to_owned();
+    let id = taken["id"].as_str().unwrap_or_else(|| panic!("no id: {taken:#}")).to_owned();
     let listed = site.succeed(&["snapshot", "list", "--json"]).await.json();
     let listed: Vec<&str> =
         listed["snapshots"].as_array().expect("a list").iter().filter_map(|one| one["id"].as_str()).collect();
@@ -37,7 +37,7 @@ async fn a_snapshot_brings_back_what_was_lost_and_never_over_a_live_database_una
         arguments.extend(typed.into_iter().flat_map(|typed| ["--yes-replace", typed]));
         let ran = site.run(&arguments).await;
         assert_eq!(ran.code, 2, "{ran:?}");
-        ran.says(&["E-SNAPSHOT-", says]);
+        ran.says(&["E-SNAP-", says]);
     }
     assert_eq!(names(&site), ["one"]);
     let swapped =
@@ -58,6 +58,6 @@ async fn a_snapshot_brings_back_what_was_lost_and_never_over_a_live_database_una
     for command in [&["snapshot", "verify", &id][..], &["snapshot", "restore", &id]] {
         let ran = site.run(command).await;
         assert_ne!(ran.code, 0, "{ran:?}");
-        ran.says(&["E-SNAPSHOT-", &id]);
+        ran.says(&["E-SNAP-", &id]);
     }
 }

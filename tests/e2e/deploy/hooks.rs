@@ -5,8 +5,8 @@ use switcher_tests::{Image, Site, skip_or_fail};
 
 /// Every hook writes a line into `told`: its name, its slot, its version, and the failure where there is one. A hook
 /// whose name stands in `fail` fails.
-const TELL: &str = "echo \"$SWITCHER_HOOK $SWITCHER_SLOT $SWITCHER_VERSION $SWITCHER_FAILURE\" >> TOLD; \
-                    ! grep -qx \"$SWITCHER_HOOK\" FAIL";
+const TELL: &str = "echo \"$SWITCHER_HOOK $SWITCHER_SLOT $SWITCHER_VERSION $SWITCHER_FAILURE\" >> @told; \
+                    ! grep -qx \"$SWITCHER_HOOK\" @fail";
 
 const HOOKS: [&str; 7] =
     ["pre_deploy", "pre_promote", "post_promote", "post_rollback", "on_failure", "activate", "deactivate"];
@@ -15,7 +15,7 @@ const HOOKS: [&str; 7] =
 async fn telling(workers: &str) -> Site {
     let site = Site::prepare().await;
     let at = |name: &str| site.path(name).display().to_string();
-    let tell = TELL.replace("TOLD", &at("told")).replace("FAIL", &at("fail")).replace('"', "\\\"");
+    let tell = TELL.replace("@told", &at("told")).replace("@fail", &at("fail")).replace('"', "\\\"");
     let hooks: Vec<String> = HOOKS.iter().map(|name| format!("{name}: [sh, -c, \"{tell}\"]")).collect();
     site.write("told", "");
     site.write("fail", "");
