@@ -4,6 +4,7 @@ mod backup;
 mod containers;
 mod crash;
 mod failures;
+mod fixed;
 mod hooks;
 mod images;
 mod load;

@@ -60,7 +60,7 @@ impl Certificate {
     }
 }
 
-/// An authority for clients' certificates.
+/// An authority of a test's own.
 pub struct ClientRoot {
     issuer: Issuer<'static, KeyPair>,
     /// The root, in PEM.
@@ -98,6 +98,21 @@ impl ClientRoot {
     #[must_use]
     pub fn issue_expired(&self) -> Arc<CertifiedKey> {
         self.issue_until(SystemTime::from(date_time_ymd(2021, 1, 1)))
+    }
+
+    /// A certificate for these names, good for servers and clients, with its key: both in PEM.
+    ///
+    /// # Panics
+    /// When a name is none.
+    #[must_use]
+    pub fn issue_pem(&self, names: &[&str]) -> (String, String) {
+        let names: Vec<String> = names.iter().map(|&name| name.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        params.extended_key_usages =
+            vec![ExtendedKeyUsagePurpose::ServerAuth, ExtendedKeyUsagePurpose::ClientAuth];
+        let key = KeyPair::generate().expect("a key");
+        let certificate = params.signed_by(&key, &self.issuer).expect("a certificate");
+        (certificate.pem(), key.serialize_pem())
     }
 
     fn issue_until(&self, end: SystemTime) -> Arc<CertifiedKey> {

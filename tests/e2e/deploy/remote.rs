@@ -3,10 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use switcher_tests::certificate::put;
+use switcher_tests::certificate::{ClientRoot, put};
 use switcher_tests::daemon::{Daemon, lacking, program};
 use switcher_tests::port::Port;
-use switcher_tests::{App, Http1, PATIENCE, Setup, Switcher, skip_or_fail, until};
+use switcher_tests::{App, Engine, Http1, Image, PATIENCE, Setup, Site, Switcher, skip_or_fail, until};
 use tempfile::TempDir;
 
 /// An SSH service on the loopback address, and an `ssh` that knows it as `server`.
@@ -122,4 +122,72 @@ async fn what_ssh_and_the_server_say_is_told_with_a_way_on() {
         assert_eq!(ran.code, if code == "E-HOST-01" { 2 } else { 6 }, "{}", ran.stderr);
         assert!(ran.stderr.contains(code) && ran.stderr.contains(words), "{host}: {}", ran.stderr);
     }
+}
+
+/// A deployment, a status and a rollback on a server: its engine and its proxy are reached through `ssh` alone.
+#[tokio::test]
+async fn a_server_is_deployed_to_through_ssh() {
+    if let Some(why) = Server::lacks().or_else(Site::lacks) {
+        return skip_or_fail(&why);
+    }
+    let site = Site::prepare().await.with_database().await.open().await;
+    let server = Server::start().await;
+    let url = format!("ssh://server{}", site.engine.socket().display());
+    let remote = async |arguments: &[&str]| {
+        let arguments: Vec<&str> = ["--host", &url].into_iter().chain(arguments.iter().copied()).collect();
+        server.reached_by(site.switcher()).succeed(&arguments).await
+    };
+    site.push(&Image::new("v1")).await;
+    remote(&["deploy", "v1"]).await;
+    site.agree("v1").await;
+    site.push(&Image::new("v2").env("MIGRATIONS", "2")).await;
+    remote(&["deploy", "v2"]).await;
+    site.agree("v2").await;
+    remote(&["rollback"]).await;
+    site.agree("v1").await;
+    let left: Vec<_> = std::fs::read_dir(server.sockets()).expect("a folder").collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+/// An engine on TCP that asks for a certificate, as `$DOCKER_TLS_VERIFY` and `$DOCKER_CERT_PATH` say.
+#[tokio::test]
+async fn an_engine_behind_tls_is_deployed_to() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let folder = TempDir::new().expect("a folder");
+    let root = ClientRoot::new("engine");
+    let (certificate, key) = root.issue_pem(&["127.0.0.1", "localhost"]);
+    for (name, text) in [("ca.pem", &root.pem), ("cert.pem", &certificate), ("key.pem", &key)] {
+        put(&folder.path().join(name), text);
+    }
+    let port = Port::reserve();
+    let url = format!("tcp://{}", port.address());
+    let at = |name: &str| folder.path().join(name).display().to_string();
+    let mut options = Engine::options().argument("--host").argument(&url).argument("--tlsverify");
+    for (option, name) in [("--tlscacert", "ca.pem"), ("--tlscert", "cert.pem"), ("--tlskey", "key.pem")] {
+        options = options.argument(option).argument(&at(name));
+    }
+    let certificates = folder.path().display().to_string();
+    let site = Site::with_engine(options)
+        .await
+        .switcher_section("docker_host", &url)
+        .variable("DOCKER_TLS_VERIFY", "1")
+        .variable("DOCKER_CERT_PATH", &certificates)
+        .open()
+        .await;
+    site.release("v1").await;
+    site.agree("v1").await;
+    // A stranger's certificate is not let in, and without TLS nobody answers; both are said, with the remedy.
+    let stranger = ClientRoot::new("stranger");
+    let (certificate, key) = stranger.issue_pem(&["127.0.0.1"]);
+    put(&folder.path().join("cert.pem"), &certificate);
+    put(&folder.path().join("key.pem"), &key);
+    let ran = site.run(&["deploy", "v1"]).await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    ran.says(&["E-DOCKER-", &url]);
+    let ran = site.switcher().with("DOCKER_TLS_VERIFY", "").run(&["deploy", "v1"]).await;
+    assert_eq!(ran.code, 6, "{ran:?}");
+    ran.says(&["E-DOCKER-", "DOCKER_CERT_PATH"]);
+    site.agree("v1").await;
 }

@@ -20,7 +20,9 @@ pub struct Traffic {
 }
 
 impl Traffic {
-    pub(super) fn start(proxy: &Proxy, version: &str) -> Self {
+    /// Starts it, while this version is live.
+    #[must_use]
+    pub fn start(proxy: &Proxy, version: &str) -> Self {
         let target = Target { plain: proxy.http(), tls: Some(proxy.https()), host: "shop.test".to_owned() };
         Self { load: Load::start(Plan { target, version: version.to_owned(), drain: DRAIN }) }
     }
