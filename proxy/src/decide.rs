@@ -91,7 +91,9 @@ fn moved(now: &AppRouting, request: &RegisterRequest) -> Result<(), Denied> {
             format!("{slot} is live, and the addresses of a live slot are not changed under its traffic");
         return Err(Denied::new(RefusalReason::SlotIsLive, now, &what));
     }
-    if request.release != *runs {
+    // A slot that serves nothing may be given anything: a proxy that lost its memory is told what runs there.
+    let serves = !now.slots.get(now.active).upstreams.is_empty();
+    if request.release != *runs && serves {
         let what = format!(
             "{slot} is live and runs {}, so its addresses cannot become those of {}",
             named(runs),
@@ -231,6 +233,10 @@ mod tests {
         let mut now = now();
         now.slots.blue.release = Some("v3".to_owned());
         let moved = RegisterRequest { moved: true, ..addresses("v3") };
+        let mut empty = now.clone();
+        empty.slots.blue = SlotRouting { upstreams: Vec::new(), release: None, ..empty.slots.blue };
+        let told = register(&empty, Slot::Blue, &moved).expect("nothing is served");
+        assert_eq!(told.slots.blue.release.as_deref(), Some("v3"));
         let next = register(&now, Slot::Blue, &moved).expect("allowed");
         assert_eq!((next.active, next.generation), (Slot::Blue, now.generation.next()));
         assert_eq!(next.slots.blue.upstreams, moved.upstreams);

@@ -82,14 +82,7 @@ pub enum Command {
     /// Move traffic back: at once while the slot before is warm, else by starting that release again
     Rollback(RollbackArgs),
     /// Look at Docker, proxy and journal, explain what does not fit, and mend it
-    Repair {
-        /// Explain only
-        #[arg(long)]
-        dry_run: bool,
-        /// How the lease is waited for
-        #[command(flatten)]
-        lock: LockArgs,
-    },
+    Repair(RepairArgs),
     /// Remove what no rollback needs: old images, snapshots, logs, slots past their time
     Prune {
         /// Say what would be removed
@@ -200,6 +193,10 @@ pub struct PromoteArgs {
     /// One drain time for every kind of request, such as 30s, instead of the configured ones
     #[arg(long, value_name = "TIME")]
     pub drain_timeout: Option<Span>,
+    /// Ask the proxy alone: no lease, no journal, no record. For a full disk or a deployment that is stuck; `repair`
+    /// then records what is live
+    #[arg(long)]
+    pub unrecorded: bool,
     #[command(flatten)]
     #[allow(missing_docs, reason = "its options carry the help")]
     pub lock: LockArgs,
@@ -251,13 +248,27 @@ pub struct DeployArgs {
     pub lock: LockArgs,
 }
 
+/// What `repair` takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct RepairArgs {
+    /// Explain only
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Give up a deployment that cannot be brought to its end: record it as failed, leave what it started, and go on
+    #[arg(long, conflicts_with = "dry_run")]
+    pub abandon: bool,
+    #[command(flatten)]
+    #[allow(missing_docs, reason = "its options carry the help")]
+    pub lock: LockArgs,
+}
+
 /// What `rollback` takes.
 #[derive(Debug, Clone, Args)]
 pub struct RollbackArgs {
     /// The deployment to go back to, as `switcher history` lists it [default: the one before]
     #[arg(long, value_name = "DEPLOYMENT")]
     pub to: Option<DeploymentId>,
-    /// Go back even to a slot that is not healthy, or over a migration that does not suit
+    /// Go back over a migration that does not suit; without a `deploy` section, even to a slot that is not healthy
     #[arg(long)]
     pub force: bool,
     /// Say what would be done, and do nothing

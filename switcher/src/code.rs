@@ -426,11 +426,13 @@ slots are filled by somebody else: `switcher register` gives a slot its addresse
 
     DeployOpen "E-DEPLOY-02" Unsafe "a deployment cannot be brought to its end"
 "Something that must succeed does not: what was started cannot be removed, or what happened cannot be written down.
-Its journal stays open, and the next command goes on with it. `switcher repair` does nothing but that, and explains."
+Its journal stays open, and the next command goes on with it. `switcher repair` does nothing but that, and explains.
+When it never can, `switcher repair --abandon` records it as failed and leaves what it started; traffic can be moved
+meanwhile by `switcher promote SLOT --unrecorded`."
 
     JournalDamaged "E-DEPLOY-03" Unsafe "what a deployment wrote down cannot be understood"
 "The journal of a deployment, or the state, is not what this version of `switcher` writes. Nothing was changed. The
-error names the file. Traffic is not touched by it: `switcher status` and `switcher promote --admin SOCKET` work
+error names the file. Traffic is not touched by it: `switcher status` and `switcher promote SLOT --unrecorded` work
 without it."
 
     DeployRefused "E-DEPLOY-04" Usage "the image cannot be deployed like this"

@@ -49,7 +49,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
         Command::Deploy(args) => block_on(&ctx, deploy::run(&ctx, args)),
         Command::Rollback(args) => block_on(&ctx, rollback::run(&ctx, args)),
-        Command::Repair { dry_run, lock } => block_on(&ctx, repair::run(&ctx, dry_run, lock)),
+        Command::Repair(args) => block_on(&ctx, repair::run(&ctx, args)),
         Command::Prune { dry_run, lock } => block_on(&ctx, prune::run(&ctx, dry_run, lock)),
         Command::Snapshot(what) => block_on(&ctx, snapshot::run(&ctx, what)),
         Command::Migrate(what) => block_on(&ctx, migrate::run(&ctx, what)),

@@ -118,13 +118,14 @@ impl Environment {
         for path in &settings.env_files {
             files.take(&sources.folder.join(path));
         }
-        let EnvFiles { values, bare, written, mut problems, warnings } = files;
+        let EnvFiles { values, bare, written, mut problems, mut warnings } = files;
         let names = Names::new(sources, &values);
         for (_, template) in reading::templates(settings) {
             // Whether a name may be missing is known when the template is used.
             let _ = template.resolve(|_| None, |name| names.get(name).map(|value| value.text));
         }
         let named = reading::named(settings, &names, &bare, &mut problems);
+        warnings.extend(reading::overruled(&values, &named));
         let secrets = reading::secrets(settings, &names, &mut problems);
         problems.extend(names.problems.take());
         let asked = names.asked.take().into_iter().filter_map(|(name, value)| Some((name, value?))).collect();
@@ -151,7 +152,13 @@ impl Environment {
     /// Required variables that are missing or empty, names in templates that are not set, placeholders.
     pub fn application(&self, words: &Words) -> Result<Resolved, Problems> {
         let mut problems = Vec::new();
-        let resolved = self.filled(words, &mut problems);
+        let mut resolved = self.filled(words, &mut problems);
+        // What is asked for as a file is no variable as well, unless somebody asks for that too.
+        for name in self.settings.secrets.iter().map(|secret| variable(secret)) {
+            if !self.settings.env.contains_key(&name) && !self.settings.required_env.contains(&name) {
+                resolved.variables.remove(&name);
+            }
+        }
         Problems::unless(problems, resolved)
     }
 

@@ -1,10 +1,11 @@
-//! Ctrl-C and SIGTERM: noticed at once, acted upon only where it is safe.
+//! Ctrl-C, SIGTERM and a terminal that goes away (SIGHUP): noticed at once, acted upon only where it is safe.
 //!
 //! A command wraps the waits that may be left with [`Interrupt::unless`]; a change that is under way is
 //! never left, so its outcome is always known. A second signal means at once, wherever that is.
 
 use std::future::Future;
 
+use futures::FutureExt as _;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 
@@ -24,10 +25,21 @@ impl Interrupt {
     pub(crate) fn listen() -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
+        // Whoever was started by `nohup` wants to go on.
+        let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        let hung_up = async move {
+            match &mut hangup {
+                Some(hangup) => drop(hangup.recv().await),
+                None => std::future::pending().await,
+            }
+        };
         let (tell, heard) = watch::channel(0);
         tokio::spawn(async move {
+            let mut hung_up = std::pin::pin!(hung_up.fuse());
             loop {
                 tokio::select! {
+                    // The terminal goes once.
+                    () = &mut hung_up => {}
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                     () = tell.closed() => return,
@@ -60,4 +72,11 @@ impl Interrupt {
             result = work => Ok(result),
         }
     }
+}
+
+/// Whether the process was started with SIGHUP ignored: the first bit of what the kernel tells (proc(5), `SigIgn`).
+fn ignores_hangup() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

@@ -55,6 +55,12 @@ fn docker(app: &Node, deploy: &Node, reader: &mut Reader) {
 /// Processes whose addresses are unknown, or that nobody starts.
 fn fixed(app: &Node, deploy: &Node, reader: &mut Reader) {
     let Some(runtime) = deploy.get("runtime") else { return };
+    if let Some(migrate) = deploy.given("migrate") {
+        let message =
+            "migrations run in a container of the new image, and with `runtime: static` there is none";
+        let hint = "remove `migrate`, and migrate in the hook `pre_deploy`";
+        reader.under("deploy.migrate", |reader| reader.wrong(migrate, message, hint));
+    }
     reader.under("deploy.runtime", |reader| {
         for slot in Slot::ALL.into_iter().filter(|slot| !is_filled(app, *slot)) {
             let message = format!("with `runtime: static` both slots have fixed addresses, and {slot} has none");

@@ -81,10 +81,19 @@ fn is_docker_host(text: &str) -> bool {
     match text.split_once("://") {
         Some(("unix", path)) => path.starts_with('/') && path.len() > 1 && !path.contains(['\0', '\n']),
         Some(("tcp", authority)) => server(authority),
-        Some(("ssh", target)) => match target.split_once('@') {
-            Some((user, host)) => is_name(user) && server(host),
-            None => server(target),
-        },
+        Some(("ssh", target)) => {
+            let (target, path) = target.split_once('/').unwrap_or((target, ""));
+            let user_and_host = target.rsplit_once('@');
+            let user = user_and_host.map_or("none", |(user, _)| user);
+            let plain = |text: &str| !text.contains(|c: char| c.is_whitespace() || c.is_control());
+            // A colon would begin a password, a hyphen an option of `ssh`.
+            !user.is_empty()
+                && !user.contains(':')
+                && !user.starts_with('-')
+                && plain(user)
+                && plain(path)
+                && server(user_and_host.map_or(target, |(_, host)| host))
+        }
         Some(_) | None => false,
     }
 }

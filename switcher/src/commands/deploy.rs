@@ -18,6 +18,7 @@ use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::docker::LoadProgress;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
+use crate::layout::Tone;
 use crate::state::{Lease, Owner};
 
 /// Deploys, or says what would be done.
@@ -43,6 +44,11 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &DeployArgs, mut interrupt:
         .await
         .map_err(|end| interrupted_early(site.ctx, end))??;
     let seen = site.status().await?;
+    let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+    if let Some(message) = site.contradiction(&state, seen.active) {
+        let live = Live::of(&site.app, &seen);
+        return Err(Failure::new(Code::RepairUnsafe, message, live, site.ctx.command("repair")));
+    }
     let order = order(site, args, release, &seen);
     if let Some(note) = risk(&order) {
         site.ctx.reporter.step(&format!("warning: {note}"));
@@ -70,7 +76,11 @@ pub(super) async fn finish(site: &Site<'_>, finished: Finished, recovered: Optio
         conclude::conclusion(&machine, receipt, deployment, state.previous_deployment.clone(), recovered);
     let promote = ctx.command(&format!("promote {}", machine.order.slot));
     let page = conclude::page(&conclusion, &ctx.command("rollback"), &promote);
-    ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &conclusion)?;
+    let live = site.live().await;
+    let value = conclusion
+        .value()
+        .map_err(|error| Failure::new(Code::Internal, error.to_string(), live, ctx.command("status")))?;
+    ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &value)?;
     Ok(())
 }
 
@@ -168,6 +178,14 @@ fn risk(order: &Order) -> Option<String> {
     })
 }
 
+/// Whether the image that is meant is the one that is live, by its digest.
+fn is_live(site: &Site<'_>, order: &Order) -> Result<bool, Failure> {
+    let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+    let live = state.current_deployment.map(|current| current.image);
+    let wanted = order.release.image.as_ref().map(|image| image.pinned.clone());
+    Ok(wanted.is_some() && wanted == live)
+}
+
 /// Says what would be done. Takes no lease and changes nothing.
 async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let ctx = site.ctx;
@@ -186,10 +204,15 @@ async fn dry_run(site: &Site<'_>, args: &DeployArgs) -> Outcome {
     let releases = [released(seen.active), released(order.slot)];
     let notes = site.notes()?.into_iter().chain(risk(&order)).collect();
     let plan = plan(&order, &site.deploy, releases, notes).redacted(&site.redactor);
-    let page = plan::page(&plan);
-    let exit = args.exit_code;
-    ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &json!({ "plan": plan }))?;
-    if exit {
+    let mut page = plan::page(&plan);
+    let live = is_live(site, &order)?;
+    if live {
+        let text = "this very image is live already: a deployment would only start it again";
+        page.line("", Tone::Plain, 0).words(text, Tone::Strong);
+    }
+    let value = json!({ "plan": plan, "already_live": live });
+    ctx.console.result(&page.render(ctx.console.width, ctx.console.colour), &value)?;
+    if args.exit_code && !live {
         Err(Failure::new(Code::ToDo, "there is something to do", Live::Unchanged, ctx.command("deploy")))
     } else {
         Ok(())

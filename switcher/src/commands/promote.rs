@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde_json::json;
 use switcher_config::wire::{AppStatus, Kind, Receipt};
-use switcher_config::{AppName, Slot};
+use switcher_config::{AppName, PerSlot, Slot};
 
 use super::deploy::finish;
 use super::{Outcome, interrupt, interrupted_early};
@@ -13,13 +13,14 @@ use crate::context::Context;
 use crate::deploy::operation::Operator;
 use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::record;
+use crate::deploy::rollback::{Seen, in_the_way};
 use crate::deploy::site::{self, Site};
 use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
-use crate::state::record::DeploymentRecord;
+use crate::state::record::{DeploymentRecord, HealthStatus, State, Status};
 use crate::state::{Lease, Owner};
 use crate::switch::{self, Options, Switch};
 
@@ -54,7 +55,7 @@ pub(super) fn way(ctx: &Context) -> Result<Way, Failure> {
 
 /// Makes the named slot live.
 pub(super) async fn promote(ctx: &Context, args: PromoteArgs) -> Outcome {
-    if way(ctx)? == Way::Deployed {
+    if !args.unrecorded && way(ctx)? == Way::Deployed {
         return Box::pin(deployed(ctx, args)).await;
     }
     let slot = args.slot;
@@ -90,6 +91,7 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &PromoteArgs, interrupt: In
     let known = waiting.as_ref().and_then(|id| record::find(&state, id));
     match known.filter(|_| status.active != args.slot) {
         Some(target) => {
+            suits(site, &state, &status, target, args.force).await?;
             let finished = operator.begin(order(site, args, target, &status)).await?;
             finish(site, finished, recovered.map(|recovered| recovered.sentence)).await
         }
@@ -104,9 +106,77 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &PromoteArgs, interrupt: In
                 options,
                 interrupt,
             };
-            told(site.ctx, &site.app, args.slot, Box::pin(switch.perform(status)).await?)
+            let release = status.slots.get(args.slot).release.clone();
+            let outcome = Box::pin(switch.perform(status)).await?;
+            if let switch::Outcome::Moved(receipt) = &outcome {
+                adopted(site, lease, receipt, release)?;
+            }
+            told(site.ctx, &site.app, args.slot, outcome)
         }
     }
+}
+
+/// An older release is not put on a schema that it cannot run on, by whichever verb.
+async fn suits(
+    site: &Site<'_>,
+    state: &State,
+    status: &AppStatus,
+    target: &DeploymentRecord,
+    force: bool,
+) -> Outcome {
+    if force {
+        return Ok(());
+    }
+    let history = site.store.history().map_err(|error| site.state_failure(&error))?;
+    let seen = Seen {
+        state,
+        history: &history,
+        active: status.active,
+        warm: PerSlot::from_fn(|_| None),
+        schema: super::rollback::schema(site, state).await,
+    };
+    match in_the_way(&seen, target) {
+        Some(by) => Err(super::rollback::incompatible(site, target, by, status)),
+        None => Ok(()),
+    }
+}
+
+/// Traffic went to something that we never deployed: the state says so, and what was live before stays known.
+fn adopted(site: &Site<'_>, lease: &Lease, receipt: &Receipt, release: Option<String>) -> Outcome {
+    let record = DeploymentRecord {
+        id: DeploymentId::new(receipt.switched_at),
+        version: release.unwrap_or_else(|| "unknown".to_owned()),
+        image: String::new(),
+        git_commit: String::new(),
+        deployed_at: receipt.switched_at,
+        deployed_by: Owner::here("promote", None).by,
+        active_slot: receipt.to,
+        health_status: HealthStatus::Unknown,
+        status: Status::Active,
+        migrations_run: 0,
+        rollback_count: 0,
+        platform: String::new(),
+        schema_before: None,
+        schema_after: None,
+        migrated: false,
+        snapshot: None,
+        compatible: true,
+        generation: Some(receipt.generation.get()),
+        warm_until: None,
+        failure: None,
+        warnings: vec!["promoted by hand: nobody deployed it with this state".to_owned()],
+        seconds: None,
+    };
+    let written = lease.update(|state| {
+        if let Some(mut before) = state.current_deployment.take() {
+            before.status = Status::Superseded;
+            state.remember(&before);
+            state.previous_deployment = Some(before);
+        }
+        state.remember(&record);
+        state.current_deployment = Some(record.clone());
+    });
+    written.and_then(|()| lease.record(&record)).map_err(|error| site.lease_failure(&error))
 }
 
 fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status: &AppStatus) -> Order {

@@ -1,14 +1,20 @@
 //! `switcher repair`: brings a cut deployment to its end, explains what does not fit, and mends it.
 
+use std::io;
+use std::time::Duration;
+
+use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
+use switcher_config::settings::RuntimeKind;
 use switcher_config::wire::{AppStatus, RegisterRequest};
 use switcher_config::{Slot, UpstreamAddress};
 
 use super::{Outcome, interrupt, interrupted_early};
 use crate::aftermath;
-use crate::cli::LockArgs;
+use crate::cli::RepairArgs;
 use crate::code::Code;
+use crate::container::{ContainerState, Output, label};
 use crate::context::Context;
 use crate::deploy::operation::Operator;
 use crate::deploy::repair::{Finding, Remedy, Seen, diagnose};
@@ -21,9 +27,14 @@ use crate::mutation::Mutation;
 use crate::runtime::Start;
 use crate::state::Lease;
 use crate::state::record::{HealthStatus, Status};
+use crate::switch::{Options, Switch};
+
+/// How often is looked again after something was mended.
+const ROUNDS: u32 = 4;
 
 /// Repairs, or only explains.
-pub(super) async fn run(ctx: &Context, dry_run: bool, lock: LockArgs) -> Outcome {
+pub(super) async fn run(ctx: &Context, args: RepairArgs) -> Outcome {
+    let RepairArgs { dry_run, abandon, lock } = args;
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
     let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
@@ -34,20 +45,29 @@ pub(super) async fn run(ctx: &Context, dry_run: bool, lock: LockArgs) -> Outcome
     }
     let acquired = interrupt.unless(site.acquire("repair", lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
-    let outcome = Box::pin(under(&site, &lease, interrupt)).await;
+    let outcome = Box::pin(under(&site, &lease, interrupt, abandon)).await;
     site.end(lease, "repair", outcome)
 }
 
-async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt) -> Outcome {
-    let operator = Operator { site, lease, interrupt, detach: false };
-    let recovered = operator.recover().await?;
+async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, abandon: bool) -> Outcome {
+    let operator = Operator { site, lease, interrupt: interrupt.clone(), detach: false };
+    let recovered = if abandon { operator.abandon()? } else { operator.recover().await? };
     let notes: Vec<String> = recovered.into_iter().map(|recovered| recovered.sentence).collect();
-    let found = Box::pin(findings(site)).await?;
-    for finding in &found {
-        site.ctx.reporter.step(&format!("{}: {}", finding.what, remedy(&finding.remedy)));
-        Box::pin(mend(site, lease, &finding.remedy)).await?;
+    let mut told: Vec<Finding> = Vec::new();
+    // What is mended may show what was behind it.
+    for _ in 0..ROUNDS {
+        let mut found = Box::pin(findings(site)).await?;
+        found.retain(|finding| !told.contains(finding));
+        if found.is_empty() {
+            break;
+        }
+        for finding in &found {
+            site.ctx.reporter.step(&format!("{}: {}", finding.what, remedy(&finding.remedy)));
+            Box::pin(mend(site, lease, &finding.remedy, &interrupt)).await?;
+        }
+        told.extend(found);
     }
-    tell(site, &notes, &found, true)
+    tell(site, &notes, &told, true)
 }
 
 /// What does not fit now.
@@ -56,10 +76,60 @@ async fn findings(site: &Site<'_>) -> Result<Vec<Finding>, Failure> {
     let inside = site.runtime()?.running().await.map_err(|error| site.runtime_failure(&error))?;
     let state = site.store.read().map_err(|error| site.state_failure(&error))?;
     let history = site.store.history().map_err(|error| site.state_failure(&error))?;
-    Ok(diagnose(&Seen { proxy: &proxy, inside: &inside, state: &state, history: &history }))
+    let replicas = (site.deploy.runtime == RuntimeKind::Docker).then_some(site.deploy.replicas);
+    let seen = Seen { proxy: &proxy, inside: &inside, state: &state, history: &history, replicas };
+    let mut findings = diagnose(&seen);
+    findings.extend(Box::pin(left_behind(site)).await?);
+    Ok(findings)
 }
 
-async fn mend(site: &Site<'_>, lease: &Lease, remedy: &Remedy) -> Outcome {
+/// One-off containers of ours. While nobody is at work there should be none.
+async fn left_behind(site: &Site<'_>) -> Result<Vec<Finding>, Failure> {
+    let Some(engine) = site.engine()? else { return Ok(Vec::new()) };
+    let (app, environment) = (site.app.to_string(), site.environment_name.clone());
+    let mut findings = Vec::new();
+    for role in ["migrate", "snapshot"] {
+        let labels =
+            [(label::APP, app.as_str()), (label::ENVIRONMENT, environment.as_str()), (label::ROLE, role)];
+        for found in engine.list(&labels).await.map_err(|error| site.docker_failure(&error))? {
+            let runs = matches!(found.state, ContainerState::Running { .. });
+            let how = if runs { "still runs" } else { "has ended" };
+            findings.push(Finding {
+                what: format!("{} was left by an earlier command and {how}", found.name),
+                remedy: Remedy::Clear { container: found.name, wait: runs && role == "migrate" },
+            });
+        }
+    }
+    Ok(findings)
+}
+
+/// Waits for a migration that nobody waited for, or removes what nobody needs.
+async fn clear(site: &Site<'_>, container: &str, wait: bool) -> Outcome {
+    let Some(engine) = site.engine()? else { return Ok(()) };
+    let limit = site.deploy.migrate.as_ref().map_or(Duration::ZERO, |migrate| migrate.timeout.0);
+    let cleared = if wait {
+        engine.reattach(container, limit, &mut Unheard).await.map(drop)
+    } else {
+        engine.remove(container).await
+    };
+    cleared.map_err(|error| site.docker_failure(&error))
+}
+
+/// Output that nobody listens to.
+struct Unheard;
+
+#[async_trait]
+impl Output for Unheard {
+    async fn stdout(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+
+    async fn stderr(&mut self, _: &[u8]) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+async fn mend(site: &Site<'_>, lease: &Lease, remedy: &Remedy, interrupt: &Interrupt) -> Outcome {
     match remedy {
         Remedy::Adopt { deployment, slot } => adopt(site, lease, deployment, *slot),
         Remedy::Start { slot, deployment } => {
@@ -72,11 +142,15 @@ async fn mend(site: &Site<'_>, lease: &Lease, remedy: &Remedy) -> Outcome {
             let release = status.slots.get(*slot).release.clone();
             register(site, lease, &status, *slot, upstreams, release).await
         }
-        Remedy::Readdress { slot, upstreams } => {
+        Remedy::Readdress { slot, upstreams, version } => {
             let status = site.status().await?;
-            let release = status.slots.get(*slot).release.clone();
-            register(site, lease, &status, *slot, upstreams.clone(), release).await
+            let release = status.slots.get(*slot).release.clone().unwrap_or_else(|| version.clone());
+            register(site, lease, &status, *slot, upstreams.clone(), Some(release)).await
         }
+        Remedy::Restore { slot, upstreams, version } => {
+            restore(site, lease, *slot, upstreams, version, interrupt).await
+        }
+        Remedy::Clear { container, wait } => clear(site, container, *wait).await,
         Remedy::Register { slot, upstreams, version } => {
             let status = site.status().await?;
             register(site, lease, &status, *slot, upstreams.clone(), Some(version.clone())).await
@@ -87,6 +161,30 @@ async fn mend(site: &Site<'_>, lease: &Lease, remedy: &Remedy) -> Outcome {
         }
         Remedy::Person => Ok(()),
     }
+}
+
+/// Tells the proxy of what it has forgotten, and moves traffic there once it is healthy.
+async fn restore(
+    site: &Site<'_>,
+    lease: &Lease,
+    slot: Slot,
+    upstreams: &[UpstreamAddress],
+    version: &str,
+    interrupt: &Interrupt,
+) -> Outcome {
+    let status = site.status().await?;
+    if status.active != slot {
+        register(site, lease, &status, slot, upstreams.to_vec(), Some(version.to_owned())).await?;
+    }
+    let options = Options {
+        wait_healthy: Some(site.deploy.ready_timeout),
+        fence: Some(site.fence(lease)),
+        detach: true,
+        ..Options::default()
+    };
+    let (ctx, admin, app, interrupt) = (site.ctx, &site.admin, &site.app, interrupt.clone());
+    let switch = Switch { ctx, admin, app, slot, options, interrupt };
+    Box::pin(switch.perform(site.status().await?)).await.map(drop)
 }
 
 /// The proxy's word wins: what it serves becomes the current deployment.
@@ -162,6 +260,11 @@ fn remedy(remedy: &Remedy) -> String {
         Remedy::Adopt { deployment, .. } => format!("the state says {deployment} from now on"),
         Remedy::Start { slot, .. } => format!("the containers of {slot} are started"),
         Remedy::Readdress { slot, .. } => format!("the proxy learns the addresses of {slot}"),
+        Remedy::Restore { slot, version, .. } => {
+            format!("the proxy learns of {version} in {slot}, and traffic goes there")
+        }
+        Remedy::Clear { wait: true, .. } => "its end is waited for, and it is removed".to_owned(),
+        Remedy::Clear { wait: false, .. } => "it is removed".to_owned(),
         Remedy::Register { slot, .. } => format!("the proxy learns of {slot}; it is warm again"),
         Remedy::Withdraw { slot } => format!("the proxy forgets the addresses of {slot}"),
         Remedy::Person => "a person has to decide; nothing is changed about it".to_owned(),

@@ -4,8 +4,8 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use switcher_config::PerSlot;
 use switcher_config::wire::{AppStatus, Health};
+use switcher_config::{PerSlot, Span};
 
 use super::deploy::finish;
 use super::promote::{self, Way};
@@ -13,8 +13,9 @@ use super::{Outcome, interrupt, interrupted_early};
 use crate::cli::RollbackArgs;
 use crate::code::Code;
 use crate::context::Context;
+use crate::deploy::journal::{Entry, replay};
 use crate::deploy::operation::Operator;
-use crate::deploy::order::{Choices, Order, Purpose, stages};
+use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::plan::{self, plan};
 use crate::deploy::rollback::{Choice, Seen, choose};
 use crate::deploy::site::Site;
@@ -24,6 +25,9 @@ use crate::interrupt::Interrupt;
 use crate::state::record::{DeploymentRecord, State};
 use crate::state::{Lease, Owner};
 use crate::switch::Options;
+
+/// How long a deployment that was asked to end may take to write down what is live.
+const HURRY: Span = Span::seconds(15);
 
 /// Moves traffic back.
 pub(super) async fn run(ctx: &Context, args: RollbackArgs) -> Outcome {
@@ -49,15 +53,18 @@ async fn deployed(ctx: &Context, args: RollbackArgs) -> Outcome {
     if args.dry_run {
         return interrupt.unless(Box::pin(dry_run(&site, &args))).await.map_err(early)?;
     }
-    let acquired = interrupt.unless(site.acquire("rollback", args.lock.lock_wait)).await.map_err(early)?;
+    let wait = if hurry(&site)? { args.lock.lock_wait.max(Some(HURRY)) } else { args.lock.lock_wait };
+    let acquired = interrupt.unless(site.acquire("rollback", wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;
     site.end(lease, "rollback", outcome)
 }
 
 async fn under(site: &Site<'_>, lease: &Lease, args: &RollbackArgs, interrupt: Interrupt) -> Outcome {
-    let operator = Operator { site, lease, interrupt, detach: args.detach };
-    let recovered = operator.recover().await?;
+    // Whoever goes back waits for nobody who is still inside the slot that was left.
+    let hurried = Operator { site, lease, interrupt: interrupt.clone(), detach: true };
+    let recovered = hurried.recover().await?;
+    let operator = Operator { detach: args.detach, ..hurried };
     let (order, target) = match order(site, args).await? {
         Wish::Go(order, target) => (order, target),
         Wish::Done(target) => return nothing(site, &target),
@@ -81,8 +88,9 @@ async fn order(site: &Site<'_>, args: &RollbackArgs) -> Result<Wish, Failure> {
     let state = site.store.read().map_err(|error| site.state_failure(&error))?;
     let history = site.store.history().map_err(|error| site.state_failure(&error))?;
     let status = site.status().await?;
-    let warm = warm(site, &state, &status, args.force).await;
-    let seen = Seen { state: &state, history: &history, active: status.active, warm };
+    let warm = warm(site, &state, &status).await;
+    let schema = schema(site, &state).await;
+    let seen = Seen { state: &state, history: &history, active: status.active, warm, schema };
     let (purpose, target) = match choose(&seen, args.to.as_ref(), args.force) {
         Choice::Warm(target) => (Purpose::Rollback, target),
         Choice::Cold(target) => (Purpose::Redeploy, target),
@@ -120,21 +128,44 @@ fn of_target(
         compatible: true,
         patience: None,
         drain: args.drain_timeout,
-        force: args.force,
+        force: false,
         stages: stages(purpose, &site.deploy, Choices { no_pull, ..Choices::default() }),
     }
 }
 
-/// The deployments that could serve at once: running, known to the proxy, and healthy there (unless forced).
-async fn warm(
-    site: &Site<'_>,
-    state: &State,
-    status: &AppStatus,
-    force: bool,
-) -> PerSlot<Option<DeploymentId>> {
+/// Asks a deployment on this machine that only waits for its drain to end now: whoever goes back waits for nobody who is
+/// still inside the slot that was left. Ended like this it records what is live. Whether one was asked.
+fn hurry(site: &Site<'_>) -> Result<bool, Failure> {
+    let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+    let Some(pid) = site.store.owner_here(&state.lock).and_then(rustix::process::Pid::from_raw) else {
+        return Ok(false);
+    };
+    let entries = site.store.journal::<Entry>().map_err(|error| site.state_failure(&error))?;
+    let drains = replay(entries.unwrap_or_default())
+        .ok()
+        .flatten()
+        .is_some_and(|told| told.machine.has_moved() && told.machine.stage() == Stage::Drain);
+    if !drains || rustix::process::kill_process(pid, rustix::process::Signal::INT).is_err() {
+        return Ok(false);
+    }
+    let text = format!("{} only waits for its drain: it is asked to end", state.lock.sentence());
+    site.ctx.reporter.step(&text);
+    Ok(true)
+}
+
+/// The schema's version now. None where migrations are nobody's business, or where it cannot be read.
+pub(super) async fn schema(site: &Site<'_>, state: &State) -> Option<String> {
+    let current = state.current_deployment.as_ref()?;
+    let words = site.words_of(&promote::release(current), &current.id, current.active_slot, 0);
+    site.schema(&words).await.ok()?.ok()??.version
+}
+
+/// The deployments that could serve at once: running, known to the proxy, and healthy there. `--force` is about the
+/// schema: what is ill is started again.
+async fn warm(site: &Site<'_>, state: &State, status: &AppStatus) -> PerSlot<Option<DeploymentId>> {
     let standby = status.active.other();
     let seen = status.slots.get(standby);
-    let serves = !seen.upstreams.is_empty() && (force || seen.health == Health::Healthy);
+    let serves = !seen.upstreams.is_empty() && seen.health == Health::Healthy;
     let id = site.waiting_in(state, status, standby).await;
     PerSlot::from_fn(|slot| id.clone().filter(|_| slot == standby && serves))
 }
@@ -153,11 +184,7 @@ fn refused(site: &Site<'_>, choice: &Choice, args: &RollbackArgs, status: &AppSt
             ),
             ctx.command("deploy IMAGE"),
         ),
-        Choice::NothingBefore => (
-            Code::RollbackNothing,
-            format!("the live deployment of {app} is its first, so there is nothing to go back to"),
-            ctx.command("history"),
-        ),
+        Choice::NothingBefore => nothing_before(site, status),
         Choice::Unknown => (
             Code::RollbackUnknown,
             format!("there is no deployment {wanted} of {app} in {}", site.environment_name),
@@ -168,23 +195,7 @@ fn refused(site: &Site<'_>, choice: &Choice, args: &RollbackArgs, status: &AppSt
             format!("{} ({}) never served, so going back to it is no way back", target.id, target.version),
             ctx.command("history"),
         ),
-        Choice::Incompatible { target, by } => {
-            let restore = match &by.snapshot {
-                Some(snapshot) => format!(
-                    "restore the database first (`{}`)",
-                    ctx.command(&format!("snapshot restore {snapshot}"))
-                ),
-                None => "restore the database first".to_owned(),
-            };
-            (
-                Code::RollbackIncompatible,
-                format!(
-                    "the migrations of {} ({}) do not suit {}: {restore}, or go back all the same with --force",
-                    by.version, by.id, target.version
-                ),
-                ctx.command("snapshot list"),
-            )
-        }
+        Choice::Incompatible { target, by } => return incompatible(site, target, by, status),
         Choice::Warm(target) | Choice::Cold(target) | Choice::Live(target) => (
             Code::RollbackUnknown,
             format!("{} cannot be gone back to", target.version),
@@ -192,6 +203,39 @@ fn refused(site: &Site<'_>, choice: &Choice, args: &RollbackArgs, status: &AppSt
         ),
     };
     Failure::new(code, message, live, next)
+}
+
+/// Why an older release is not gone back to, and the ways there are.
+pub(super) fn incompatible(
+    site: &Site<'_>,
+    target: &DeploymentRecord,
+    by: &DeploymentRecord,
+    status: &AppStatus,
+) -> Failure {
+    let ctx = site.ctx;
+    let restore = match &by.snapshot {
+        Some(snapshot) => {
+            format!("restore the database first (`{}`)", ctx.command(&format!("snapshot restore {snapshot}")))
+        }
+        None => "restore the database first".to_owned(),
+    };
+    let message = format!(
+        "the migrations of {} ({}) do not suit {}: {restore}, or go back all the same with --force",
+        by.version, by.id, target.version
+    );
+    let live = Live::of(&site.app, status);
+    Failure::new(Code::RollbackIncompatible, message, live, ctx.command("snapshot list"))
+}
+
+/// Before the first deployment there may have been something that is not ours, and it may still run.
+fn nothing_before(site: &Site<'_>, status: &AppStatus) -> (Code, String, String) {
+    let (app, standby) = (&site.app, status.active.other());
+    let first = format!("the live deployment of {app} is its first, so there is nothing to go back to");
+    if status.slots.get(standby).health == Health::Healthy {
+        let message = format!("{first}; what is in {standby} is healthy and not of ours");
+        return (Code::RollbackNothing, message, site.ctx.command(&format!("promote {standby}")));
+    }
+    (Code::RollbackNothing, first, site.ctx.command("history"))
 }
 
 fn nothing(site: &Site<'_>, target: &DeploymentRecord) -> Outcome {

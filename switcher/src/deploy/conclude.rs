@@ -52,6 +52,26 @@ pub fn conclusion(
     Conclusion { app: order.app.clone(), purpose: order.purpose, deployment, previous, receipt, recovered }
 }
 
+impl Conclusion {
+    /// What `--json` prints. A promotion prints the fields of its receipt, as the contract has them, and the rest
+    /// beside them.
+    ///
+    /// # Errors
+    /// When a value cannot be written as JSON.
+    pub fn value(&self) -> serde_json::Result<Value> {
+        let mut value = serde_json::to_value(self)?;
+        if let (Purpose::Promote, Some(receipt), Value::Object(fields)) =
+            (self.purpose, &self.receipt, &mut value)
+        {
+            fields.remove("receipt");
+            if let Value::Object(receipt) = serde_json::to_value(receipt)? {
+                fields.extend(receipt);
+            }
+        }
+        Ok(value)
+    }
+}
+
 /// The conclusion for people; `rollback` is the command that goes back, `promote` the one that goes on.
 #[must_use]
 pub fn page(conclusion: &Conclusion, rollback: &str, promote: &str) -> Page {

@@ -9,8 +9,9 @@ use switcher_config::settings::HealthcheckChoice;
 use super::site::Site;
 use crate::code::Code;
 use crate::container::{ContainerSpec, label};
-use crate::database::{DatabaseUrl, Host};
+use crate::database::{DatabaseUrl, Host, SchemaState, probe};
 use crate::deployment::{DeploymentId, Words};
+use crate::docker::Engine;
 use crate::failure::{Failure, Live};
 use crate::snapshot::{
     self, ContainerTools, Folder, LocalTools, Snapshot, SnapshotError, Snapshotter, Tools,
@@ -20,10 +21,12 @@ use crate::snapshot::{
 const MACHINE: [&str; 2] = ["host.docker.internal", "host.containers.internal"];
 
 impl Site<'_> {
-    /// The database as it is reached from this machine: a name that only containers know is looked up among them.
+    /// The database as it is reached from this machine: a name that only containers know is looked up among them. What
+    /// the containers of another machine call their own machine is not this one, and is left alone.
     pub(crate) async fn reachable(&self, url: DatabaseUrl) -> DatabaseUrl {
         let Host::Tcp(name) = &url.host else { return url };
-        if MACHINE.contains(&name.as_str()) {
+        let local = self.engine().ok().flatten().is_none_or(Engine::is_local);
+        if MACHINE.contains(&name.as_str()) && local {
             return DatabaseUrl { host: Host::Tcp("127.0.0.1".to_owned()), ..url };
         }
         let known = (name.clone(), url.port);
@@ -35,6 +38,25 @@ impl Site<'_> {
             Some(address) => DatabaseUrl { host: Host::Tcp(address), ..url },
             None => url,
         }
+    }
+
+    /// What the schema is now. The inner error is why nobody could read it, which stops nothing: the database may
+    /// be reachable from the containers alone.
+    pub(crate) async fn schema(&self, words: &Words) -> Result<Result<Option<SchemaState>, String>, Failure> {
+        let url = self.environment()?.schema_url(words);
+        let Some(url) = url.map_err(|problems| self.environment_failure(&problems))? else {
+            return Ok(Err(
+                "the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into(),
+            ));
+        };
+        let url: DatabaseUrl = match url.expose().parse() {
+            Ok(url) => url,
+            Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
+        };
+        let url = self.reachable(url).await;
+        Ok(probe(&url)
+            .await
+            .map_err(|error| self.redactor.line(&format!("the schema was not read: {error}"))))
     }
 
     /// The address of a container in the application's network.

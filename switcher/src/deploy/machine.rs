@@ -218,6 +218,17 @@ impl Machine {
         }
     }
 
+    /// Whether a stage was begun, or is the next one.
+    #[must_use]
+    pub fn has_begun(&self, stage: Stage) -> bool {
+        let place = |stage: Stage| self.order.stages.iter().position(|known| *known == stage);
+        let reached = match self.phase {
+            Phase::Done => Some(usize::MAX),
+            Phase::Working { .. } | Phase::Undoing { .. } | Phase::Failed { .. } => place(self.stage()),
+        };
+        matches!((place(stage), reached), (Some(stage), Some(reached)) if stage <= reached)
+    }
+
     /// Whether traffic has moved, as far as the events tell.
     #[must_use]
     pub const fn has_moved(&self) -> bool {

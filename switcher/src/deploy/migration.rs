@@ -47,11 +47,27 @@ impl NotMigrated {
 }
 
 impl MigrationRun<'_> {
-    /// Runs it, or goes on with a container of it that is there already.
+    /// Waits until an earlier migration, whose command was killed, has ended by itself, and removes its container: two
+    /// at once is what nobody's migrations are made for.
+    pub(crate) async fn until_gone(&self, engine: &Engine, earlier: &Container) -> Result<(), NotMigrated> {
+        let text = format!("{} is still there from an earlier command: its end is waited for", earlier.name);
+        self.log.write(Level::Warn, "migrate", &text, &[]);
+        self.site.ctx.reporter.step(&text);
+        let mut said = Said::new(self.log, &self.site.redactor);
+        let ended = engine.reattach(&earlier.id, self.timeout.0, &mut said).await;
+        let _ = said.end();
+        // How it ended is told by the schema.
+        ended.map(drop).map_err(|error| {
+            let failure = self.site.docker_failure(&error);
+            NotMigrated::Unknown(cause(failure.code, failure.message))
+        })
+    }
+
+    /// Runs it, or goes on with a container of it that is there already. Without a specification it only goes on.
     pub(crate) async fn to_its_end(
         &self,
         engine: &Engine,
-        spec: &ContainerSpec,
+        spec: Option<&ContainerSpec>,
         there: Option<Container>,
     ) -> Result<(), NotMigrated> {
         let mut said = Said::new(self.log, &self.site.redactor);
@@ -59,13 +75,17 @@ impl MigrationRun<'_> {
             Some(container) => engine.reattach(&container.id, self.timeout.0, &mut said).await.transpose(),
             None => None,
         };
-        let ended = match gone_on {
-            Some(ended) => ended,
+        let ended = match (gone_on, spec) {
+            (Some(ended), _) => ended,
             // Before the first deployment nobody has made the network yet.
-            None => match engine.ensure_network(&spec.network).await {
+            (None, Some(spec)) => match engine.ensure_network(&spec.network).await {
                 Ok(_) => engine.run(spec, self.timeout.0, &mut said).await,
                 Err(error) => Err(error),
             },
+            (None, None) => {
+                let message = format!("{} was cut short, and its container is gone", self.what);
+                return Err(NotMigrated::Failed(cause(Code::MigrationFailed, message)));
+            }
         };
         let evidence = said.end();
         let (what, timeout) = (&self.what, self.timeout);

@@ -5,14 +5,16 @@ use jiff::Timestamp;
 use switcher_config::PerSlot;
 use switcher_config::wire::DrainReceipt;
 
-use super::journal::{Entry, replay};
+use super::journal::{Entry, Told, replay};
 use super::machine::{Cause, Event, Machine, Phase};
 use super::order::Order;
+use super::record::record;
 use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
 use super::runner::{Crash, Journal, Ran, Runner};
 use super::site::Site;
-use super::world::World;
+use super::world::{World, cause};
 use crate::code::Code;
+use crate::container::Container;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
 use crate::state::{Lease, LeaseError};
@@ -50,14 +52,7 @@ impl Operator<'_> {
 
     /// Brings the deployment of an earlier command to its end, if there is one.
     pub(crate) async fn recover(&self) -> Result<Option<Recovered>, Failure> {
-        let entries =
-            self.lease.journal().read::<Entry>().map_err(|error| self.site.state_failure(&error))?;
-        let told = replay(entries.unwrap_or_default()).map_err(|error| {
-            let file = self.site.store.folder().join("journal.jsonl");
-            let message = format!("the journal {} cannot be understood: {error}", file.display());
-            Failure::new(Code::JournalDamaged, message, Live::Unchanged, self.site.ctx.command("repair"))
-        })?;
-        let Some(told) = told else { return Ok(None) };
+        let Some(told) = self.told()? else { return Ok(None) };
         let order = told.machine.order.clone();
         let began = format!(
             "the {} of {} ({}) that {} began was cut short during {}",
@@ -82,13 +77,63 @@ impl Operator<'_> {
         Ok(Some(Recovered { sentence: format!("{began}; {end}") }))
     }
 
+    /// What the journal of an earlier command says; none when there is none.
+    fn told(&self) -> Result<Option<Told>, Failure> {
+        let entries =
+            self.lease.journal().read::<Entry>().map_err(|error| self.site.state_failure(&error))?;
+        replay(entries.unwrap_or_default()).map_err(|error| {
+            let file = self.site.store.folder().join("journal.jsonl");
+            let message = format!("the journal {} cannot be understood: {error}", file.display());
+            Failure::new(Code::JournalDamaged, message, Live::Unchanged, self.site.ctx.command("repair"))
+        })
+    }
+
+    /// Gives the deployment of an earlier command up, if there is one: it is recorded as it is, and nothing that it
+    /// started is undone.
+    pub(crate) fn abandon(&self) -> Result<Option<Recovered>, Failure> {
+        let Some(told) = self.told()? else { return Ok(None) };
+        let at = told.machine.stage();
+        let message = format!("it was given up during {}; what it started was left", at.as_str());
+        let abandoned = cause(Code::DeployOpen, message.clone());
+        let mut machine = told.machine;
+        if machine.has_moved() {
+            machine.facts.warnings.push(message);
+            machine.phase = Phase::Done;
+        } else if !machine.is_done() {
+            machine.phase = Phase::Failed { at, cause: abandoned };
+        }
+        let now = Timestamp::now();
+        let mut line = None;
+        let written = self.lease.update(|state| {
+            let (after, written) = record(state.clone(), &machine, now);
+            *state = after;
+            line = Some(written);
+        });
+        written.map_err(|error| self.site.lease_failure(&error))?;
+        if let Some(line) = line {
+            self.lease.record(&line).map_err(|error| self.site.lease_failure(&error))?;
+        }
+        let order = &machine.order;
+        let sentence = format!(
+            "the {} of {} ({}) was given up during {}",
+            order.purpose.as_str(),
+            order.release.version,
+            order.id,
+            at.as_str()
+        );
+        self.close(machine, None)?;
+        Ok(Some(Recovered { sentence }))
+    }
+
     /// What `recover` has to know of the world.
     async fn observe(&self, machine: &Machine) -> Result<Observed, Failure> {
         let site = self.site;
         let status = site.status().await?;
         let drains = status.draining.iter().filter(|drain| drain.slot == machine.order.slot.other());
         let running = site.runtime()?.running().await.map_err(|error| site.runtime_failure(&error))?;
-        let migration = match site.migration_container(&machine.order).await? {
+        let there = site.migration_container().await?;
+        let ours = |container: &Container| container.deployment().as_ref() == Some(&machine.order.id);
+        let migration = match there.filter(ours) {
             Some(_) => SeenMigration::Present,
             None => SeenMigration::Absent,
         };
@@ -131,6 +176,9 @@ impl Operator<'_> {
             Ran::Quit(machine) => Err(self.quit(&machine).await),
             Ran::Lost { machine, error } => {
                 let failure = self.site.lease_failure(&error);
+                if machine.has_moved() {
+                    return Err(self.moved(&machine, &failure.message).await);
+                }
                 let message = format!(
                     "{} of {} stopped: {}",
                     machine.order.purpose.as_str(),
@@ -151,6 +199,9 @@ impl Operator<'_> {
 
     /// It cannot go on now: the journal stays open for the next command.
     async fn suspended(&self, machine: &Machine, cause: Cause) -> Failure {
+        if machine.has_moved() {
+            return self.site.with_evidence(self.moved(machine, &cause.message).await, &cause.evidence);
+        }
         let code = Code::find(&cause.code).unwrap_or(Code::DeployOpen);
         let root = match &machine.phase {
             Phase::Undoing { cause: root, .. } if root.message != cause.message => {
@@ -168,6 +219,18 @@ impl Operator<'_> {
         );
         let failure = Failure::new(code, message, self.site.live().await, self.site.ctx.command("repair"));
         self.site.with_evidence(failure, &cause.evidence)
+    }
+
+    /// It cannot go on although traffic has moved: that comes first, whatever else went wrong.
+    async fn moved(&self, machine: &Machine, why: &str) -> Failure {
+        let order = &machine.order;
+        let message = format!(
+            "traffic HAS moved: {} is live in {}; what is left to be done cannot be done now: {why}; it stays in the \
+             journal, and the next command goes on with it",
+            order.release.version, order.slot
+        );
+        let next = self.site.ctx.command("repair");
+        Failure::new(Code::DeployOpen, message, self.site.live().await, next)
     }
 
     async fn quit(&self, machine: &Machine) -> Failure {

@@ -5,7 +5,7 @@
 use jiff::{SignedDuration, Timestamp};
 
 use super::machine::{Machine, Phase};
-use super::order::Purpose;
+use super::order::{Purpose, Stage};
 use crate::deployment::DeploymentId;
 use crate::state::record::{DeploymentRecord, FailureRecord, HealthStatus, State, Status};
 
@@ -48,6 +48,7 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
         platform: order.release.image.as_ref().map(|image| image.platform.clone()).unwrap_or_default(),
         schema_before: None,
         schema_after: None,
+        migrated: false,
         snapshot: None,
         compatible: order.compatible,
         generation: None,
@@ -64,6 +65,7 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
     let mut line = known.unwrap_or_else(fresh);
     line.active_slot = order.slot;
     line.health_status = facts.health.unwrap_or(line.health_status);
+    line.migrated |= machine.has_begun(Stage::Migrate);
     line.migrations_run = line.migrations_run.max(facts.migrations_run);
     line.schema_before = facts.schema_before.clone().or(line.schema_before);
     line.schema_after = facts.schema_after.clone().or(line.schema_after);
@@ -153,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::deploy::machine::{Cause, Event, Fact, Moved, step};
-    use crate::deploy::order::{Order, Stage};
+    use crate::deploy::order::Order;
     use crate::deployment::Release;
     use crate::state::record::{LockRecord, SCHEMA};
 

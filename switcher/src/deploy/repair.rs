@@ -1,6 +1,7 @@
 //! What does not fit between Docker, proxy and state when nobody is at work, and what mends it. Pure.
 //!
-//! Traffic decides: what the proxy serves is never taken away, and what is recorded follows it.
+//! Traffic decides: what the proxy serves is never taken away, and what is recorded follows it. The one exception is a
+//! proxy that lost its memory: then what is recorded and still runs is put back.
 
 use serde::Serialize;
 use switcher_config::wire::AppStatus;
@@ -22,6 +23,8 @@ pub struct Seen<'a> {
     pub state: &'a State,
     /// The whole history, newest first.
     pub history: &'a [DeploymentRecord],
+    /// How many containers a slot is to have; none where slots are no containers.
+    pub replicas: Option<u16>,
 }
 
 /// Something that does not fit.
@@ -57,6 +60,24 @@ pub enum Remedy {
         slot: Slot,
         /// Where.
         upstreams: Vec<UpstreamAddress>,
+        /// The version.
+        version: String,
+    },
+    /// The proxy has forgotten what it served: it learns of it, and traffic goes there again.
+    Restore {
+        /// The slot.
+        slot: Slot,
+        /// Where.
+        upstreams: Vec<UpstreamAddress>,
+        /// The version.
+        version: String,
+    },
+    /// A one-off container that a killed command left is waited for where it is a migration, and removed.
+    Clear {
+        /// Its name.
+        container: String,
+        /// Whether it is a migration at work.
+        wait: bool,
     },
     /// The proxy learns of what runs in the standby slot.
     Register {
@@ -80,6 +101,10 @@ pub enum Remedy {
 #[must_use]
 pub fn diagnose(seen: &Seen<'_>) -> Vec<Finding> {
     let active = seen.proxy.active;
+    if let Some(finding) = forgotten(seen, active) {
+        // Everything else would be judged by what it has forgotten.
+        return vec![finding];
+    }
     let mut findings = Vec::new();
     findings.extend(live(seen, active));
     findings.extend(remembered(seen, active));
@@ -87,40 +112,78 @@ pub fn diagnose(seen: &Seen<'_>) -> Vec<Finding> {
     findings
 }
 
-/// The live slot: its containers run, and the proxy dials them where they are.
+/// A proxy that has lost its memory: it serves nothing, or is at a generation before the one that is recorded, and
+/// calls another slot live than the state does.
+fn forgotten(seen: &Seen<'_>, active: Slot) -> Option<Finding> {
+    let current = seen.state.current_deployment.as_ref()?;
+    let slot = current.active_slot;
+    let behind = current.generation.is_some_and(|known| seen.proxy.generation.get() < known);
+    if slot == active || !(behind || addresses(seen, active).is_empty()) {
+        return None;
+    }
+    let what = format!(
+        "{active} is live for the proxy, which has forgotten what it served: {} is recorded as live in {slot}",
+        current.version
+    );
+    let there = seen.inside.get(slot).as_ref().filter(|inside| inside.deployment == current.id);
+    let remedy = match there.and_then(listening) {
+        Some(upstreams) => Remedy::Restore { slot, upstreams, version: current.version.clone() },
+        None => Remedy::Person,
+    };
+    Some(Finding { what, remedy })
+}
+
+/// The live slot: its containers run, all of them, and the proxy dials them where they are.
 fn live(seen: &Seen<'_>, slot: Slot) -> Vec<Finding> {
     let served = addresses(seen, slot);
-    let Some(inside) = seen.inside.get(slot) else {
-        let known = seen.state.current_deployment.is_some();
-        return Some(Finding {
-            what: format!("{slot} is live, and none of our containers is in it"),
-            remedy: Remedy::Person,
-        })
-        .filter(|_| known && !served.is_empty())
-        .into_iter()
-        .collect();
-    };
+    let current = seen.state.current_deployment.as_ref().filter(|current| current.active_slot == slot);
+    let Some(inside) = seen.inside.get(slot) else { return empty(seen, slot, current, &served) };
     if let Some(replica) = inside.replicas.iter().find(|r| !matches!(r.state, ContainerState::Running { .. }))
     {
         let what = format!("{slot} is live, and its container {} does not run", replica.container);
         let remedy = Remedy::Start { slot, deployment: inside.deployment.clone() };
         return vec![Finding { what, remedy }];
     }
+    let ours = current.is_some_and(|current| current.id == inside.deployment);
+    if let Some(wanted) = seen.replicas.filter(|wanted| ours && inside.replicas.len() < usize::from(*wanted))
+    {
+        let what = format!("{slot} is live with {} of {wanted} containers", inside.replicas.len());
+        return vec![Finding { what, remedy: Remedy::Start { slot, deployment: inside.deployment.clone() } }];
+    }
     match listening(inside) {
         None if !served.is_empty() => vec![Finding {
             what: format!("{slot} is live, and where {} listens in it is not known", inside.version),
             remedy: Remedy::Person,
         }],
-        Some(upstreams) if !same(&upstreams, &served) && !served.is_empty() => vec![Finding {
+        Some(upstreams) if !same(&upstreams, &served) && (ours || !served.is_empty()) => vec![Finding {
             what: format!(
                 "{slot} is live, and the proxy dials {}, but {} listens at {}",
                 list(&served),
                 inside.version,
                 list(&upstreams)
             ),
-            remedy: Remedy::Readdress { slot, upstreams },
+            remedy: Remedy::Readdress { slot, upstreams, version: inside.version.clone() },
         }],
         Some(_) | None => Vec::new(),
+    }
+}
+
+/// The live slot holds nothing of ours: what is recorded there is started again, where it was a container.
+fn empty(
+    seen: &Seen<'_>,
+    slot: Slot,
+    current: Option<&DeploymentRecord>,
+    served: &[UpstreamAddress],
+) -> Vec<Finding> {
+    let what = format!("{slot} is live, and none of our containers is in it");
+    match current.filter(|current| !current.image.is_empty()) {
+        Some(current) => {
+            vec![Finding { what, remedy: Remedy::Start { slot, deployment: current.id.clone() } }]
+        }
+        None if seen.state.current_deployment.is_some() && !served.is_empty() => {
+            vec![Finding { what, remedy: Remedy::Person }]
+        }
+        None => Vec::new(),
     }
 }
 
@@ -196,6 +259,9 @@ fn same(one: &[UpstreamAddress], other: &[UpstreamAddress]) -> bool {
 }
 
 fn list(addresses: &[UpstreamAddress]) -> String {
+    if addresses.is_empty() {
+        return "nothing".to_owned();
+    }
     addresses.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }
 

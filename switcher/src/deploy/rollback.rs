@@ -17,6 +17,8 @@ pub struct Seen<'a> {
     pub active: Slot,
     /// The deployments that run and are registered with the proxy, by slot.
     pub warm: PerSlot<Option<DeploymentId>>,
+    /// The schema's version now, where it can be read.
+    pub schema: Option<String>,
 }
 
 /// What becomes of the wish.
@@ -78,11 +80,20 @@ fn wanted(seen: &Seen<'_>, to: Option<&DeploymentId>) -> Result<DeploymentRecord
     }
 }
 
-/// The newest deployment since the target whose migrations its code cannot run on.
-fn in_the_way<'a>(seen: &'a Seen<'_>, target: &DeploymentRecord) -> Option<&'a DeploymentRecord> {
+/// The newest deployment since the target whose migrations its code cannot run on. None when the schema is what it was
+/// when the target was deployed: somebody migrated down, or restored the database.
+pub fn in_the_way<'a>(seen: &'a Seen<'_>, target: &DeploymentRecord) -> Option<&'a DeploymentRecord> {
+    if seen.schema.is_some() && seen.schema == target.schema_after {
+        return None;
+    }
     let current = seen.state.current_deployment.iter();
-    let stands =
-        |record: &&DeploymentRecord| record.id > target.id && record.migrations_run > 0 && !record.compatible;
+    // What a migration that was cut short did is not known, and neither is what an unknown tool did.
+    let unchanged = |record: &DeploymentRecord| {
+        record.schema_after.is_some() && record.schema_before == record.schema_after
+    };
+    let stands = |record: &&DeploymentRecord| {
+        record.id > target.id && record.migrated && !record.compatible && !unchanged(record)
+    };
     current.chain(&seen.state.deployment_history).chain(seen.history).find(stands)
 }
 
@@ -113,6 +124,7 @@ mod tests {
             platform: String::new(),
             schema_before: None,
             schema_after: None,
+            migrated: false,
             snapshot: None,
             compatible: true,
             generation: None,
@@ -136,7 +148,13 @@ mod tests {
     }
 
     fn seen<'a>(state: &'a State, history: &'a [DeploymentRecord], green: Option<u64>) -> Seen<'a> {
-        Seen { state, history, active: Slot::Blue, warm: PerSlot { blue: None, green: green.map(id) } }
+        Seen {
+            state,
+            history,
+            active: Slot::Blue,
+            warm: PerSlot { blue: None, green: green.map(id) },
+            schema: None,
+        }
     }
 
     #[test]
@@ -170,13 +188,35 @@ mod tests {
     #[test]
     fn an_incompatible_migration_is_only_crossed_by_force() {
         let mut newest = record(3, Status::Active);
-        (newest.compatible, newest.migrations_run) = (false, 2);
-        let state = state(Some(newest.clone()), Some(record(2, Status::Superseded)));
-        let seen = seen(&state, &[], Some(2));
+        (newest.compatible, newest.migrated) = (false, true);
+        let before = DeploymentRecord { schema_after: Some("4".into()), ..record(2, Status::Superseded) };
+        let remembered = |newest: &DeploymentRecord| state(Some(newest.clone()), Some(before.clone()));
+        let state = remembered(&newest);
+        let mut seen = seen(&state, &[], Some(2));
         assert!(matches!(choose(&seen, None, false), Choice::Incompatible { by, .. } if by.version == "v3"));
         assert!(matches!(choose(&seen, None, true), Choice::Warm(_)));
-        newest.migrations_run = 0;
-        let state = super::tests::state(Some(newest), Some(record(2, Status::Superseded)));
+        // Migrated down, or restored.
+        seen.schema = Some("4".into());
+        assert!(matches!(choose(&seen, None, false), Choice::Warm(_)));
+        seen.schema = Some("5".into());
+        assert!(matches!(choose(&seen, None, false), Choice::Incompatible { .. }));
+        // Nothing was due, as both versions of the schema say.
+        (newest.schema_before, newest.schema_after) = (Some("4".into()), Some("4".into()));
+        let state = remembered(&newest);
         assert!(matches!(choose(&self::seen(&state, &[], Some(2)), None, false), Choice::Warm(_)));
+        // None was begun.
+        (newest.migrated, newest.schema_before) = (false, None);
+        let state = remembered(&newest);
+        assert!(matches!(choose(&self::seen(&state, &[], Some(2)), None, false), Choice::Warm(_)));
+    }
+
+    #[test]
+    fn a_migration_that_failed_or_was_cut_stands_in_the_way_as_well() {
+        let mut failed = record(3, Status::Failed);
+        (failed.compatible, failed.migrated) = (false, true);
+        let history = [failed];
+        let state = state(Some(record(4, Status::Active)), Some(record(2, Status::Superseded)));
+        let seen = seen(&state, &history, Some(2));
+        assert!(matches!(choose(&seen, None, false), Choice::Incompatible { by, .. } if by.version == "v3"));
     }
 }

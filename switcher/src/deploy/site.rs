@@ -251,6 +251,15 @@ impl<'a> Site<'a> {
         outcome
     }
 
+    /// What the state says of the live slot, where the proxy says otherwise.
+    pub(crate) fn contradiction(&self, state: &State, active: Slot) -> Option<String> {
+        let current = state.current_deployment.as_ref().filter(|current| current.active_slot != active)?;
+        Some(format!(
+            "{} ({}) is recorded as live in {}, and the proxy serves {active}: nothing is begun before that is settled",
+            current.version, current.id, current.active_slot
+        ))
+    }
+
     /// The deployment in a standby slot. When the engine cannot be asked, what the proxy calls by a known version is it.
     pub(crate) async fn waiting_in(
         &self,
@@ -334,16 +343,6 @@ impl<'a> Site<'a> {
         self.redactor.line(&super::plan::what(stage, &machine.order, &self.deploy, None))
     }
 
-    /// The one-off container that runs a migration command from the order's image.
-    pub(crate) fn migration(
-        &self,
-        order: &Order,
-        words: &Words,
-        command: &[String],
-    ) -> Result<ContainerSpec, Failure> {
-        self.migration_spec(&order.release, words, command)
-    }
-
     /// The one-off container that runs a migration command from a release's image.
     pub(crate) fn migration_spec(
         &self,
@@ -400,12 +399,13 @@ impl<'a> Site<'a> {
         environment_failure(self.ctx, problems)
     }
 
-    /// The migration container of an order, running or ended; none when there is none.
-    pub(crate) async fn migration_container(&self, order: &Order) -> Result<Option<Container>, Failure> {
+    /// The migration container of this application, running or ended, whoever made it; none when there is none.
+    pub(crate) async fn migration_container(&self) -> Result<Option<Container>, Failure> {
         let Some(engine) = self.engine()? else { return Ok(None) };
         let found =
             engine.inspect(&self.migration_name()).await.map_err(|error| self.docker_failure(&error))?;
-        Ok(found.filter(|container| container.deployment().as_ref() == Some(&order.id)))
+        // One of that name that is not ours is met when ours is made, and told then.
+        Ok(found.filter(|container| container.deployment().is_some()))
     }
 
     pub(crate) fn with_evidence(&self, failure: Failure, evidence: &[String]) -> Failure {

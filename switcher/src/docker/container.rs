@@ -26,6 +26,17 @@ use crate::container::{Container, ContainerSpec, ContainerState, SecretFile, lab
 /// How often is looked whether a container that is being removed is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
+/// Whether a container is a one-off of ours whose command was killed, and that nobody needs: a dump, whose file is gone
+/// with the command, or a migration of an earlier deployment that has ended.
+fn is_leftover(there: &Container, spec: &ContainerSpec) -> bool {
+    let same = |name| there.labels.contains_key(name) && there.labels.get(name) == spec.labels.get(name);
+    let ours = same(label::APP) && same(label::ENVIRONMENT) && same(label::ROLE);
+    let ended = matches!(there.state, ContainerState::Exited(_) | ContainerState::Created);
+    let role = spec.labels.get(label::ROLE).map(String::as_str);
+    let other = there.labels.get(label::DEPLOYMENT) != spec.labels.get(label::DEPLOYMENT);
+    ours && (role == Some("snapshot") || (role == Some("migrate") && ended && other))
+}
+
 impl Engine {
     /// Makes a container and puts its files into it; the id. One of the same name that the same deployment made for
     /// the same purpose is used as it is.
@@ -34,18 +45,20 @@ impl Engine {
     /// When the name belongs to another container (`Conflict`), the image is not there (`NotFound`), or the engine
     /// refuses.
     pub async fn create(&self, spec: &ContainerSpec) -> Result<String, DockerError> {
-        match self.made(spec).await {
-            Ok(id) => {
-                if let Err(error) = self.fill(&id, spec).await {
-                    // Without its files it must not be met by the next try. What matters is the first error.
-                    let _ = self.remove(&id).await;
-                    return Err(error);
-                }
-                Ok(id)
-            }
-            Err(error) if error.kind() == DockerErrorKind::Conflict => self.met(spec, error).await,
-            Err(error) => Err(error),
+        let made = match self.made(spec).await {
+            Err(error) if error.kind() == DockerErrorKind::Conflict => match self.met(spec, error).await? {
+                Some(there) => return Ok(there),
+                None => self.made(spec).await,
+            },
+            made => made,
+        };
+        let id = made?;
+        if let Err(error) = self.fill(&id, spec).await {
+            // Without its files it must not be met by the next try. What matters is the first error.
+            let _ = self.remove(&id).await;
+            return Err(error);
         }
+        Ok(id)
     }
 
     async fn made(&self, spec: &ContainerSpec) -> Result<String, DockerError> {
@@ -62,10 +75,14 @@ impl Engine {
         Ok(self.within(ANSWER, &doing, created).await?.id)
     }
 
-    /// The container that has the name already, if it is this very one.
-    async fn met(&self, spec: &ContainerSpec, conflict: DockerError) -> Result<String, DockerError> {
+    /// The container that has the name already, if it is this very one; none when it was a leftover, which is gone now.
+    async fn met(&self, spec: &ContainerSpec, conflict: DockerError) -> Result<Option<String>, DockerError> {
         let Some(there) = self.inspect(&spec.name).await? else { return Err(conflict) };
         let same = |name| there.labels.get(name) == spec.labels.get(name);
+        if is_leftover(&there, spec) {
+            self.remove(&there.id).await?;
+            return Ok(None);
+        }
         if !spec.labels.contains_key(label::DEPLOYMENT) || !same(label::DEPLOYMENT) || !same(label::ROLE) {
             let owner = match there.deployment() {
                 Some(deployment) => format!("deployment {deployment} made it"),
@@ -84,7 +101,7 @@ impl Engine {
             // Whoever made it may have been killed before its files were in.
             self.fill(&there.id, spec).await?;
         }
-        Ok(there.id)
+        Ok(Some(there.id))
     }
 
     /// Puts the files into a container that never ran.

@@ -15,6 +15,8 @@ pub fn is_placeholder(value: &str) -> bool {
             let after = &lower[at + verb.len()..];
             let me = after.strip_prefix(['_', '-', ' ']).unwrap_or(after).strip_prefix("me");
             let begins = !lower[..at].ends_with(|c: char| c.is_alphanumeric());
+            // A number behind it tells several apart, and fills none of them in.
+            let me = me.map(|rest| rest.trim_start_matches(|c: char| c.is_ascii_digit()));
             begins && me.is_some_and(|rest| !rest.starts_with(|c: char| c.is_alphanumeric()))
         })
     })

@@ -79,6 +79,15 @@ pub(super) fn named(
     named
 }
 
+/// Lines of env files that something stronger says otherwise, such as a variable of the shell that deploys.
+pub(super) fn overruled(files: &BTreeMap<String, Value>, named: &BTreeMap<String, Value>) -> Vec<String> {
+    let other = |(name, value): (&String, &Value)| {
+        let stronger = named.get(name).filter(|stronger| stronger.text != value.text)?;
+        Some(format!("{}: {name} is overruled by the {} of that name", value.source, stronger.source))
+    };
+    files.iter().filter_map(other).collect()
+}
+
 /// The secrets that are files on this machine. One that is neither a file nor a variable is a problem.
 pub(super) fn secrets(
     settings: &DeploySettings,

@@ -107,6 +107,9 @@ pub struct DeploymentRecord {
     /// The snapshot taken before its migrations.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub snapshot: Option<String>,
+    /// Whether its migrations were begun, however they ended and whether or not they could be counted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub migrated: bool,
     /// Whether the version before can run on the schema after.
     #[serde(default = "yes")]
     pub compatible: bool,

@@ -122,6 +122,16 @@ impl Store {
         judge(lock, lifeline::owner_alive(&self.folder.leases(), lock, &self.here), now)
     }
 
+    /// The process that holds a lease, if it is one of this machine, alive, and this program.
+    #[must_use]
+    pub fn owner_here(&self, lock: &LockRecord) -> Option<i32> {
+        let alive = lifeline::owner_alive(&self.folder.leases(), lock, &self.here) == Some(true);
+        let pid = lock.pid.filter(|_| alive && lock.locked)?;
+        let name = |pid: &str| std::fs::read_to_string(format!("/proc/{pid}/comm")).ok();
+        let same = name(&pid.to_string()).is_some_and(|theirs| name("self") == Some(theirs));
+        i32::try_from(pid).ok().filter(|_| same)
+    }
+
     /// Every deployment, newest first, each as it was recorded last.
     ///
     /// # Errors

@@ -62,6 +62,7 @@ fn record(second: i64) -> DeploymentRecord {
         platform: "linux/amd64".to_owned(),
         schema_before: None,
         schema_after: None,
+        migrated: false,
         snapshot: None,
         compatible: true,
         generation: Some(7),

@@ -31,7 +31,7 @@ impl Host {
             folder.path().display()
         );
         let stop = format!(
-            "pid=$(cat {folder}/$SWITCHER_SLOT.pid) || exit 0; kill $pid; \
+            "test ! -e {folder}/stuck || exit 3; pid=$(cat {folder}/$SWITCHER_SLOT.pid) || exit 0; kill $pid; \
              while kill -0 $pid; do sleep 0.05; done 2>/dev/null; rm {folder}/$SWITCHER_SLOT.pid",
             folder = folder.path().display()
         );
@@ -133,4 +133,31 @@ async fn a_process_that_never_answers_is_stopped_again_and_the_old_one_serves() 
     assert_eq!(host.pid(Slot::Blue), None, "it was stopped");
     switcher.succeed(&["deploy", "v2"]).await;
     assert_eq!(host.version().await, "v2");
+}
+
+#[tokio::test]
+async fn a_deployment_that_cannot_be_undone_can_be_given_up() {
+    let host = Host::open().await;
+    let switcher = host.switcher();
+    switcher.succeed(&["deploy", "v1"]).await;
+    let squatter = std::net::TcpListener::bind(host.ports[0].address());
+    switcher_tests::certificate::put(&host.folder.path().join("stuck"), "");
+    let ran = switcher.run(&["deploy", "v2"]).await;
+    assert_ne!(ran.code, 0, "{ran:?}");
+    ran.says(&["stays in the journal", "repair"]);
+    for verb in ["repair", "rollback", "deploy"] {
+        let arguments = if verb == "deploy" { vec!["deploy", "v3"] } else { vec![verb] };
+        let ran = switcher.run(&arguments).await;
+        assert_ne!(ran.code, 0, "{verb}: {ran:?}");
+        ran.says(&["stop"]);
+    }
+    // Traffic can be moved all the same, and the deployment be given up.
+    switcher.succeed(&["promote", "green", "--unrecorded"]).await;
+    let ran = switcher.succeed(&["repair", "--abandon", "--json"]).await.json();
+    assert!(ran["journal"].to_string().contains("was given up"), "{ran:#}");
+    assert_eq!(host.version().await, "v1");
+    drop(squatter);
+    std::fs::remove_file(host.folder.path().join("stuck")).expect("a removed file");
+    switcher.succeed(&["deploy", "v3"]).await;
+    assert_eq!(host.version().await, "v3");
 }

@@ -91,7 +91,7 @@ async fn a_migration_that_does_not_suit_the_version_before_is_in_the_way_unless_
     if let Some(why) = Site::lacks() {
         return skip_or_fail(&why);
     }
-    let migrate = "{command: [migrate, up], compatible: false, timeout: 30s, \
+    let migrate = "{command: [migrate, up], down: [migrate, down, --to, \"{to}\"], compatible: false, timeout: 30s, \
                    env: {DATABASE_URL: \"${DIRECT_DATABASE_URL}\"}}";
     let site = Site::prepare().await.with_database().await.deploy("migrate", migrate).open().await;
     site.release("v1").await;
@@ -100,8 +100,19 @@ async fn a_migration_that_does_not_suit_the_version_before_is_in_the_way_unless_
     let ran = site.run(&["rollback"]).await;
     assert_eq!(ran.code, 1, "{ran:?}");
     ran.says(&["E-ROLLBACK-03", "--force", "snapshot"]);
+    // Not by another verb either.
+    let standby = site.proxy().admin().shop().await.active.other();
+    let ran = site.run(&["promote", standby.as_str()]).await;
+    assert_eq!(ran.code, 1, "{ran:?}");
+    ran.says(&["E-ROLLBACK-03"]);
     site.agree("v2").await;
     site.succeed(&["rollback", "--force"]).await;
+    site.agree("v1").await;
+    site.succeed(&["rollback"]).await;
+    site.agree("v2").await;
+    // Once the schema is what it was, nothing stands in the way.
+    site.succeed(&["migrate", "down", "--to", "1"]).await;
+    site.succeed(&["rollback"]).await;
     site.agree("v1").await;
 }
 

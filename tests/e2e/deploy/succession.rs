@@ -86,7 +86,8 @@ async fn a_release_can_be_prepared_and_promoted_later() {
     site.agree("v1").await;
     let standby = site.proxy().admin().shop().await.active.other();
     assert_eq!(site.containers_in(standby).await.len(), 1);
-    site.succeed(&["promote", standby.as_str()]).await;
+    let receipt = site.succeed(&["promote", standby.as_str(), "--json"]).await.json();
+    assert_eq!((&receipt["to"], &receipt["deployment"]["version"]), (&standby.as_str().into(), &"v2".into()));
     site.agree("v2").await;
 }
 
@@ -106,6 +107,9 @@ async fn a_dry_run_says_what_would_be_done_and_does_nothing() {
     }
     let plan = site.succeed(&["deploy", "v2", "--dry-run", "--json"]).await.json();
     assert!(plan["plan"].is_object(), "{plan:#}");
+    // The very image that is live is nothing to do.
+    let ran = site.run(&["deploy", "v1", "--dry-run", "--exit-code"]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(before, (site.state(), site.engine.containers().await.len(), site.engine.digests().await));
     site.agree("v1").await;
 }

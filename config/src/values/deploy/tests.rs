@@ -62,6 +62,8 @@ fn an_engine_is_reached_by_a_socket_tcp_or_ssh() {
         "tcp://[::1]:2376",
         "ssh://deploy@shop.example.com",
         "ssh://shop.example.com:2222",
+        "ssh://deploy@shop.example.com/run/user/1000/docker.sock",
+        "ssh://deploy@corp@shop.example.com",
     ] {
         assert!(is_docker_host(good), "{good}");
     }
@@ -76,7 +78,7 @@ fn an_engine_is_reached_by_a_socket_tcp_or_ssh() {
         "ssh://a:hunter2@b",
         "ssh://-oProxyCommand=x",
         "ssh://-o@b",
-        "ssh://a@b/run",
+        "ssh://a@b/a run",
     ] {
         assert!(!is_docker_host(bad), "{bad}");
     }

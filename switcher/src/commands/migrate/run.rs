@@ -12,13 +12,13 @@ use crate::cli::LockArgs;
 use crate::code::Code;
 use crate::context::Context;
 use crate::deploy::conclude::with_evidence;
-use crate::deploy::migration::MigrationRun;
+use crate::deploy::migration::{MigrationRun, NotMigrated};
 use crate::deploy::operation::Operator;
 use crate::deploy::site::Site;
 use crate::failure::{Failure, Live};
-use crate::interrupt::Interrupt;
-use crate::state::Lease;
+use crate::interrupt::{Interrupt, Interrupted};
 use crate::state::record::{DeploymentRecord, State};
+use crate::state::{Lease, LeaseError};
 
 /// Runs the migrations of the live version once more.
 pub(super) async fn up(ctx: &Context, lock: LockArgs) -> Outcome {
@@ -40,8 +40,8 @@ async fn under_lease(ctx: &Context, lock: LockArgs, to: Option<&str>) -> Outcome
     site.end(lease, "migrate", outcome)
 }
 
-async fn perform(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, to: Option<&str>) -> Outcome {
-    let operator = Operator { site, lease, interrupt, detach: false };
+async fn perform(site: &Site<'_>, lease: &Lease, mut interrupt: Interrupt, to: Option<&str>) -> Outcome {
+    let operator = Operator { site, lease, interrupt: interrupt.clone(), detach: false };
     operator.recover().await?;
     let refuse = |message: &str| {
         Failure::new(Code::DeployNone, message, Live::Unchanged, site.ctx.command("config show"))
@@ -67,7 +67,10 @@ async fn perform(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, to: Optio
         .ok_or_else(|| refuse("nothing was deployed yet, so there is no image to migrate from"))?;
     let release = release(record);
     if let Some(image) = &release.image {
-        engine.pull(image, &mut |_| {}).await.map_err(|error| site.docker_failure(&error))?;
+        let pulled = interrupt.unless(engine.pull(image, &mut |_| {})).await;
+        pulled
+            .map_err(|end| interrupted_early(site.ctx, end))?
+            .map_err(|error| site.docker_failure(&error))?;
     }
     let words = site.words_of(&release, &record.id, record.active_slot, 0);
     let spec = site.migration_spec(&release, &words, &command)?;
@@ -76,7 +79,15 @@ async fn perform(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, to: Optio
     site.ctx.reporter.step(&format!("migrating {way} with `{}` of {}", command.join(" "), record.version));
     let what = format!("the migration {way} of {}", record.version);
     let run = MigrationRun { site, log: &log, what, timeout: settings.timeout };
-    if let Err(error) = run.to_its_end(engine, &spec, None).await {
+    let earlier = site.migration_container().await?;
+    let work = async {
+        if let Some(earlier) = &earlier {
+            run.until_gone(engine, earlier).await?;
+        }
+        run.to_its_end(engine, Some(&spec), None).await
+    };
+    let attended = Box::pin(attended(site, lease, &mut interrupt, &spec.name, work)).await?;
+    if let Err(error) = attended {
         let cause = error.into_cause();
         let code = Code::find(&cause.code).unwrap_or(Code::MigrationFailed);
         let failure =
@@ -87,6 +98,42 @@ async fn perform(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, to: Optio
     let value = json!({ "app": site.app, "deployment": record.id, "version": record.version, "to": to });
     site.ctx.console.result(&text, &value)?;
     Ok(())
+}
+
+/// Waits for a migration. It is not stopped halfway: the first signal is answered with a word, the second one leaves it
+/// to itself, as the loss of the lease does.
+async fn attended(
+    site: &Site<'_>,
+    lease: &Lease,
+    interrupt: &mut Interrupt,
+    container: &str,
+    work: impl Future<Output = Result<(), NotMigrated>>,
+) -> Result<Result<(), NotMigrated>, Failure> {
+    let mut heard = interrupt.clone();
+    let told = async {
+        if heard.unless(std::future::pending::<()>()).await.is_err() {
+            let text = "a migration is not stopped halfway: its end is waited for; a second signal leaves it running";
+            site.ctx.reporter.step(text);
+        }
+        std::future::pending::<()>().await;
+    };
+    let work = async {
+        tokio::select! {
+            done = work => Ok(done),
+            error = lease.until_lost() => Err(site.lease_failure(&LeaseError::Lost(Box::new(error)))),
+            () = told => Ok(Ok(())),
+        }
+    };
+    match interrupt.unless_twice(work).await {
+        Ok(done) => done,
+        Err(Interrupted) => {
+            let message = format!(
+                "left at once: the migration goes on in the container {container}, and nobody waits for it"
+            );
+            let next = site.ctx.command("migrate status");
+            Err(Failure::new(Code::InterruptedAtOnce, message, site.live().await, next))
+        }
+    }
 }
 
 /// Whose image: going up that of the live version, going down that of the newest one that came as far as migrating.

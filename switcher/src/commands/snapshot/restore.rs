@@ -11,6 +11,7 @@ use super::{Outcome, snapshotter, unless_left};
 use crate::cli::RestoreArgs;
 use crate::code::Code;
 use crate::commands::interrupt;
+use crate::deploy::operation::Operator;
 use crate::deploy::site::Site;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
@@ -31,7 +32,12 @@ pub(super) async fn run(site: &Site<'_>, args: RestoreArgs) -> Outcome {
     }
     let acquired = unless_left(site, &mut heard, site.acquire("restore", args.lock.lock_wait)).await?;
     let lease = acquired?;
-    let outcome = swapped(site, &with, &args, &mut heard).await;
+    // A deployment that was cut short may still have a migration at work in there.
+    let operator = Operator { site, lease: &lease, interrupt: heard.clone(), detach: false };
+    let outcome = match Box::pin(operator.recover()).await {
+        Ok(_) => swapped(site, &with, &args, &mut heard).await,
+        Err(failure) => Err(failure),
+    };
     site.end(lease, "restore", outcome)
 }
 

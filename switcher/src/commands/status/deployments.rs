@@ -273,6 +273,7 @@ mod tests {
             platform: String::new(),
             schema_before: None,
             schema_after: None,
+            migrated: false,
             snapshot: None,
             compatible: true,
             generation: None,

@@ -42,6 +42,7 @@ fn record(day: i64, status: Status) -> DeploymentRecord {
         platform: String::new(),
         schema_before: None,
         schema_after: None,
+        migrated: false,
         snapshot: None,
         compatible: true,
         generation: None,

@@ -29,6 +29,7 @@ fn record(n: u64, status: Status, slot: Slot) -> DeploymentRecord {
         platform: String::new(),
         schema_before: None,
         schema_after: None,
+        migrated: false,
         snapshot: None,
         compatible: true,
         generation: None,
@@ -86,6 +87,7 @@ struct World {
     inside: PerSlot<Option<Running>>,
     state: State,
     history: Vec<DeploymentRecord>,
+    replicas: Option<u16>,
 }
 
 impl World {
@@ -110,12 +112,19 @@ impl World {
                 deployment_history: Vec::new(),
                 lock: LockRecord::default(),
             },
+            replicas: None,
         }
     }
 
     fn found(&self) -> Vec<Finding> {
         let proxy = proxy(self.active, &self.registered);
-        diagnose(&Seen { proxy: &proxy, inside: &self.inside, state: &self.state, history: &self.history })
+        diagnose(&Seen {
+            proxy: &proxy,
+            inside: &self.inside,
+            state: &self.state,
+            history: &self.history,
+            replicas: self.replicas,
+        })
     }
 
     fn remedies(&self) -> Vec<Remedy> {
@@ -165,7 +174,52 @@ fn containers_of_the_live_slot_that_do_not_run_are_started() {
 fn a_live_slot_that_moved_is_told_to_the_proxy() {
     let moved = |world: &mut World| world.inside.blue = Some(running(2, &[Some(31), Some(32)]));
     let upstreams = vec![address(31), address(32)];
-    assert_eq!(changed(moved), [Remedy::Readdress { slot: Slot::Blue, upstreams }]);
+    assert_eq!(changed(moved), [Remedy::Readdress { slot: Slot::Blue, upstreams, version: "v2".into() }]);
+}
+
+#[test]
+fn a_live_slot_with_too_few_containers_gets_them_back() {
+    let start = || Remedy::Start { slot: Slot::Blue, deployment: id(2) };
+    let lost = |world: &mut World| {
+        world.replicas = Some(2);
+        world.inside.blue = Some(running(2, &[Some(21)]));
+    };
+    assert_eq!(changed(lost), [start()]);
+    let all_lost = |world: &mut World| {
+        world.state.current_deployment.as_mut().expect("a live one").image = "shop@sha256:0".into();
+        world.inside.blue = None;
+    };
+    assert_eq!(changed(all_lost), [start()]);
+}
+
+#[test]
+fn a_proxy_that_lost_its_memory_gets_back_what_is_recorded_and_teaches_the_state_nothing() {
+    let restore = || Remedy::Restore {
+        slot: Slot::Blue,
+        upstreams: vec![address(22), address(21)],
+        version: "v2".into(),
+    };
+    let empty = |world: &mut World| {
+        world.active = Slot::Green;
+        world.registered = PerSlot { blue: Vec::new(), green: Vec::new() };
+    };
+    assert_eq!(changed(empty), [restore()]);
+    let behind = |world: &mut World| {
+        world.active = Slot::Green;
+        world.state.current_deployment.as_mut().expect("a live one").generation = Some(8);
+    };
+    assert_eq!(changed(behind), [restore()]);
+    let nothing_runs = |world: &mut World| {
+        empty(world);
+        world.inside.blue = None;
+    };
+    assert_eq!(changed(nothing_runs), [Remedy::Person]);
+    // The same slot: it is only told where the containers are.
+    let upstreams = vec![address(22), address(21)];
+    assert_eq!(
+        changed(|world| world.registered.blue.clear()),
+        [Remedy::Readdress { slot: Slot::Blue, upstreams, version: "v2".into() }]
+    );
 }
 
 #[test]
@@ -227,7 +281,7 @@ fn the_most_urgent_comes_first_and_one_finding_hides_no_other() {
     };
     let upstreams = vec![address(13), address(14)];
     let expected = [
-        Remedy::Readdress { slot: Slot::Green, upstreams },
+        Remedy::Readdress { slot: Slot::Green, upstreams, version: "v1".into() },
         Remedy::Adopt { deployment: id(1), slot: Slot::Green },
         Remedy::Withdraw { slot: Slot::Blue },
     ];
@@ -273,9 +327,15 @@ proptest! {
                 Remedy::Withdraw { slot } | Remedy::Register { slot, .. } => prop_assert_ne!(slot, world.active),
                 Remedy::Start { slot, deployment } => {
                     prop_assert_eq!(slot, world.active);
-                    prop_assert_eq!(Some(&deployment), live.map(|inside| &inside.deployment));
+                    let recorded = world.state.current_deployment.as_ref().map(|current| &current.id);
+                    prop_assert_eq!(Some(&deployment), live.map(|inside| &inside.deployment).or(recorded));
                 }
-                Remedy::Readdress { slot, upstreams } => {
+                Remedy::Restore { slot, upstreams, .. } => {
+                    let serves = !world.registered.get(world.active).is_empty();
+                    prop_assert!(!serves, "traffic is taken from what serves");
+                    prop_assert_eq!(Some(upstreams), world.inside.get(slot).as_ref().and_then(Running::addresses));
+                }
+                Remedy::Readdress { slot, upstreams, .. } => {
                     prop_assert_eq!(slot, world.active);
                     prop_assert!(!upstreams.is_empty(), "its addresses were taken away");
                     prop_assert_eq!(Some(upstreams), live.and_then(Running::addresses));
@@ -285,7 +345,7 @@ proptest! {
                     prop_assert_eq!(Some(&deployment), live.map(|inside| &inside.deployment));
                     prop_assert!(world.history.iter().any(|record| record.id == deployment));
                 }
-                Remedy::Person => {}
+                Remedy::Clear { .. } | Remedy::Person => {}
             }
         }
     }

@@ -2,14 +2,18 @@
 
 use super::{Trouble, World};
 use crate::code::Code;
-use crate::database::{DatabaseUrl, SchemaState, migrations_run, probe};
+use crate::container::Container;
+use crate::database::{SchemaState, migrations_run};
 use crate::deploy::machine::{Fact, Machine};
 use crate::deploy::migration::{MigrationRun, NotMigrated};
+use crate::deployment::Words;
 
 impl World<'_> {
     /// The schema's version is read; a dirty one is refused.
     pub(super) async fn inspect(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
-        let state = match self.schema(machine).await? {
+        let words = self.site.words(&machine.order, machine.order.slot, 0);
+        let schema = self.site.schema(&words).await.map_err(|failure| Trouble::of(&failure))?;
+        let state = match schema {
             Ok(state) => state,
             Err(warning) => return Ok(Some(Fact::Warning { warning })),
         };
@@ -20,29 +24,6 @@ impl World<'_> {
             return Err(Trouble::failed(Code::SchemaDirty, message));
         }
         Ok(Some(Fact::SchemaBefore { version: state.and_then(|state| state.version) }))
-    }
-
-    /// What the schema is now. The inner error is why nobody could read it, which stops nothing: the database may
-    /// be reachable from the containers alone.
-    async fn schema(&self, machine: &Machine) -> Result<Result<Option<SchemaState>, String>, Trouble> {
-        let words = self.site.words(&machine.order, machine.order.slot, 0);
-        let url = {
-            let environment = self.site.environment().map_err(|failure| Trouble::of(&failure))?;
-            environment.schema_url(&words).map_err(|problems| self.environment(&problems))?
-        };
-        let Some(url) = url else {
-            return Ok(Err(
-                "the schema was not read: neither `migrate.database_url` nor DATABASE_URL is set".into(),
-            ));
-        };
-        let url: DatabaseUrl = match url.expose().parse() {
-            Ok(url) => url,
-            Err(error) => return Ok(Err(format!("the schema was not read: {error}"))),
-        };
-        let url = self.site.reachable(url).await;
-        Ok(probe(&url)
-            .await
-            .map_err(|error| self.site.redactor.line(&format!("the schema was not read: {error}"))))
     }
 
     /// The database is dumped. A deployment stops when its snapshot fails.
@@ -62,25 +43,40 @@ impl World<'_> {
         let (Some(engine), Some(settings)) = (engine, &self.site.deploy.migrate) else {
             return Ok(None);
         };
-        let before = self.schema(machine).await?.ok().flatten();
         let words = self.site.words(order, order.slot, 0);
-        let spec =
-            self.site.migration(order, &words, &settings.command).map_err(|failure| Trouble::of(&failure))?;
-        let there = self.site.migration_container(order).await.map_err(|failure| Trouble::of(&failure))?;
+        let there = self.site.migration_container().await.map_err(|failure| Trouble::of(&failure))?;
+        let (ours, theirs): (Option<Container>, Option<Container>) = match there {
+            Some(there) if there.deployment().as_ref() == Some(&order.id) => (Some(there), None),
+            other => (None, other),
+        };
+        // What runs already is waited for, whatever became of the secrets since.
+        let spec = self.site.migration_spec(&order.release, &words, &settings.command);
+        let spec = spec.map_err(|failure| Trouble::of(&failure));
+        let spec = if ours.is_some() { spec.ok() } else { Some(spec?) };
         let run = MigrationRun {
             site: self.site,
             log: &self.log,
             what: format!("the migration of {}", order.release.version),
             timeout: settings.timeout,
         };
-        run.to_its_end(engine, &spec, there).await.map_err(|error| match error {
+        let failed = |error| match error {
             // Without the engine nobody knows whether the migration goes on: its end is to be seen first.
             NotMigrated::Unknown(cause) => Trouble::Unknown(cause),
             NotMigrated::Failed(cause) => Trouble::Failed(cause),
-        })?;
-        let after = self.schema(machine).await?.ok().flatten();
+        };
+        if let Some(earlier) = theirs {
+            run.until_gone(engine, &earlier).await.map_err(failed)?;
+        }
+        let before = self.version(&words).await;
+        run.to_its_end(engine, spec.as_ref(), ours).await.map_err(failed)?;
+        let after = self.version(&words).await;
         let run = migrations_run(before.as_ref(), after.as_ref());
         Ok(Some(Fact::Migrated { version: after.and_then(|state| state.version), run }))
+    }
+
+    /// The schema, where it can be read.
+    async fn version(&self, words: &Words) -> Option<SchemaState> {
+        self.site.schema(words).await.ok()?.ok()?
     }
 
     pub(super) fn environment(&self, problems: &crate::environment::Problems) -> Trouble {

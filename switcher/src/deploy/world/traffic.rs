@@ -39,8 +39,11 @@ impl World<'_> {
     /// The standby slot is emptied: withdrawn from the proxy, drained, removed.
     pub(super) async fn vacate(&mut self, machine: &Machine) -> Result<Option<Fact>, Trouble> {
         let slot = machine.order.slot;
+        self.refuse_current(slot)?;
         let generation = self.withdraw(slot).await?;
         self.until_nobody_is_inside(slot).await?;
+        // It may have taken minutes.
+        self.refuse_live(&self.seen().await?, slot)?;
         self.runtime()?.stop(slot, StopHow::Remove).await.map_err(|error| self.runtime_trouble(&error))?;
         Ok(Some(Fact::Registered { generation }))
     }
@@ -73,6 +76,15 @@ impl World<'_> {
             self.site.app, status.generation
         );
         Err(Trouble::failed(Code::GenerationMoved, message))
+    }
+
+    /// What is recorded as live is never removed, though the proxy may have forgotten it.
+    fn refuse_current(&self, slot: Slot) -> Result<(), Trouble> {
+        let state = self.site.store.read().map_err(|error| Trouble::of(&self.site.state_failure(&error)))?;
+        match self.site.contradiction(&state, slot.other()) {
+            Some(message) => Err(Trouble::failed(Code::RepairUnsafe, message)),
+            None => Ok(()),
+        }
     }
 
     /// Waits until the drains of a slot that was left are over; they have deadlines of their own.
