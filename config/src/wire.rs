@@ -16,7 +16,7 @@ pub use certificate::{
     Checked, Finding, Imported, ImportedCertificate, RenewRequest, Renewal, RenewalOutcome, Renewed,
     RevocationReason, RevokeRequest, Revoked, Verdict,
 };
-pub use fence::Fence;
+pub use fence::{Claim, Fence};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -421,6 +421,8 @@ pub enum RefusalReason {
     SlotIsLive,
     /// 409: the lease is older than one that was shown, so its owner has lost it.
     StaleFence,
+    /// 409: somebody whose lease is kept in another place is at work.
+    LeaseHeld,
     /// 412: the slot is not healthy.
     Unhealthy,
     /// 412: the slot is live already.

@@ -13,7 +13,7 @@ use arc_swap::ArcSwap;
 use jiff::Timestamp;
 use switcher_config::settings::{AppSettings, Settings};
 use switcher_config::wire::{
-    Changed, DrainReceipt, Event, Fence, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
+    Changed, Claim, DrainReceipt, Event, Kind, PauseRequest, PromoteRequest, RefusalReason, RegisterRequest,
     StopRequest, Switched,
 };
 use switcher_config::{AppName, PerSlot, Slot};
@@ -23,6 +23,7 @@ use crate::app::{App, Gate, Live};
 use crate::decide::{self, Denied};
 use crate::drain::{Drain, Policy};
 use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
+use crate::fence::{self, Held};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing, RoutingFile, SavedGate};
@@ -39,7 +40,8 @@ const EVENT_BUFFER: usize = 1024;
 pub struct Control {
     pub(crate) file: RoutingFile,
     pub(crate) view: ArcSwap<View>,
-    pub(crate) writer: Mutex<()>,
+    /// Whoever changes something holds it. In it are the claims of leases.
+    pub(crate) writer: Mutex<BTreeMap<AppName, Held>>,
     pub(crate) router: Arc<ArcSwap<Router<Arc<App>>>>,
     pub(crate) watcher: Watcher,
     pub(crate) events: broadcast::Sender<Event>,
@@ -61,7 +63,7 @@ impl Control {
         Self {
             file,
             view: ArcSwap::from_pointee(view),
-            writer: Mutex::new(()),
+            writer: Mutex::default(),
             router: Arc::default(),
             watcher: Watcher::new(events.clone()),
             events,
@@ -153,18 +155,23 @@ impl Control {
         .await
     }
 
-    /// Takes note of a lease: from now on, older ones change nothing.
+    /// Takes note of a lease: from now on, older ones change nothing, and for its time nobody of another place gets one.
     ///
     /// # Errors
     /// When it is refused, or could not be saved; nothing was changed then.
-    pub async fn claim(self: &Arc<Self>, app: AppName, fence: Fence) -> Result<Changed, Denied> {
+    pub async fn claim(self: &Arc<Self>, app: AppName, claim: Claim) -> Result<Changed, Denied> {
         let control = Arc::clone(self);
         run(async move {
-            let _writer = control.writer.lock().await;
+            let mut writer = control.writer.lock().await;
             let (view, now) = control.to_change(&app)?;
-            let next = decide::claim(&now.routing, &fence)?;
+            let held = fence::exclude(writer.get(&app), &claim, Instant::now())?;
+            let next = decide::claim(&now.routing, &claim.fence())?;
             if next != now.routing {
                 control.save(&view, &app, &next).await?;
+            }
+            match held {
+                Some(held) => drop(writer.insert(app, held)),
+                None => drop(writer.remove(&app)),
             }
             Ok(control.publish_app(&view, AppView { routing: next, ..(*now).clone() }))
         })

@@ -5,8 +5,9 @@
 //! "How to do distributed locking", 2016, on fencing tokens). Pure; [`decide`](crate::decide) asks.
 
 use std::cmp::Ordering;
+use std::time::{Duration, Instant};
 
-use switcher_config::wire::{Fence, RefusalReason};
+use switcher_config::wire::{Claim, Fence, RefusalReason};
 
 use crate::decide::Denied;
 
@@ -43,9 +44,83 @@ pub fn admit(now: Option<&Fence>, asked: &Fence) -> Result<Fence, Denied> {
     }
 }
 
+/// The longest that a claim holds without being renewed.
+const LONGEST_CLAIM: Duration = Duration::from_secs(30 * 60);
+
+/// A claim that holds. In memory alone: a proxy that restarts learns of it when it is renewed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    /// Where the lease is kept.
+    place: String,
+    /// Whose it is.
+    holder: String,
+    /// Until when.
+    until: Instant,
+}
+
+/// What holds after a claim, or why it is refused: two operators whose leases are kept in different places know
+/// nothing of each other, and meet here.
+///
+/// # Errors
+/// [`RefusalReason::LeaseHeld`] while a claim of another place holds.
+pub fn exclude(held: Option<&Held>, asked: &Claim, now: Instant) -> Result<Option<Held>, Denied> {
+    let Some(place) = &asked.place else { return Ok(held.cloned()) };
+    if let Some(other) = held.filter(|held| held.place != *place && held.until > now) {
+        let message = format!(
+            "{} holds the lease, which is kept in another place ({}), for at least {} s more",
+            other.holder,
+            other.place,
+            other.until.duration_since(now).as_secs() + 1
+        );
+        return Err(Denied { reason: RefusalReason::LeaseHeld, message });
+    }
+    let length = Duration::from_secs(asked.seconds).min(LONGEST_CLAIM);
+    let holds = || Held { place: place.clone(), holder: asked.holder.clone(), until: now + length };
+    Ok((!length.is_zero()).then(holds))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn claim(place: &str, seconds: u64) -> Claim {
+        Claim { number: 1, holder: format!("lock_{place}"), place: Some(place.to_owned()), seconds }
+    }
+
+    #[test]
+    fn a_claim_excludes_other_places_until_it_ends_or_is_given_back() {
+        let now = Instant::now();
+        let held = exclude(None, &claim("here", 60), now).expect("nobody holds it");
+        let soon = now + Duration::from_secs(59);
+        let refused = exclude(held.as_ref(), &claim("there", 60), soon).expect_err("it is held");
+        assert_eq!(refused.reason, RefusalReason::LeaseHeld);
+        assert_eq!(
+            refused.message,
+            "lock_here holds the lease, which is kept in another place (here), for at least 2 s more"
+        );
+        let renewed = exclude(held.as_ref(), &claim("here", 60), soon).expect("its own");
+        let late = now + Duration::from_secs(61);
+        assert!(exclude(renewed.as_ref(), &claim("there", 60), late).is_err(), "it was renewed");
+        assert!(exclude(held.as_ref(), &claim("there", 60), late).is_ok(), "it has ended");
+        assert_eq!(exclude(held.as_ref(), &claim("here", 0), soon), Ok(None), "it was given back");
+    }
+
+    #[test]
+    fn a_claim_without_a_place_excludes_nobody_and_frees_nothing() {
+        let now = Instant::now();
+        let held = exclude(None, &claim("here", 60), now).expect("nobody holds it");
+        let bare = Claim::from(lease(2, "bob"));
+        assert_eq!(exclude(held.as_ref(), &bare, now), Ok(held.clone()));
+        assert_eq!(exclude(None, &bare, now), Ok(None));
+    }
+
+    #[test]
+    fn no_claim_holds_for_longer_than_half_an_hour() {
+        let now = Instant::now();
+        let held = exclude(None, &claim("here", u64::MAX), now).expect("nobody holds it");
+        let later = now + LONGEST_CLAIM;
+        assert!(exclude(held.as_ref(), &claim("there", 1), later).is_ok());
+    }
 
     fn lease(number: u64, holder: &str) -> Fence {
         Fence { number, holder: holder.to_owned() }

@@ -15,7 +15,7 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    Changed, DrainReceipt, Fence, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded, Status,
+    Changed, Claim, DrainReceipt, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded, Status,
     StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
@@ -99,8 +99,8 @@ impl Admin {
     ///
     /// # Errors
     /// As [`Admin::status`].
-    pub async fn claim(&self, app: &AppName, fence: &Fence) -> Result<Changed, AdminError> {
-        self.send(Method::POST, &format!("/v1/apps/{app}/claim"), fence).await
+    pub async fn claim(&self, app: &AppName, claim: &Claim) -> Result<Changed, AdminError> {
+        self.send(Method::POST, &format!("/v1/apps/{app}/claim"), claim).await
     }
 
     /// `POST /v1/apps/{app}/pause`.

@@ -106,6 +106,7 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
             (Code::GenerationMoved, ctx.command("status"))
         }
         RefusalReason::StaleFence => (Code::LeaseLost, ctx.command("status")),
+        RefusalReason::LeaseHeld => (Code::LeaseHeld, format!("{} --lock-wait 5m", ctx.again())),
         RefusalReason::SlotIsLive => (Code::SlotLive, ctx.command(&format!("register {standby} HOST:PORT"))),
         RefusalReason::Unhealthy => {
             (Code::HealthBad, ctx.command(&format!("promote {standby} --wait-healthy 30s")))
@@ -171,6 +172,7 @@ mod tests {
             RefusalReason::GenerationMoved,
             RefusalReason::SlotIsLive,
             RefusalReason::StaleFence,
+            RefusalReason::LeaseHeld,
             RefusalReason::Unhealthy,
             RefusalReason::AlreadyActive,
             RefusalReason::NoUpstreams,

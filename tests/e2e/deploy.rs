@@ -7,6 +7,7 @@ mod failures;
 mod fixed;
 mod hooks;
 mod images;
+mod interrupt;
 mod load;
 mod mending;
 mod migrate;

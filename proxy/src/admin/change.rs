@@ -3,7 +3,7 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use switcher_config::wire::{
-    Changed, Fence, PauseRequest, PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded,
+    Changed, Claim, PauseRequest, PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded,
     StopRequest, Switched,
 };
 use switcher_config::{AppName, Slot};
@@ -49,17 +49,18 @@ pub(super) async fn register(
     changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
 }
 
-/// Takes note of a lease: from its answer on, older leases change nothing.
-#[utoipa::path(post, path = "/v1/apps/{app}/claim", request_body = Fence,
+/// Takes note of a lease: from its answer on, older leases change nothing. With a place and seconds, nobody whose lease is
+/// kept in another place gets a claim until it ends.
+#[utoipa::path(post, path = "/v1/apps/{app}/claim", request_body = Claim,
     params(("app" = String, Path, description = "The application")),
     responses((status = 200, body = Changed), (status = 404, body = Refusal), (status = 409, body = Refusal),
         (status = 507, body = Refusal)))]
 pub(super) async fn claim(
     State(admin): State<Admin>,
     Path(app): Path<String>,
-    Body(fence): Body<Fence>,
+    Body(claim): Body<Claim>,
 ) -> Result<Json<Changed>, Refused> {
-    let changed = admin.control.claim(name(&admin, &app)?, fence).await;
+    let changed = admin.control.claim(name(&admin, &app)?, claim).await;
     changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
 }
 

@@ -47,9 +47,10 @@ const fn status_of(reason: RefusalReason) -> StatusCode {
             StatusCode::NOT_FOUND
         }
         RefusalReason::BadRequest => StatusCode::BAD_REQUEST,
-        RefusalReason::GenerationMoved | RefusalReason::SlotIsLive | RefusalReason::StaleFence => {
-            StatusCode::CONFLICT
-        }
+        RefusalReason::GenerationMoved
+        | RefusalReason::SlotIsLive
+        | RefusalReason::StaleFence
+        | RefusalReason::LeaseHeld => StatusCode::CONFLICT,
         RefusalReason::Unhealthy | RefusalReason::AlreadyActive | RefusalReason::NoUpstreams => {
             StatusCode::PRECONDITION_FAILED
         }

@@ -33,7 +33,7 @@ pub(super) async fn run(ctx: &Context, args: DeployArgs) -> Outcome {
     let acquired = interrupt.unless(site.acquire("deploy", args.lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;
-    site.end(lease, "deploy", outcome)
+    site.end(lease, "deploy", outcome).await
 }
 
 async fn under(site: &Site<'_>, lease: &Lease, args: &DeployArgs, mut interrupt: Interrupt) -> Outcome {

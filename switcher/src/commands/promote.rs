@@ -79,7 +79,7 @@ async fn deployed(ctx: &Context, args: PromoteArgs) -> Outcome {
     let acquired = interrupt.unless(site.acquire("promote", args.lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;
-    site.end(lease, "promote", outcome)
+    site.end(lease, "promote", outcome).await
 }
 
 async fn under(site: &Site<'_>, lease: &Lease, args: &PromoteArgs, interrupt: Interrupt) -> Outcome {

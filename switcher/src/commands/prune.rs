@@ -65,7 +65,7 @@ pub(super) async fn run(ctx: &Context, dry_run: bool, lock: LockArgs) -> Outcome
     let acquired = interrupt.unless(site.acquire("prune", lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, interrupt)).await;
-    site.end(lease, "prune", outcome)
+    site.end(lease, "prune", outcome).await
 }
 
 async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt) -> Outcome {

@@ -46,7 +46,7 @@ pub(super) async fn run(ctx: &Context, args: RepairArgs) -> Outcome {
     let acquired = interrupt.unless(site.acquire("repair", lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, interrupt, abandon)).await;
-    site.end(lease, "repair", outcome)
+    site.end(lease, "repair", outcome).await
 }
 
 async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, abandon: bool) -> Outcome {

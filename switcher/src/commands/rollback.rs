@@ -57,7 +57,7 @@ async fn deployed(ctx: &Context, args: RollbackArgs) -> Outcome {
     let acquired = interrupt.unless(site.acquire("rollback", wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;
-    site.end(lease, "rollback", outcome)
+    site.end(lease, "rollback", outcome).await
 }
 
 async fn under(site: &Site<'_>, lease: &Lease, args: &RollbackArgs, interrupt: Interrupt) -> Outcome {

@@ -67,7 +67,7 @@ async fn create(site: &Site<'_>, wait: Option<Span>) -> Outcome {
         Ok(Err(failure)) => Err(failure),
         Err(end) => Err(left(site, end)),
     };
-    site.end(lease, "snapshot", outcome)
+    site.end(lease, "snapshot", outcome).await
 }
 
 /// Reads one snapshot, or all of them, from end to end.
@@ -111,7 +111,7 @@ async fn prune(site: &Site<'_>, dry_run: bool, wait: Option<Span>) -> Outcome {
         Ok((gone, swept))
     });
     let outcome = removed.and_then(|(gone, swept)| told(site, &gone, swept, "removed"));
-    site.end(lease, "prune", outcome)
+    site.end(lease, "prune", outcome).await
 }
 
 /// The snapshots that may go now.

@@ -2,20 +2,23 @@
 //!
 //! It decides nothing. It also turns what each part can meet into the failures that people read.
 
+use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::AppName;
 use switcher_config::settings::{AppSettings, DeploySettings, Hook, RuntimeKind, Settings};
-use switcher_config::wire::{AppStatus, Fence};
+use switcher_config::wire::{AppStatus, Claim, Fence, RefusalReason};
 use switcher_config::{Slot, Span};
+use tokio::task::JoinHandle;
 
 use super::conclude::with_evidence;
 use super::journal::{Entry, replay};
 use super::machine::Machine;
 use super::order::{Order, Stage};
-use crate::admin::Admin;
+use crate::admin::{Admin, AdminError};
 use crate::code::Code;
 use crate::commands::lock;
 use crate::configuration;
@@ -31,6 +34,9 @@ use crate::redact::Redactor;
 use crate::runtime::{DockerRuntime, HookFailed, HookRunner, Runtime, RuntimeError, StaticRuntime};
 use crate::state::record::State;
 use crate::state::{AuditRecord, Lease, LeaseError, Owner, StateError, Store, Verdict};
+
+/// How often a lease that is held elsewhere is asked for again.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// The surroundings of one application's deployments.
 pub(crate) struct Site<'a> {
@@ -49,6 +55,8 @@ pub(crate) struct Site<'a> {
     engine: Result<Option<Engine>, Failure>,
     runtime: Option<Box<dyn Runtime>>,
     pub(crate) store: Store,
+    /// Renews the claim of the lease that is held.
+    renewing: Cell<Option<JoinHandle<()>>>,
 }
 
 /// The application whose deployments a configuration describes.
@@ -148,6 +156,7 @@ impl<'a> Site<'a> {
             engine,
             runtime: None,
             store,
+            renewing: Cell::new(None),
         };
         site.runtime = site.make_runtime();
         Ok(site)
@@ -232,7 +241,7 @@ impl<'a> Site<'a> {
     }
 
     /// Gives the lease back, with a line in the audit log.
-    pub(crate) fn end(
+    pub(crate) async fn end(
         &self,
         lease: Lease,
         operation: &str,
@@ -242,6 +251,13 @@ impl<'a> Site<'a> {
             Ok(()) => "done".to_owned(),
             Err(failure) => failure.code.as_str().to_owned(),
         };
+        if let Some(renewing) = self.renewing.take() {
+            renewing.abort();
+        }
+        // A claim that is not given back ends by itself.
+        if let Ok(claim) = self.claim(&lease, Span::default()) {
+            let _ = self.admin.claim(&self.app, &claim).await;
+        }
         let audited = lease.audit(&AuditRecord::new(&Owner::here(operation, None), &word, self.now()));
         let released = lease.release();
         if let Some(error) = audited.err().or(released.err()) {
@@ -286,8 +302,37 @@ impl<'a> Site<'a> {
         }
     }
 
-    /// Takes the lease and shows it to the proxy: from then on older leases change nothing.
+    /// Takes the lease and shows it to the proxy: from then on older leases change nothing, and nobody whose lease is kept
+    /// in another place gets one.
     pub(crate) async fn acquire(&self, operation: &str, wait: Option<Span>) -> Result<Lease, Failure> {
+        let deadline = tokio::time::Instant::now() + wait.unwrap_or_default().0;
+        loop {
+            let left = deadline.duration_since(tokio::time::Instant::now());
+            let lease = self.acquire_here(operation, wait.map(|_| Span(left))).await?;
+            let claim = self.claim(&lease, self.lease_length)?;
+            let error = match self.admin.claim(&self.app, &claim).await {
+                Ok(_) => {
+                    self.renew(claim);
+                    return Ok(lease);
+                }
+                Err(error) => error,
+            };
+            if let Err(error) = lease.release() {
+                self.ctx.reporter.step(&format!("warning: {}", self.lease_failure(&error).message));
+            }
+            let held =
+                matches!(&error, AdminError::Refused(refusal) if refusal.reason == RefusalReason::LeaseHeld);
+            if !held || tokio::time::Instant::now() >= deadline {
+                let live = self.live().await;
+                return Err(self.ctx.diagnose(&self.admin, error, Some(&self.app), live));
+            }
+            self.ctx.reporter.waiting("waiting for the lease of an operator elsewhere");
+            tokio::time::sleep(LOOK_AGAIN.min(deadline.duration_since(tokio::time::Instant::now()))).await;
+        }
+    }
+
+    /// Takes the lease of this memory.
+    async fn acquire_here(&self, operation: &str, wait: Option<Span>) -> Result<Lease, Failure> {
         let seen = self.status().await?;
         let floor = seen.fence.as_ref().map_or(0, |fence| fence.number);
         let owner = Owner::here(operation, None);
@@ -301,10 +346,31 @@ impl<'a> Site<'a> {
             .await
             .map_err(|error| lock::not_acquired(self.ctx, &error, Live::of(&self.app, &seen)))?;
         reporter.done();
-        self.admin.claim(&self.app, &self.fence(&lease)).await.map_err(|error| {
-            self.ctx.diagnose(&self.admin, error, Some(&self.app), Live::of(&self.app, &seen))
-        })?;
         Ok(lease)
+    }
+
+    fn claim(&self, lease: &Lease, length: Span) -> Result<Claim, Failure> {
+        let place = self.store.mark().map_err(|error| {
+            let message = format!("{} cannot be written: {error}", self.store.folder().display());
+            Failure::new(Code::StateNotSaved, message, Live::Unchanged, self.ctx.again())
+        })?;
+        Ok(Claim { place: Some(place), seconds: length.0.as_secs(), ..Claim::from(self.fence(lease)) })
+    }
+
+    /// Renews a claim for as long as this command lives. A renewal that is refused changes nothing here: what the command
+    /// asks for afterwards is refused as well.
+    fn renew(&self, claim: Claim) {
+        let (admin, app) = (self.admin.clone(), self.app.clone());
+        let every = self.lease_length.0 / 4;
+        let renewing = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(every).await;
+                let _ = admin.claim(&app, &claim).await;
+            }
+        });
+        if let Some(before) = self.renewing.replace(Some(renewing)) {
+            before.abort();
+        }
     }
 
     /// What the proxy checks the changes under a lease by.

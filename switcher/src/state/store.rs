@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::de::DeserializeOwned;
+use switcher_config::durable::{Durability, replace};
 use switcher_config::{AppName, Span};
 use tokio::time::Instant;
 use ulid::Ulid;
@@ -120,6 +121,22 @@ impl Store {
     #[must_use]
     pub fn verdict(&self, lock: &LockRecord, now: Timestamp) -> Verdict {
         judge(lock, lifeline::owner_alive(&self.folder.leases(), lock, &self.here), now)
+    }
+
+    /// The word that names this memory and no other, made when it is asked for the first time. Called under the lease.
+    ///
+    /// # Errors
+    /// When it can be neither read nor written.
+    pub fn mark(&self) -> std::io::Result<String> {
+        let path = self.folder().join("mark");
+        match std::fs::read_to_string(&path) {
+            Ok(text) if !text.trim().is_empty() => return Ok(text.trim().to_owned()),
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error),
+            Ok(_) | Err(_) => {}
+        }
+        let word = format!("mark_{}", Ulid::generate());
+        replace(&path, word.as_bytes(), 0o644, Durability::Synced).map_err(std::io::Error::other)?;
+        Ok(word)
     }
 
     /// The process that holds a lease, if it is one of this machine, alive, and this program.

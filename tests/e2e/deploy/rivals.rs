@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use switcher_config::wire::{Fence, PromoteRequest, RefusalReason};
-use switcher_tests::{Image, PATIENCE, Site, skip_or_fail, until};
+use switcher_tests::{Image, PATIENCE, Site, skip_or_fail, until, within};
 use tokio::process::Child;
 
 /// Starts `deploy` of a version whose migration takes so long, and waits until that is running.
@@ -121,4 +121,33 @@ async fn somebody_else_who_moves_traffic_meanwhile_is_not_overruled() {
     assert_eq!(ended, 3, "{words}");
     assert_eq!(site.version().await.as_deref(), Some("v1"));
     tokio::time::timeout(Duration::from_secs(60), site.run(&["repair"])).await.expect("it ends");
+}
+
+#[tokio::test]
+async fn operators_whose_leases_are_kept_in_different_places_exclude_each_other_at_the_proxy() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let mut site = Site::prepare().await.with_database().await.open().await;
+    site.release("v1").await;
+    site.push(&Image::new("v2").env("MIGRATIONS", "2").env("MIGRATE_SLOW_MS", "4000")).await;
+    let first = site.switcher().command(&["deploy", "v2"]).spawn().expect("it starts");
+    until(PATIENCE, "the migration to run", || async {
+        site.postgres().query("SELECT version, dirty FROM schema_migrations") == ["2|t"]
+    })
+    .await;
+    // The other one has a memory of its own, as on another machine.
+    let elsewhere = site.path("elsewhere").display().to_string();
+    site.reconfigure(|setup| setup.switcher("state_dir", &elsewhere));
+    site.push(&Image::new("v3")).await;
+    let ran = site.run(&["deploy", "v3"]).await;
+    assert_eq!(ran.code, 3, "{ran:?}");
+    ran.says(&["E-LOCK-01", "kept in another place", "--lock-wait"]);
+    let output = within(PATIENCE * 2, "the first to end", first.wait_with_output()).await.expect("output");
+    assert_eq!(output.status.code(), Some(0), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(site.version().await.as_deref(), Some("v2"), "the first one was not disturbed");
+    // It gave its claim back, so nobody waits now.
+    let ran = site.run(&["promote", site.proxy().admin().shop().await.active.other().as_str()]).await;
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(site.version().await.as_deref(), Some("v1"));
 }

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, IsTerminal as _, Write as _};
 
 use jiff::Timestamp;
 use serde_json::json;
-use switcher_config::wire::Fence;
+use switcher_config::wire::{Claim, Fence};
 
 use super::{held, state_failure, word};
 use crate::code::Code;
@@ -41,7 +41,7 @@ pub(super) async fn run(ctx: &Context, force: bool, yes: bool) -> Outcome {
         Release::Held(holder) => Err(still_held(ctx, &holder, force)),
         Release::Released { verdict, number, holder } => {
             audit(ctx, &store, &lock);
-            let fenced = fence(ctx, &store, &Fence { number, holder }).await;
+            let fenced = fence(ctx, &store, Fence { number, holder }).await;
             let text = format!("the lease is released; it was {}", said(&verdict));
             let value =
                 json!({ "released": true, "verdict": word(&verdict), "lock": lock, "fenced": fenced });
@@ -107,9 +107,11 @@ fn audit(ctx: &Context, store: &Store, from: &LockRecord) {
 }
 
 /// Shows the proxy a number above the old owner's, so that it refuses what that owner still asks for.
-async fn fence(ctx: &Context, store: &Store, fence: &Fence) -> bool {
+async fn fence(ctx: &Context, store: &Store, fence: Fence) -> bool {
+    // With its place and no time: what the old owner claimed is given back.
+    let claim = Claim { place: store.mark().ok(), ..Claim::from(fence) };
     let told = match ctx.admin() {
-        Ok(admin) => match admin.claim(store.app(), fence).await {
+        Ok(admin) => match admin.claim(store.app(), &claim).await {
             Ok(_) => Ok(()),
             Err(error) => Err(ctx.diagnose(&admin, error, Some(store.app()), Live::Unchanged).message),
         },

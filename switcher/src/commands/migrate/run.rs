@@ -37,7 +37,7 @@ async fn under_lease(ctx: &Context, lock: LockArgs, to: Option<&str>) -> Outcome
     let acquired = interrupt.unless(site.acquire("migrate", lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
     let outcome = Box::pin(perform(&site, &lease, interrupt, to)).await;
-    site.end(lease, "migrate", outcome)
+    site.end(lease, "migrate", outcome).await
 }
 
 async fn perform(site: &Site<'_>, lease: &Lease, mut interrupt: Interrupt, to: Option<&str>) -> Outcome {

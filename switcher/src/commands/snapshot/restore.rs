@@ -38,7 +38,7 @@ pub(super) async fn run(site: &Site<'_>, args: RestoreArgs) -> Outcome {
         Ok(_) => swapped(site, &with, &args, &mut heard).await,
         Err(failure) => Err(failure),
     };
-    site.end(lease, "restore", outcome)
+    site.end(lease, "restore", outcome).await
 }
 
 async fn restored(
