@@ -3,6 +3,7 @@
 mod certs;
 mod database;
 mod lock;
+mod logs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::progress::Progress;
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
 pub use lock::LockCommand;
+pub use logs::{LogsArgs, LogsTarget, Tail};
 
 /// Moves traffic between two running versions of an application, and loses nothing.
 #[derive(Debug, Parser)]
@@ -156,6 +158,8 @@ pub enum Command {
     Lock(LockCommand),
     /// Print what happens in the proxy, as it happens
     Events,
+    /// Print what the containers of a slot wrote, or the log of a deployment
+    Logs(LogsArgs),
     /// Show, check, renew, revoke and import certificates
     #[command(subcommand)]
     Certs(CertsCommand),

@@ -9,6 +9,7 @@ mod events;
 mod explain;
 mod history;
 pub(crate) mod lock;
+mod logs;
 mod memory;
 mod migrate;
 mod mode;
@@ -64,6 +65,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::History { limit, yaml } => history::run(&ctx, limit, yaml),
         Command::Lock(what) => block_on(&ctx, lock::run(&ctx, what)),
         Command::Events => block_on(&ctx, events::run(&ctx)),
+        Command::Logs(args) => block_on(&ctx, logs::run(&ctx, args)),
     };
     ctx.reporter.done();
     match outcome {

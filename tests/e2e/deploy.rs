@@ -8,6 +8,7 @@ mod fixed;
 mod hooks;
 mod images;
 mod load;
+mod logs;
 mod migrate;
 mod outage;
 mod prune;
