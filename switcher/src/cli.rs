@@ -174,6 +174,8 @@ pub enum Command {
         /// The shell
         shell: CompletionShell,
     },
+    /// Look for everything that could stand in the way of a deployment; changes nothing
+    Doctor,
     /// Explain an error code, or list them all
     Explain {
         /// The code, such as E-HEALTH-01

@@ -485,6 +485,10 @@ and traffic is not touched by it. `switcher prune`, begun again, removes the res
 Before traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of
 its output are shown, and all of them are in the deployment's log."
 
+    DoctorFailed "E-DOCTOR-01" Failed "something around the deployments does not work"
+"`switcher doctor` looks at everything that a deployment needs and changes nothing. Each finding that failed carries
+one remedy; a warning works now and may not for long. `switcher doctor --json` has the same for scripts."
+
     LogsElsewhere "E-LOGS-01" Usage "the logs of this application are not the engine's"
 "With `runtime: static` the slots are filled by your own hooks, so the logs are where whatever they start puts them,
 such as `journalctl -u UNIT`. What hooks print is in the log of each deployment: `switcher logs --deployment ID`."

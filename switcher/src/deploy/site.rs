@@ -118,7 +118,17 @@ impl<'a> Site<'a> {
     /// Opens everything that a deployment needs.
     pub(crate) async fn open(ctx: &'a Context) -> Result<Self, Failure> {
         let loaded = configuration::load(ctx, &ctx.command("config check"))?;
-        let Described { app, settings, deploy, sole } = described(ctx, &loaded.settings)?;
+        let described = described(ctx, &loaded.settings)?;
+        Self::of(ctx, &loaded, described).await
+    }
+
+    /// Opens what belongs to one application.
+    pub(crate) async fn of(
+        ctx: &'a Context,
+        loaded: &switcher_config::Loaded,
+        described: Described,
+    ) -> Result<Self, Failure> {
+        let Described { app, settings, deploy, sole } = described;
         let environment_name = configuration::environment(ctx);
         let folder = loaded.folder().to_owned();
         let store = open_store(ctx, &loaded.settings, &environment_name, &app, sole)?;
