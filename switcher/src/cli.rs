@@ -3,6 +3,7 @@
 mod certs;
 mod database;
 mod lock;
+mod logs;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -24,6 +25,7 @@ use crate::progress::Progress;
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
 pub use lock::LockCommand;
+pub use logs::{LogsArgs, LogsTarget, Tail};
 
 /// Moves traffic between two running versions of an application, and loses nothing.
 #[derive(Debug, Parser)]
@@ -149,6 +151,8 @@ pub enum Command {
     Lock(LockCommand),
     /// Print what happens in the proxy, as it happens
     Events,
+    /// Print what the containers of a slot wrote, or the log of a deployment
+    Logs(LogsArgs),
     /// Show, check, renew, revoke and import certificates
     #[command(subcommand)]
     Certs(CertsCommand),
@@ -163,6 +167,8 @@ pub enum Command {
         /// The shell
         shell: CompletionShell,
     },
+    /// Look for everything that could stand in the way of a deployment; changes nothing
+    Doctor,
     /// Explain an error code, or list them all
     Explain {
         /// The code, such as E-HEALTH-01

@@ -487,6 +487,22 @@ and traffic is not touched by it. `switcher prune`, begun again, removes the res
 Before traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of
 its output are shown, and all of them are in the deployment's log."
 
+    DoctorFailed "E-DOCTOR-01" Failed "something around the deployments does not work"
+"`switcher doctor` looks at everything that a deployment needs and changes nothing. Each finding that failed carries
+one remedy; a warning works now and may not for long. `switcher doctor --json` has the same for scripts."
+
+    LogsElsewhere "E-LOGS-01" Usage "the logs of this application are not the engine's"
+"With `runtime: static` the slots are filled by your own hooks, so the logs are where whatever they start puts them,
+such as `journalctl -u UNIT`. What hooks print is in the log of each deployment: `switcher logs --deployment ID`."
+
+    LogsUnknown "E-LOGS-02" Usage "there is no such log"
+"`switcher logs` takes a slot (blue, green), `live` or `standby`, the name of a container of the application, or with
+`--deployment` the id of a deployment, as `switcher history` lists it. The logs of old deployments are removed by
+`switcher prune`, after `retain.logs`."
+
+    LogsEmpty "E-LOGS-03" Failed "nothing is in the slot"
+"No container of the application is in the slot, so there is nothing to show. With `-f` the command waits for one."
+
     Internal "E-INTERNAL-01" Failed "the system refused what this command needs"
 "The process could not start its event loop or take its signals, usually because a limit on open files or threads was
 reached (`ulimit -a`). Nothing was asked of the proxy."

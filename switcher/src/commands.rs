@@ -4,11 +4,13 @@ mod certs;
 mod completions;
 mod config;
 mod deploy;
+mod doctor;
 mod drain;
 mod events;
 mod explain;
 mod history;
 pub(crate) mod lock;
+mod logs;
 mod memory;
 mod migrate;
 mod mode;
@@ -64,6 +66,8 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::History { limit, yaml } => history::run(&ctx, limit, yaml),
         Command::Lock(what) => block_on(&ctx, lock::run(&ctx, what)),
         Command::Events => block_on(&ctx, events::run(&ctx)),
+        Command::Doctor => run_on_one_thread(&ctx, doctor::run(&ctx)),
+        Command::Logs(args) => block_on(&ctx, logs::run(&ctx, args)),
     };
     ctx.reporter.done();
     match outcome {
@@ -77,16 +81,21 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
     }
 }
 
-/// One thread is enough for one question at a time.
+/// Reaches the server that is meant, where it is another machine, then works.
 fn block_on(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
+    run_on_one_thread(ctx, async {
+        ctx.reach().await?;
+        work.await
+    })
+}
+
+/// One thread is enough for one question at a time.
+fn run_on_one_thread(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| internal(ctx, &error))?;
-    runtime.block_on(Box::pin(async {
-        ctx.reach().await?;
-        work.await
-    }))
+    runtime.block_on(Box::pin(work))
 }
 
 /// Hears of Ctrl-C from now on.

@@ -14,6 +14,11 @@ pub(crate) fn load(ctx: &Context, next: &str) -> Result<Loaded, Failure> {
     switcher_config::load(&sources(ctx)).map_err(|report| bad(&report, next))
 }
 
+/// Reads the configuration; everything that is wrong with it.
+pub(crate) fn read(ctx: &Context) -> Result<Loaded, Report> {
+    switcher_config::load(&sources(ctx))
+}
+
 /// The admin socket that the configuration names, even when something else in it is wrong.
 pub(crate) fn admin_socket(ctx: &Context, next: &str) -> Result<PathBuf, Failure> {
     match switcher_config::load(&sources(ctx)) {

@@ -16,5 +16,6 @@ pub(crate) use libpq::plain;
 pub use libpq::{Libpq, Unwritable};
 pub use schema::{Dirty, SchemaState, migrations_run, probe};
 pub(crate) use session::{Patience, Session, literal, name};
+pub(crate) use tls::unproven as unproven_tls;
 pub use tool::Tool;
 pub use url::{DatabaseUrl, Host, InvalidUrl, Password, SslFiles, SslMode};

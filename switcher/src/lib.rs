@@ -21,6 +21,7 @@ pub mod deploy;
 pub mod deployment;
 mod diagnosis;
 pub mod docker;
+pub mod doctor;
 pub mod environment;
 pub mod failure;
 pub mod hook;

@@ -1,5 +1,4 @@
 //! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
-
 mod backup;
 mod containers;
 mod crash;
@@ -9,6 +8,7 @@ mod hooks;
 mod images;
 mod interrupt;
 mod load;
+mod logs;
 mod mending;
 mod migrate;
 mod outage;

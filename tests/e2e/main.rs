@@ -14,6 +14,7 @@ mod client_ca;
 mod compliance;
 mod config;
 mod deploy;
+mod doctor;
 mod drain;
 mod handshake;
 mod header;

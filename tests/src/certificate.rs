@@ -38,6 +38,21 @@ impl Certificate {
         }
     }
 
+    /// One that was good once.
+    ///
+    /// # Panics
+    /// When a name is none.
+    #[must_use]
+    pub fn expired(names: &[&str]) -> Self {
+        let names: Vec<String> = names.iter().map(|&n| n.to_owned()).collect();
+        let mut params = CertificateParams::new(names).expect("names");
+        (params.not_before, params.not_after) = (date_time_ymd(2020, 1, 1), date_time_ymd(2021, 1, 1));
+        let key = KeyPair::generate().expect("a key");
+        let made = params.self_signed(&key).expect("a certificate");
+        let (der, certificate_pem) = (made.der().clone(), made.pem());
+        Self { der, certificate_pem, key_pem: key.serialize_pem(), key_der: key.serialize_der() }
+    }
+
     /// Writes `NAME.crt` and `NAME.key` into a folder, over whatever was there.
     ///
     /// # Panics

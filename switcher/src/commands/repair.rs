@@ -6,7 +6,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use serde_json::json;
-use switcher_config::settings::RuntimeKind;
 use switcher_config::wire::{AppStatus, RegisterRequest};
 use switcher_config::{Slot, UpstreamAddress};
 
@@ -76,7 +75,7 @@ async fn findings(site: &Site<'_>) -> Result<Vec<Finding>, Failure> {
     let inside = site.runtime()?.running().await.map_err(|error| site.runtime_failure(&error))?;
     let state = site.store.read().map_err(|error| site.state_failure(&error))?;
     let history = site.store.history().map_err(|error| site.state_failure(&error))?;
-    let replicas = (site.deploy.runtime == RuntimeKind::Docker).then_some(site.deploy.replicas);
+    let replicas = site.wanted_replicas();
     let seen = Seen { proxy: &proxy, inside: &inside, state: &state, history: &history, replicas };
     let mut findings = diagnose(&seen);
     findings.extend(Box::pin(left_behind(site)).await?);

@@ -46,6 +46,16 @@ pub(super) fn config(ssl: SslMode, files: &SslFiles) -> Result<ClientConfig, Str
     Ok(config)
 }
 
+/// TLS that proves nothing, for who asks a server for its time.
+///
+/// # Errors
+/// A sentence when the library refuses.
+pub(crate) fn unproven() -> Result<ClientConfig, String> {
+    let mut config = config(SslMode::Require, &SslFiles::default())?;
+    config.alpn_protocols.clear();
+    Ok(config)
+}
+
 fn certificates(path: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, String> {
     CertificateDer::pem_file_iter(path)
         .and_then(Iterator::collect)

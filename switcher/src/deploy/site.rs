@@ -126,7 +126,17 @@ impl<'a> Site<'a> {
     /// Opens everything that a deployment needs.
     pub(crate) async fn open(ctx: &'a Context) -> Result<Self, Failure> {
         let loaded = configuration::load(ctx, &ctx.command("config check"))?;
-        let Described { app, settings, deploy, sole } = described(ctx, &loaded.settings)?;
+        let described = described(ctx, &loaded.settings)?;
+        Self::of(ctx, &loaded, described).await
+    }
+
+    /// Opens what belongs to one application.
+    pub(crate) async fn of(
+        ctx: &'a Context,
+        loaded: &switcher_config::Loaded,
+        described: Described,
+    ) -> Result<Self, Failure> {
+        let Described { app, settings, deploy, sole } = described;
         let environment_name = configuration::environment(ctx);
         let folder = loaded.folder().to_owned();
         let store = open_store(ctx, &loaded.settings, &environment_name, &app, sole)?;
@@ -265,6 +275,11 @@ impl<'a> Site<'a> {
             self.ctx.reporter.step(&format!("warning: {}", failure.message));
         }
         outcome
+    }
+
+    /// How many containers a slot is to have; none where slots are no containers.
+    pub(crate) fn wanted_replicas(&self) -> Option<u16> {
+        (self.deploy.runtime == RuntimeKind::Docker).then_some(self.deploy.replicas)
     }
 
     /// What the state says of the live slot, where the proxy says otherwise.

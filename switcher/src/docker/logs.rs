@@ -1,15 +1,17 @@
-//! What containers wrote: the last lines, fit for a terminal.
+//! What containers wrote: the last lines, fit for a terminal, or all of it as it comes.
 //!
 //! A container may write anything: half lines, bytes that are no text, escape sequences that would repaint the
 //! operator's screen. Lines come out decoded, bounded and harmless. They may still hold secrets: whoever shows them
 //! redacts them.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Duration;
 
 use bollard::container::LogOutput;
 use bollard::query_parameters::LogsOptionsBuilder;
-use futures::StreamExt as _;
+use futures::{Stream, StreamExt as _};
+use jiff::Timestamp;
 use tokio::time::timeout;
 
 use super::deadline::ANSWER;
@@ -21,7 +23,46 @@ const LONGEST: usize = 2000;
 /// How long the next piece of a log that lies there already may take.
 const PIECE: Duration = Duration::from_secs(10);
 
+/// Which part of a log is wanted.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Part {
+    /// So many of the last lines; none means all.
+    pub tail: Option<usize>,
+    /// What was written from then on. The engine is asked by whole seconds, so a little more may come.
+    pub since: Option<Timestamp>,
+    /// Whether to wait for what is written later.
+    pub follow: bool,
+}
+
+/// A piece of what a container wrote: a line, or part of a long one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Whether it was written to standard error.
+    pub stderr: bool,
+    /// When the engine got it.
+    pub at: Option<Timestamp>,
+    /// As it was written. Untrusted, and perhaps secret.
+    pub bytes: Vec<u8>,
+}
+
+/// The pieces of a log, in the order in which the engine got them. It ends when the container does.
+pub type Pieces = Pin<Box<dyn Stream<Item = Result<Piece, DockerError>> + Send>>;
+
 impl Engine {
+    /// What a container wrote, piece by piece. An error, such as that the container is gone, is the last item.
+    #[must_use]
+    pub fn pieces(&self, id: &str, part: Part) -> Pieces {
+        let (engine, doing) = (self.clone(), format!("read the log of the container {id}"));
+        let mut options =
+            LogsOptionsBuilder::new().stdout(true).stderr(true).timestamps(true).follow(part.follow);
+        options = options.tail(&part.tail.map_or_else(|| "all".to_owned(), |lines| lines.to_string()));
+        if let Some(since) = part.since {
+            options = options.since(i32::try_from(since.as_second()).unwrap_or(i32::MAX));
+        }
+        let stream = self.docker.logs(id, Some(options.build()));
+        Box::pin(stream.map(move |output| output.map(piece).map_err(|error| engine.failed(&doing, &error))))
+    }
+
     /// The last `tail` lines that a container wrote, both streams in the order in which the engine got them. None of
     /// a container that is gone.
     ///
@@ -39,6 +80,19 @@ impl Engine {
         }
         Ok(lines.finish())
     }
+}
+
+/// Takes the time off that the engine writes before each piece.
+fn piece(output: LogOutput) -> Piece {
+    let stderr = matches!(output, LogOutput::StdErr { .. });
+    let bytes = output.into_bytes();
+    let space = bytes.iter().position(|byte| *byte == b' ');
+    let at = space.and_then(|space| std::str::from_utf8(&bytes[..space]).ok()?.parse::<Timestamp>().ok());
+    let text = match (at, space) {
+        (Some(_), Some(space)) => &bytes[space + 1..],
+        (_, _) => &bytes[..],
+    };
+    Piece { stderr, at, bytes: text.to_vec() }
 }
 
 /// Puts the pieces of both streams together to lines, and keeps the last ones.
@@ -160,6 +214,16 @@ mod tests {
     fn pieces_become_lines_in_the_order_in_which_they_ended() {
         let pieces = [out("one\nha"), err("trouble\n"), out("lf\n"), err("the end")];
         assert_eq!(lines(9, &pieces), ["one", "trouble", "half", "the end"]);
+    }
+
+    #[test]
+    fn the_engines_time_is_taken_off_and_nothing_else() {
+        let at = "2026-11-21T14:03:07.123456789Z".parse().ok();
+        let found = piece(err("2026-11-21T14:03:07.123456789Z a b\n"));
+        assert_eq!(found, Piece { stderr: true, at, bytes: b"a b\n".to_vec() });
+        let found = piece(out("no time\n"));
+        assert_eq!(found, Piece { stderr: false, at: None, bytes: b"no time\n".to_vec() });
+        assert_eq!(piece(out("2026-11-21T14:03:07Z \n")).bytes, b"\n");
     }
 
     #[test]

@@ -148,6 +148,15 @@ impl LocalTools {
         Self { folders }
     }
 
+    /// The `pg_dump` that a server of this major version would be dumped with, such as `pg_dump 15.14`.
+    ///
+    /// # Errors
+    /// When there is none, or every one is older than the server.
+    pub async fn fitting(&self, major: u32) -> Result<String, SnapshotError> {
+        let found = self.installed().await;
+        choose(&found, major).map(|(_, version)| version.clone()).ok_or_else(|| absent(&found, major))
+    }
+
     /// Every `pg_dump` there is, with its version.
     async fn installed(&self) -> Vec<(PathBuf, String)> {
         let mut found = Vec::new();

@@ -191,3 +191,29 @@ async fn an_engine_behind_tls_is_deployed_to() {
     ran.says(&["E-DOCKER-", "DOCKER_CERT_PATH"]);
     site.agree("v1").await;
 }
+
+#[tokio::test]
+async fn the_doctor_looks_through_ssh_and_says_what_is_about_this_machine() {
+    if let Some(why) = Server::lacks() {
+        return skip_or_fail(&why);
+    }
+    let (blue, green) = (App::start("blue").await, App::start("green").await);
+    let proxy = Setup::two(&blue, &green).start_healthy().await;
+    let server = Server::start().await;
+    let switcher = server.reached_by(Switcher::of(&proxy));
+    let seen = switcher.run(&["doctor", "--host", "ssh://server"]).await;
+    assert_eq!(seen.code, 0, "{seen:?}");
+    for part in ["switcher-proxy", "configuration (this machine)", "run `switcher doctor` on it"] {
+        assert!(seen.stdout.contains(part), "{part}: {seen:?}");
+    }
+    assert!(!seen.stdout.contains("proxy.http"), "whose ports they are is not seen from here: {seen:?}");
+    let lost = switcher.run(&["doctor", "--host", "ssh://stranger", "--json"]).await;
+    assert_eq!(lost.code, 1, "{lost:?}");
+    let findings = lost.json()["findings"].as_array().expect("findings").clone();
+    let verdict = |check: &str| {
+        findings.iter().find(|finding| finding["check"] == check).map(|finding| finding["verdict"].clone())
+    };
+    assert_eq!(verdict("ssh"), Some("failed".into()), "{findings:#?}");
+    assert_eq!(verdict("configuration"), Some("ok".into()), "one fault stops no other check: {findings:#?}");
+    assert_eq!(verdict("proxy"), None, "this machine's proxy is not meant: {findings:#?}");
+}
