@@ -372,6 +372,49 @@ pub struct StopRequest {
     pub message: Option<String>,
 }
 
+/// `POST /v1/apps/{app}/preview`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// How long the pass holds, in seconds: up to 30 days. Default: an hour.
+    #[serde(default = "PreviewRequest::an_hour")]
+    pub seconds: u64,
+}
+
+impl PreviewRequest {
+    const fn an_hour() -> u64 {
+        3600
+    }
+}
+
+/// A pass to the slot that is not live.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Previewed {
+    /// The link for people: it sets the cookie. It holds the pass.
+    pub url: String,
+    /// The pass, as the cookie carries it. Whoever has it is let in.
+    pub pass: String,
+    /// When it ends.
+    #[schema(value_type = String)]
+    pub expires_at: Timestamp,
+    /// The slot that is previewed now.
+    pub slot: Slot,
+    /// The release in that slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+}
+
+/// Never shows the pass.
+impl std::fmt::Debug for Previewed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Previewed")
+            .field("expires_at", &self.expires_at)
+            .field("slot", &self.slot)
+            .field("release", &self.release)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The answer to every other mutation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
@@ -427,6 +470,8 @@ pub enum RefusalReason {
     AlreadyActive,
     /// 412: the slot has no upstreams.
     NoUpstreams,
+    /// 412: the application has no `preview` section.
+    PreviewOff,
     /// 422: the configuration file is bad; nothing was changed.
     BadConfiguration,
     /// 507: the state could not be saved; nothing was changed.

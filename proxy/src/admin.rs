@@ -7,6 +7,7 @@
 mod certificates;
 mod change;
 mod events;
+mod preview;
 mod read;
 mod refusal;
 
@@ -60,6 +61,7 @@ pub fn router(admin: Admin) -> axum::Router {
         .routes(routes!(change::pause))
         .routes(routes!(change::resume))
         .routes(routes!(change::stop))
+        .routes(routes!(preview::pass))
         .routes(routes!(change::reload))
         .routes(routes!(certificates::renew))
         .routes(routes!(certificates::revoke))

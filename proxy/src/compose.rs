@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use switcher_certs::manager::Work;
 use switcher_certs::{Manager, Plan, Store};
 use switcher_config::settings::Settings;
+use switcher_config::wire::RefusalReason;
 use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -93,6 +94,7 @@ impl CannotRun {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Certificates(_) => 10,
+            Self::Apply(denied) if matches!(denied.reason, RefusalReason::BadConfiguration) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
             Self::DataFolder(_)
             | Self::Listen(_)

@@ -168,6 +168,11 @@ addresses in the other slot, then promote it."
 "There is nothing in the slot that could answer, so it cannot be made live, not even by force. Register its addresses
 with `switcher register SLOT HOST:PORT`, or write them under `slots` in the configuration and run `switcher reload`."
 
+    PreviewOff "E-PREVIEW-01" Failed "previews are not set up"
+"Whoever shows a secret token, or a pass made with it, reaches the slot that is not live. The application has no
+`preview` section that names the file of such a token. Write `preview: {token_file: preview.token}` under the
+application, make the file with mode 0600 (`head -c 24 /dev/urandom | base64`), and run `switcher reload`."
+
     HealthBad "E-HEALTH-01" Unhealthy "the slot is not healthy"
 "At least one upstream of the slot fails its health check; the error carries the reason of the newest failure.
 Traffic was not moved. `--wait-healthy 30s` waits for it, `--force` moves traffic all the same."

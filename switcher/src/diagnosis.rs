@@ -113,6 +113,7 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
         RefusalReason::NoUpstreams => {
             (Code::SlotEmpty, ctx.command(&format!("register {standby} HOST:PORT")))
         }
+        RefusalReason::PreviewOff => (Code::PreviewOff, ctx.command("config check")),
         RefusalReason::BadConfiguration => (Code::ConfigRefused, ctx.command("config check")),
         RefusalReason::NotSaved => (Code::StateNotSaved, "df -h".to_owned()),
         RefusalReason::ShuttingDown => (Code::ProxyShuttingDown, ctx.again().to_owned()),
@@ -174,6 +175,7 @@ mod tests {
             RefusalReason::Unhealthy,
             RefusalReason::AlreadyActive,
             RefusalReason::NoUpstreams,
+            RefusalReason::PreviewOff,
             RefusalReason::BadConfiguration,
             RefusalReason::NotSaved,
             RefusalReason::ShuttingDown,

@@ -50,9 +50,10 @@ const fn status_of(reason: RefusalReason) -> StatusCode {
         RefusalReason::GenerationMoved | RefusalReason::SlotIsLive | RefusalReason::StaleFence => {
             StatusCode::CONFLICT
         }
-        RefusalReason::Unhealthy | RefusalReason::AlreadyActive | RefusalReason::NoUpstreams => {
-            StatusCode::PRECONDITION_FAILED
-        }
+        RefusalReason::Unhealthy
+        | RefusalReason::AlreadyActive
+        | RefusalReason::NoUpstreams
+        | RefusalReason::PreviewOff => StatusCode::PRECONDITION_FAILED,
         RefusalReason::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
         RefusalReason::CertificateFailed => StatusCode::BAD_GATEWAY,
         RefusalReason::NotSaved => StatusCode::INSUFFICIENT_STORAGE,

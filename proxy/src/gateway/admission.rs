@@ -1,7 +1,7 @@
 //! Admission: from a request's head to its lease, or to an answer of the proxy's own.
 //!
 //! The order is: who asks (trusted proxies, request id), is it an authority that looks at a challenge, what for
-//! (host, certificate, path), may it pass (redirect, client certificate, stopped, paused), and then the lease. Nothing of the body has been read.
+//! (host, certificate, path), may it pass (redirect, client certificate, preview, stopped, paused), and then the lease. Nothing of the body has been read.
 
 use std::borrow::Cow;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -29,6 +29,7 @@ use crate::route::{NoRoute, normalize_host};
 
 use super::context::Context;
 use super::reply;
+use super::visitor;
 
 /// How often a held request looks whether its client is still there.
 const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
@@ -59,9 +60,19 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     if let Some(location) = location {
         return reply::redirect(session, ctx, location).await;
     }
+    if let Some(visit) = visitor::at_link(session, ctx, &app, &settings) {
+        return reply::visit(session, ctx, visit).await;
+    }
     // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
     session.set_pipelining_enabled(true);
-    match take_lease(session, ctx, &app).await {
+    let admitted = match visitor::enter(session, ctx, &app, &settings) {
+        Some(entered) => {
+            ctx.previews = true;
+            entered.map_err(NoLease::Refused)
+        }
+        None => take_lease(session, ctx, &app).await,
+    };
+    match admitted {
         Ok((lease, settings)) => {
             // They may have changed while the request waited.
             if let Err(reason) = certified(session, ctx, &settings) {
@@ -197,7 +208,7 @@ fn location(scheme: &str, host: &str, port: Option<u16>, path: &str) -> Option<H
 }
 
 /// A lease, and the settings that go with it.
-type Admitted = (Lease, Arc<AppSettings>);
+pub(super) type Admitted = (Lease, Arc<AppSettings>);
 
 /// Why a request gets no lease.
 enum NoLease {

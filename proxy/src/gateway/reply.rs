@@ -12,6 +12,7 @@ use switcher_config::wire::Kind;
 use crate::answer::Reason;
 use crate::epoch::Pass;
 use crate::ledger::Cause;
+use crate::preview::Visit;
 use crate::request_id::X_REQUEST_ID;
 
 use super::context::Context;
@@ -53,6 +54,23 @@ pub(super) async fn redirect(
     ctx.status = Some(StatusCode::PERMANENT_REDIRECT.as_u16());
     let mut head = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(3))?;
     head.insert_header(header::LOCATION, location)?;
+    head.insert_header(header::CONTENT_LENGTH, 0)?;
+    write(session, ctx, head, Bytes::new()).await?;
+    Ok(true)
+}
+
+/// Hands a pass over, or takes it back, and leads on to the application (RFC 9110 section 15.4.4).
+pub(super) async fn visit(session: &mut Session, ctx: &mut Context, visit: Visit) -> Result<bool> {
+    let (cookie, location) = match visit {
+        Visit::Cookie(cookie, location) => (cookie, location),
+        Visit::Refused => return send(session, ctx, &Reason::PreviewOver).await,
+    };
+    ctx.status = Some(StatusCode::SEE_OTHER.as_u16());
+    let mut head = ResponseHeader::build(StatusCode::SEE_OTHER, Some(6))?;
+    head.insert_header(header::LOCATION, location)?;
+    head.insert_header(header::SET_COOKIE, cookie)?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(header::REFERRER_POLICY, "no-referrer")?;
     head.insert_header(header::CONTENT_LENGTH, 0)?;
     write(session, ctx, head, Bytes::new()).await?;
     Ok(true)
@@ -125,6 +143,9 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
 
 fn no_upstream(ctx: &Context) -> Reason {
     if ctx.tries > 0 {
+        return Reason::ConnectFailed;
+    }
+    if ctx.previews {
         return Reason::ConnectFailed;
     }
     Reason::NoUpstream { slot: ctx.pass.as_ref().map_or(Slot::Blue, |pass: &Pass| pass.epoch().slot) }

@@ -75,12 +75,13 @@ impl World<'_> {
         Err(Trouble::failed(Code::GenerationMoved, message))
     }
 
-    /// Waits until the drains of a slot that was left are over; they have deadlines of their own.
+    /// Waits until a slot that was withdrawn is empty, of its drains and of who previewed it; both have deadlines of
+    /// their own.
     async fn until_nobody_is_inside(&mut self, slot: Slot) -> Result<(), Trouble> {
         loop {
             let status = self.seen().await?;
-            let draining = status.draining.iter().filter(|drain| drain.slot == slot);
-            let inside: u64 = draining.map(|drain| drain.in_flight.total()).sum();
+            self.refuse_live(&status, slot)?;
+            let inside = status.slots.get(slot).in_flight.total();
             if inside == 0 {
                 return Ok(());
             }
