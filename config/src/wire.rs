@@ -387,6 +387,50 @@ impl PreviewRequest {
     }
 }
 
+/// `POST /v1/apps/{app}/smoke`: requests to the standby slot through the proxy's own listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmokeRequest {
+    /// The slot that is meant; the live one is answered 409.
+    pub slot: Slot,
+    /// What is asked, one after the other: at most 100.
+    pub asks: Vec<SmokeAsk>,
+}
+
+/// One request of a smoke test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmokeAsk {
+    /// Path and query, asked for by GET.
+    pub path: String,
+    /// How long the whole answer may take, up to a minute: `10s`.
+    pub timeout: Span,
+}
+
+/// What was answered, in the order of the questions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Smoked {
+    /// The generation after the last answer.
+    pub generation: Generation,
+    /// The answers.
+    pub answers: Vec<SmokeAnswer>,
+}
+
+/// One answer to a smoke test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SmokeAnswer {
+    /// Its status; none when there was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The beginning of the body, up to 64 KiB.
+    pub body: String,
+    /// How long it took, in milliseconds.
+    pub latency_ms: f64,
+    /// Why there was no answer, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
 /// A pass to the slot that is not live.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Previewed {

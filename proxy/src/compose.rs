@@ -31,6 +31,7 @@ use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
+use crate::smoke::{Secret, Smoker};
 use crate::tls::client_cas::ClientCas;
 use crate::tls::{AtFirstHandshake, Front};
 use crate::upgrade::{self, Takeover};
@@ -144,6 +145,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         tls: Arc::new(tls),
         hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
+        smoke: smoker(&listeners)?,
         metrics: Arc::clone(&metrics),
         ending,
     });
@@ -177,6 +179,12 @@ fn metrics() -> Result<Arc<Metrics>, CannotRun> {
         source: std::io::Error::other(error),
     });
     metrics.map(Arc::new)
+}
+
+fn smoker(listeners: &Listeners) -> Result<Arc<Smoker>, CannotRun> {
+    let secret =
+        Secret::make().ok_or_else(|| CannotRun::Tls("the system gives no random numbers".to_owned()))?;
+    Ok(Arc::new(listeners.smoker(secret)))
 }
 
 fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
@@ -323,6 +331,7 @@ impl Process {
             manager: self.manager.clone(),
             metrics: Arc::clone(&self.metrics),
             access_log: self.access_log.clone(),
+            smoker: Arc::clone(&self.shared.smoke),
             reloader: Arc::clone(&self.reloader),
             started_at: jiff::Timestamp::now(),
         };

@@ -35,6 +35,7 @@ use crate::hsts::Policies;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::rules::Rules;
+use crate::smoke::Smoker;
 use crate::tls::Front;
 
 pub use context::Context;
@@ -55,6 +56,8 @@ pub struct Shared {
     pub hsts: Arc<Policies>,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// Knows the proxy's own smoke tests.
+    pub smoke: Arc<Smoker>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.

@@ -40,6 +40,7 @@ pub mod route;
 pub mod routing;
 pub mod rules;
 pub mod shutdown;
+pub mod smoke;
 pub mod standby;
 pub mod sweep;
 pub mod tls;

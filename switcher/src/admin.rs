@@ -16,7 +16,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
     Changed, DrainReceipt, Fence, InFlight, PauseRequest, PreviewRequest, Previewed, PromoteRequest,
-    RegisterRequest, Reloaded, Status, StopRequest, Switched,
+    RegisterRequest, Reloaded, SmokeRequest, Smoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 
@@ -133,6 +133,15 @@ impl Admin {
     /// As [`Admin::status`].
     pub async fn preview(&self, app: &AppName, request: &PreviewRequest) -> Result<Previewed, AdminError> {
         self.send(Method::POST, &format!("/v1/apps/{app}/preview"), request).await
+    }
+
+    /// `POST /v1/apps/{app}/smoke`: answers when all requests have been answered, or have had their time.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn smoke(&self, app: &AppName, request: &SmokeRequest) -> Result<Smoked, AdminError> {
+        let within = request.asks.iter().map(|ask| ask.timeout.0).sum::<Duration>() + ANSWER;
+        self.send_within(Method::POST, &format!("/v1/apps/{app}/smoke"), request, within).await
     }
 
     /// `POST /v1/reload`.

@@ -243,6 +243,9 @@ pub struct DeployArgs {
     /// Take no snapshot of the database
     #[arg(long)]
     pub skip_snapshot: bool,
+    /// Let traffic move to a version that no smoke test has tried
+    #[arg(long)]
+    pub skip_smoke: bool,
     /// Take `latest`, or an image without a tag, in production as well
     #[arg(long)]
     pub allow_latest: bool,

@@ -189,6 +189,11 @@ reason of the newest failure. Traffic was not moved."
 "There was nothing to switch: the slot gets the traffic already. It fails its health check, though, so this is no
 success. `switcher rollback` moves traffic to the other slot when that one is healthy."
 
+    SmokeFailed "E-SMOKE-01" Unhealthy "the new version did not answer its smoke tests well"
+"Before traffic moves the proxy asks the new version for the pages of `deploy.smoke`, through its own listener: with the
+real host, certificate and rules. The error lists what was expected of each and what came. Traffic was not moved, and
+what was started is removed. `switcher deploy --no-promote --skip-smoke` brings the version up to be looked at."
+
     GenerationMoved "E-GEN-01" Moved "somebody else changed the routing"
 "Every change names the generation it expects, so that of two people who act at once one wins and the other is told.
 Here the generation had moved between reading the status and asking for the change. Look at the status,

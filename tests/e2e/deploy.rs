@@ -16,5 +16,6 @@ mod rivals;
 mod rollback;
 mod schema;
 mod secrets;
+mod smoke;
 mod snapshot;
 mod succession;

@@ -267,3 +267,52 @@ async fn a_proxy_does_not_start_with_a_token_that_others_can_read() {
     assert_eq!(exit.code, Some(10), "{}", exit.stderr);
     assert!(exit.stderr.contains("chmod 600") && !exit.stderr.contains(TOKEN), "{}", exit.stderr);
 }
+
+async fn smoke(proxy: &Proxy, slot: &str, path: &str) -> Answer {
+    let body = format!("{{\"slot\": \"{slot}\", \"asks\": [{{\"path\": \"{path}\", \"timeout\": \"5s\"}}]}}");
+    proxy.admin().call("POST", "/v1/apps/shop/smoke", &body).await
+}
+
+#[tokio::test]
+async fn the_proxy_smokes_the_standby_through_its_own_door_without_any_configuration() {
+    let (blue, green) = (App::start("blue").await, App::start("green").await);
+    let hosts = "[\"*.test\", shop.test]";
+    for (tls, proto) in [("internal", "https"), ("off", "http")] {
+        let proxy = Setup::two(&blue, &green).shop("hosts", hosts).shop("tls", tls).start_healthy().await;
+        proxy.admin().stop(None).await.expect("stopped");
+        let smoked = smoke(&proxy, "green", "/status/418").await.json();
+        let answer = &smoked["answers"][0];
+        assert_eq!((&answer["status"], &answer["body"]), (&418.into(), &"green".into()), "{smoked}");
+        assert_eq!(smoked["generation"], 1, "{smoked}");
+        let seen = green.last();
+        assert_eq!(seen.header("x-forwarded-proto"), Some(proto));
+        assert!(seen.header("host").is_some_and(|host| host.starts_with("shop.test")), "{seen:?}");
+        assert_eq!(seen.header("x-switcher-smoke"), None, "the secret stays in the proxy");
+        assert_eq!(smoke(&proxy, "blue", "/").await.status, 409);
+        proxy.admin().resume().await.expect("resumed");
+        let forged = get_with(proxy.http(), "/", &[("X-Switcher-Smoke", "00000000")]).await;
+        assert_eq!(forged.text(), "blue");
+        assert_eq!(blue.last().header("x-switcher-smoke"), None);
+    }
+}
+
+#[tokio::test]
+async fn a_smoke_test_of_nothing_or_of_another_application_counts_for_nothing() {
+    let (blue, other) = (App::start("blue").await, App::start("other").await);
+    let setup = Setup::one(blue.upstream()).shop("tls", "off").another(
+        "other",
+        other.upstream(),
+        &[("path", "/other"), ("tls", "off")],
+    );
+    let proxy = setup.start_healthy().await;
+    for path in ["/", "/other"] {
+        let smoked = smoke(&proxy, "green", path).await.json();
+        let answer = &smoked["answers"][0];
+        let why = answer["error"].as_str().expect("an error");
+        assert!(
+            answer["status"].is_null() && why.contains("503") && why.ends_with("is not that of shop green"),
+            "{smoked}"
+        );
+    }
+    assert_eq!((blue.hits(), other.hits()), (0, 0));
+}

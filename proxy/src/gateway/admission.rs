@@ -37,6 +37,7 @@ const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
+    ctx.smokes = visitor::smokes(session, ctx);
     match challenge(session, ctx) {
         Some(Ok(answer)) => return reply::challenge(session, ctx, &answer).await,
         Some(Err(reason)) => return reply::send(session, ctx, &reason).await,
@@ -151,6 +152,10 @@ fn covered(ctx: &Context, host: &str) -> Result<(), Reason> {
 /// Whether the connection shows what the application demands: that its handshake was held under the roots of
 /// the application's `client_ca`, as they are now. Browsers that are told otherwise open a new connection.
 fn certified(session: &Session, ctx: &Context, settings: &AppSettings) -> Result<(), Reason> {
+    // The proxy has no certificate to show to itself.
+    if ctx.smokes {
+        return Ok(());
+    }
     let Some(file) = &settings.client_ca else { return Ok(()) };
     let shown = ctx.facts().tls.as_ref().and_then(|tls| tls.client_ca);
     if shown.is_some() && shown == ctx.shared.tls.roots_of(file) {

@@ -63,6 +63,8 @@ pub struct Context {
     pub(super) hsts: Option<HeaderValue>,
     /// Whether it previews the standby slot.
     pub(super) previews: bool,
+    /// Whether the proxy itself asks, for a smoke test.
+    pub(super) smokes: bool,
     /// What the proxy's own answer was about.
     pub(super) own_answer: Option<&'static str>,
     finished: bool,
@@ -97,6 +99,7 @@ impl Context {
             websocket: None,
             hsts: None,
             previews: false,
+            smokes: false,
             own_answer: None,
             finished: false,
         }

@@ -180,7 +180,7 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     if let Some(hsts) = &ctx.hsts {
         response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
-    visitor::keep_out_of_caches(response, ctx)?;
+    visitor::mark(response, ctx)?;
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(name) = &rules.slot_header {
         response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;

@@ -16,7 +16,7 @@ use crate::preview::Visit;
 use crate::request_id::X_REQUEST_ID;
 
 use super::context::Context;
-use super::forward;
+use super::{forward, visitor};
 
 /// What Pingora calls the status of a connection that nothing can be sent on.
 const NOTHING_SENT: u16 = 0;
@@ -86,6 +86,7 @@ async fn write(
     if let Some(hsts) = &ctx.hsts {
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
+    visitor::mark(&mut head, ctx)?;
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {
         session.set_keepalive(None);

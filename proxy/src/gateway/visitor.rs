@@ -12,7 +12,8 @@ use switcher_config::settings::AppSettings;
 
 use crate::answer::Reason;
 use crate::app::App;
-use crate::preview::{Visit, without_cookie};
+use crate::preview::{Guard, Visit, without_cookie};
+use crate::smoke;
 
 use super::admission::Admitted;
 use super::context::Context;
@@ -30,6 +31,11 @@ pub(super) fn at_link(session: &Session, ctx: &Context, app: &App, settings: &Ap
     app.guard()?.visit(request.uri.path(), query, seconds(ctx.arrived()), secure)
 }
 
+/// Whether the proxy itself asks, for a smoke test.
+pub(super) fn smokes(session: &Session, ctx: &Context) -> bool {
+    ctx.shared.smoke.is_own(&session.req_header().headers)
+}
+
 /// The lease of a request that previews the standby slot; `None` for everybody else.
 pub(super) fn enter(
     session: &Session,
@@ -37,9 +43,10 @@ pub(super) fn enter(
     app: &App,
     settings: &AppSettings,
 ) -> Option<Result<Admitted, Reason>> {
-    settings.preview.as_ref()?;
     let headers = &session.req_header().headers;
-    if !app.guard()?.admits(headers, seconds(ctx.arrived())) {
+    let admits = |guard: &Guard| guard.admits(headers, seconds(ctx.arrived()));
+    let previews = || settings.preview.is_some() && app.guard().is_some_and(|guard| admits(&guard));
+    if !(ctx.smokes || previews()) {
         return None;
     }
     let (lease, settings) = app.enter_standby()?;
@@ -50,6 +57,7 @@ pub(super) fn enter(
 
 /// Takes out of a request what is between a visitor and the proxy.
 pub(super) fn keep_secret(request: &mut RequestHeader, settings: &AppSettings) -> Result<()> {
+    request.remove_header(&smoke::HEADER);
     let Some(preview) = &settings.preview else { return Ok(()) };
     request.remove_header(preview.header.as_str());
     if let Some(rest) = without_cookie(&request.headers, &preview.cookie) {
@@ -61,8 +69,11 @@ pub(super) fn keep_secret(request: &mut RequestHeader, settings: &AppSettings) -
     Ok(())
 }
 
-/// No cache may give to others what a visitor saw.
-pub(super) fn keep_out_of_caches(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+/// No cache may give to others what a visitor saw; and a smoke test must know that its answer is the standby's.
+pub(super) fn mark(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+    if let (true, Some(app), Some(pass)) = (ctx.smokes, &ctx.app, &ctx.pass) {
+        response.insert_header(&smoke::HEADER, smoke::mark(&app.name, pass.epoch().slot))?;
+    }
     if ctx.previews {
         response.insert_header(header::CACHE_CONTROL, HeaderValue::from_static("no-store"))?;
     }

@@ -254,7 +254,7 @@ impl World<'_> {
         }
     }
 
-    fn moved(&self, seen: &AppStatus, expected: Generation) -> Trouble {
+    pub(super) fn moved(&self, seen: &AppStatus, expected: Generation) -> Trouble {
         let message = format!(
             "somebody else changed {} meanwhile: its generation is {} and not {expected}",
             self.site.app, seen.generation
@@ -262,7 +262,7 @@ impl World<'_> {
         Trouble::failed(Code::GenerationMoved, message)
     }
 
-    fn no_proxy(&self, error: AdminError) -> Trouble {
+    pub(super) fn no_proxy(&self, error: AdminError) -> Trouble {
         let site = self.site;
         Trouble::of(&site.ctx.diagnose(&site.admin, error, Some(&site.app), Live::No))
     }
