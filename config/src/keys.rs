@@ -15,19 +15,19 @@ use serde_json::{Value, json};
 use crate::node::{Node, Value as Written};
 use crate::providers::OPTIONS;
 use crate::reader::Reader;
-use crate::section::{Setting, Shown, section};
+use crate::section::{Setting, Shown, record, section};
 use crate::settings::{AccessLog, Balance, Hsts, Tls, TlsListener};
 use crate::values::{
     Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe, OneHookKeys,
-    OneHost, Positive, ProbePath, Secret, ServerName, StatusRange, Text, TlsFileKeys,
+    OneHost, Positive, ProbePath, Secret, SecretFile, ServerName, StatusRange, Text, TlsFileKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use deploy::{
-    DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys, SnapshotKeys,
-    SwitcherKeys, keeps_names,
+    DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys,
+    SnapshotKeys, SwitcherKeys, keeps_names,
 };
 
 section! {
@@ -127,6 +127,8 @@ section! {
         pause: PauseKeys = PauseKeys::default();
         /// What is served while the application is stopped.
         maintenance: MaintenanceKeys = MaintenanceKeys::default();
+        /// Who is let into the slot that is not live; left out: nobody.
+        preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
         upstream_tls: UpstreamTlsKeys = UpstreamTlsKeys::default();
         /// How new versions get into its slots; left out when they are put there by other means.
@@ -238,6 +240,18 @@ section! {
         bypass_header: Header = Header("X-Switcher-Bypass".into());
         /// The value it must carry, a secret; without one nobody gets through.
         bypass_token: Option<Secret> = None;
+    }
+}
+
+record! {
+    /// Who is let into the slot that is not live.
+    PreviewKeys, "write for example `preview: {token_file: preview.token}`" {
+        /// The request header that carries the token.
+        header: Header = Header("X-Switcher-Preview".into());
+        /// The cookie that carries a pass; `switcher preview` makes a link that sets it.
+        cookie: Header = Header("switcher_preview".into());
+        /// The file with the token, at least 16 characters, mode 0600; relative to the configuration file's folder.
+        token_file: SecretFile;
     }
 }
 
@@ -355,6 +369,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`drain`", DrainKeys::KEYS),
         ("`timeouts`", TimeoutKeys::KEYS),
         ("`maintenance`", MaintenanceKeys::KEYS),
+        ("`preview`", PreviewKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("an item of `proxy.https`", ListenerKeys::KEYS),
@@ -368,6 +383,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`switcher`", SwitcherKeys::KEYS),
         ("`deploy`", DeployKeys::KEYS),
         ("`deploy.migrate`", MigrateKeys::KEYS),
+        ("`deploy.smoke`", SmokeKeys::KEYS),
         ("`deploy.snapshot`", SnapshotKeys::KEYS),
         ("`deploy.limits`", LimitKeys::KEYS),
         ("`deploy.healthcheck`", HealthcheckKeys::KEYS),

@@ -109,6 +109,12 @@ impl Loaded {
         &self.variables
     }
 
+    /// The settings that the proxy serves by, with [`Settings::for_proxy`].
+    #[must_use]
+    pub fn proxy_settings(&self) -> Settings {
+        self.settings.clone().for_proxy(self.folder())
+    }
+
     /// Everything in force as YAML that reads back to the same settings; secrets are shown as `***`. With
     /// origins, each line names where its value came from.
     #[must_use]

@@ -8,15 +8,15 @@ mod deploy;
 use crate::PerSlot;
 use crate::keys::{
     AppKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys,
-    ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
+    PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
-    AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, ProxySettings, Settings, Timeouts,
-    UpstreamTls,
+    AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, Preview, ProxySettings, Settings,
+    Timeouts, UpstreamTls,
 };
 use crate::values::{
-    Authority, Count, Header, HeaderOrOff, Limit, Maybe, OneHost, Positive, ProbePath, Secret, ServerName,
-    StatusRange, Text,
+    Authority, Count, Header, HeaderOrOff, Limit, Maybe, OneHost, Positive, ProbePath, Secret, SecretFile,
+    ServerName, StatusRange, Text,
 };
 use crate::words::Protocol;
 
@@ -106,6 +106,7 @@ impl From<AppKeys> for AppSettings {
             timeouts: keys.timeouts.into(),
             pause: keys.pause.into(),
             maintenance: keys.maintenance.into(),
+            preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
             deploy: keys.deploy.map(Into::into),
         }
@@ -130,6 +131,7 @@ impl From<AppSettings> for AppKeys {
             timeouts: app.timeouts.into(),
             pause: app.pause.into(),
             maintenance: app.maintenance.into(),
+            preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
             deploy: app.deploy.map(Into::into),
         }
@@ -257,6 +259,22 @@ impl From<Maintenance> for MaintenanceKeys {
         Self {
             bypass_header: Header(maintenance.bypass_header),
             bypass_token: maintenance.bypass_token.map(Secret),
+        }
+    }
+}
+
+impl From<PreviewKeys> for Preview {
+    fn from(keys: PreviewKeys) -> Self {
+        Self { header: keys.header.0, cookie: keys.cookie.0, token_file: keys.token_file.0 }
+    }
+}
+
+impl From<Preview> for PreviewKeys {
+    fn from(preview: Preview) -> Self {
+        Self {
+            header: Header(preview.header),
+            cookie: Header(preview.cookie),
+            token_file: SecretFile(preview.token_file),
         }
     }
 }

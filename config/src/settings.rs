@@ -6,7 +6,7 @@ mod acme;
 mod deploy;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
@@ -19,7 +19,7 @@ pub use acme::{
 
 pub use deploy::{
     ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, Retain, RuntimeKind,
-    SnapshotSettings, SwitcherSettings, Workers,
+    SmokeTest, SnapshotSettings, SwitcherSettings, Workers,
 };
 
 /// Everything the configuration says.
@@ -37,11 +37,14 @@ pub struct Settings {
 
 impl Settings {
     /// The part that the proxy serves by: without what only the deployer needs, so that a change of that is none for
-    /// the proxy, and none of it is kept in the exposed process.
+    /// the proxy, and none of it is kept in the exposed process. `folder` is that of the configuration file.
     #[must_use]
-    pub fn for_proxy(mut self) -> Self {
+    pub fn for_proxy(mut self, folder: &Path) -> Self {
         for app in self.apps.values_mut() {
             app.deploy = None;
+            if let Some(preview) = &mut app.preview {
+                preview.token_file = folder.join(&preview.token_file);
+            }
         }
         self
     }
@@ -133,6 +136,8 @@ pub struct AppSettings {
     pub pause: Pause,
     /// What is served while the app is stopped.
     pub maintenance: Maintenance,
+    /// Who is let into the slot that is not live. Default: nobody.
+    pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.
     pub upstream_tls: UpstreamTls,
     /// How new versions get into its slots. Default: they are put there by other means.
@@ -265,6 +270,18 @@ impl std::fmt::Debug for Maintenance {
             .field("bypass_token", &self.bypass_token.as_ref().map(|_| "***"))
             .finish()
     }
+}
+
+/// Who is let into the slot that is not live: whoever has the token, or a pass that was made with it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Preview {
+    /// The request header that carries the token. Default `X-Switcher-Preview`.
+    pub header: String,
+    /// The cookie that carries a pass. Default `switcher_preview`.
+    pub cookie: String,
+    /// The file with the token, at least 16 characters. Relative to the configuration file's folder, and in
+    /// [`Settings::for_proxy`] no longer.
+    pub token_file: PathBuf,
 }
 
 /// How `https://` upstreams are verified.

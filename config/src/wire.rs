@@ -372,6 +372,93 @@ pub struct StopRequest {
     pub message: Option<String>,
 }
 
+/// `POST /v1/apps/{app}/preview`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct PreviewRequest {
+    /// How long the pass holds, in seconds: up to 30 days. Default: an hour.
+    #[serde(default = "PreviewRequest::an_hour")]
+    pub seconds: u64,
+}
+
+impl PreviewRequest {
+    const fn an_hour() -> u64 {
+        3600
+    }
+}
+
+/// `POST /v1/apps/{app}/smoke`: requests to the standby slot through the proxy's own listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmokeRequest {
+    /// The slot that is meant; the live one is answered 409.
+    pub slot: Slot,
+    /// What is asked, one after the other: at most 100.
+    pub asks: Vec<SmokeAsk>,
+}
+
+/// One request of a smoke test.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SmokeAsk {
+    /// Path and query, asked for by GET.
+    pub path: String,
+    /// How long the whole answer may take, up to a minute: `10s`.
+    pub timeout: Span,
+}
+
+/// What was answered, in the order of the questions.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Smoked {
+    /// The generation after the last answer.
+    pub generation: Generation,
+    /// The answers.
+    pub answers: Vec<SmokeAnswer>,
+}
+
+/// One answer to a smoke test.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct SmokeAnswer {
+    /// Its status; none when there was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The beginning of the body, up to 64 KiB.
+    pub body: String,
+    /// How long it took, in milliseconds.
+    pub latency_ms: f64,
+    /// Why there was no answer, as a sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// A pass to the slot that is not live.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Previewed {
+    /// The link for people: it sets the cookie. It holds the pass.
+    pub url: String,
+    /// The pass, as the cookie carries it. Whoever has it is let in.
+    pub pass: String,
+    /// When it ends.
+    #[schema(value_type = String)]
+    pub expires_at: Timestamp,
+    /// The slot that is previewed now.
+    pub slot: Slot,
+    /// The release in that slot.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+}
+
+/// Never shows the pass.
+impl std::fmt::Debug for Previewed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Previewed")
+            .field("expires_at", &self.expires_at)
+            .field("slot", &self.slot)
+            .field("release", &self.release)
+            .finish_non_exhaustive()
+    }
+}
+
 /// The answer to every other mutation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
@@ -429,6 +516,8 @@ pub enum RefusalReason {
     AlreadyActive,
     /// 412: the slot has no upstreams.
     NoUpstreams,
+    /// 412: the application has no `preview` section.
+    PreviewOff,
     /// 422: the configuration file is bad; nothing was changed.
     BadConfiguration,
     /// 507: the state could not be saved; nothing was changed.

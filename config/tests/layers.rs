@@ -371,7 +371,8 @@ fn the_folder_of_the_file_is_known_and_the_proxy_leaves_deployments_out() {
     assert_eq!(loaded.folder(), place.path("etc/app"));
     let changed = Place::with(&[("switcher.yaml", &deployed("replicas: 9"))]).load();
     assert_ne!(changed.settings, loaded.settings);
-    assert_eq!(changed.settings.for_proxy(), loaded.settings.for_proxy());
+    let folder = Path::new("/etc/app");
+    assert_eq!(changed.settings.for_proxy(folder), loaded.settings.for_proxy(folder));
 }
 
 #[test]

@@ -7,6 +7,7 @@
 mod certificates;
 mod change;
 mod events;
+mod preview;
 mod read;
 mod refusal;
 
@@ -23,6 +24,7 @@ use crate::access_log::AccessLog;
 use crate::control::Control;
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
+use crate::smoke::Smoker;
 
 /// What the handlers work on.
 #[derive(Clone)]
@@ -37,6 +39,8 @@ pub struct Admin {
     pub metrics: Arc<Metrics>,
     /// For the number of lost lines.
     pub access_log: AccessLog,
+    /// Asks the standby slot through the proxy's own listeners.
+    pub smoker: Arc<Smoker>,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
     /// When this process began to serve.
@@ -60,6 +64,8 @@ pub fn router(admin: Admin) -> axum::Router {
         .routes(routes!(change::pause))
         .routes(routes!(change::resume))
         .routes(routes!(change::stop))
+        .routes(routes!(preview::pass))
+        .routes(routes!(preview::smoke))
         .routes(routes!(change::reload))
         .routes(routes!(certificates::renew))
         .routes(routes!(certificates::revoke))

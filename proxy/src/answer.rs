@@ -50,6 +50,13 @@ pub enum Reason {
         /// The live slot.
         slot: Slot,
     },
+    /// 503: a preview was asked for, and the standby slot has no upstreams.
+    NothingToPreview {
+        /// The standby slot.
+        slot: Slot,
+    },
+    /// 403: the pass of a preview's link is wrong, or has ended.
+    PreviewOver,
     /// 502: no upstream took the connection.
     ConnectFailed,
     /// 504: the upstream was silent for too long.
@@ -97,7 +104,9 @@ impl Reason {
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
+            Self::PreviewOver => StatusCode::FORBIDDEN,
             Self::NoUpstream { .. }
+            | Self::NothingToPreview { .. }
             | Self::Paused { .. }
             | Self::QueueFull { .. }
             | Self::Stopped { .. }
@@ -117,6 +126,8 @@ impl Reason {
             Self::BadRequest { .. } => "bad_request",
             Self::SlowRequest => "slow_request",
             Self::NoUpstream { .. } => "no_upstream",
+            Self::NothingToPreview { .. } => "nothing_to_preview",
+            Self::PreviewOver => "preview_over",
             Self::ConnectFailed => "connect_failed",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamBroken => "upstream_broken",
@@ -171,6 +182,12 @@ impl Reason {
             Self::NoUpstream { slot } => {
                 format!("No upstream of the live slot, {slot}, can take requests.").into()
             }
+            Self::NothingToPreview { slot } => {
+                format!("There is nothing to preview: no version is in the standby slot, {slot}.").into()
+            }
+            Self::PreviewOver => {
+                "This link to a preview is not valid, or its time is over; ask for a new one.".into()
+            }
             Self::ConnectFailed => "The application could not be reached.".into(),
             Self::UpstreamTimeout => "The application did not answer in time.".into(),
             Self::UpstreamBroken => "The application broke off its answer.".into(),
@@ -197,6 +214,8 @@ impl Reason {
             | Self::BadRequest { .. }
             | Self::SlowRequest
             | Self::NoUpstream { .. }
+            | Self::NothingToPreview { .. }
+            | Self::PreviewOver
             | Self::ConnectFailed
             | Self::UpstreamTimeout
             | Self::UpstreamBroken
@@ -232,6 +251,8 @@ impl Reason {
             | Self::BadRequest { .. }
             | Self::SlowRequest
             | Self::NoUpstream { .. }
+            | Self::NothingToPreview { .. }
+            | Self::PreviewOver
             | Self::ConnectFailed
             | Self::UpstreamTimeout
             | Self::UpstreamBroken => {
@@ -400,6 +421,8 @@ mod tests {
             Reason::BadRequest { why: "it has no host" },
             Reason::SlowRequest,
             Reason::NoUpstream { slot: Slot::Blue },
+            Reason::NothingToPreview { slot: Slot::Green },
+            Reason::PreviewOver,
             Reason::ConnectFailed,
             Reason::UpstreamTimeout,
             Reason::UpstreamBroken,

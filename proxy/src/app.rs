@@ -1,6 +1,6 @@
 //! One application as requests see it: a single pointer to what is live now.
 //!
-//! The pointer holds the epoch, the mode and the settings together, so that a request reads all of
+//! The pointer holds both epochs, the mode and the settings together, so that a request reads all of
 //! them in one atomic load and never sees half of a change. Only `control` stores it.
 
 use std::sync::Arc;
@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::epoch::{Epoch, Lease};
 use crate::hold::HoldQueue;
 use crate::metrics::AppMetrics;
+use crate::preview::Guard;
 
 /// One application.
 pub struct App {
@@ -35,6 +36,10 @@ pub struct Live {
     pub settings: Arc<AppSettings>,
     /// The epoch that new requests enter.
     pub epoch: Arc<Epoch>,
+    /// The epoch that previews enter: that of the other slot.
+    pub standby: Arc<Epoch>,
+    /// Who previews; without one nobody does.
+    pub guard: Option<Arc<Guard>>,
 }
 
 /// Whether requests are let through, with what a refusal needs.
@@ -88,6 +93,20 @@ impl App {
     pub fn enter_regardless(&self) -> (Lease, Arc<AppSettings>) {
         let live = self.live.load();
         (Lease::new(Arc::clone(&live.epoch)), Arc::clone(&live.settings))
+    }
+
+    /// A lease on the standby slot, whatever the gate says, for who previews it; `None` when the application is gone.
+    #[must_use]
+    pub fn enter_standby(&self) -> Option<(Lease, Arc<AppSettings>)> {
+        let live = self.live.load();
+        let there = live.gate != Gate::Gone;
+        there.then(|| (Lease::new(Arc::clone(&live.standby)), Arc::clone(&live.settings)))
+    }
+
+    /// Who previews the standby slot.
+    #[must_use]
+    pub fn guard(&self) -> Option<Arc<Guard>> {
+        self.live.load().guard.clone()
     }
 
     /// The settings in force.

@@ -15,17 +15,19 @@ use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use switcher_config::settings::{AppSettings, ProxySettings, Settings};
 use switcher_config::wire::{Event, RefusalReason, Reloaded};
-use switcher_config::{AppName, ListenAddress, PerSlot};
+use switcher_config::{AppName, ListenAddress, Slot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
-use crate::control::{Control, begin_epoch, live_gate, run, watch_slots};
+use crate::control::{Control, begin_standby, epoch_of, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
 use crate::epoch::Trust;
 use crate::health::Dialer;
+use crate::preview::{Guard, Token};
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing};
+use crate::standby::Previews;
 use crate::view::{AppView, View};
 
 impl Control {
@@ -40,12 +42,16 @@ impl Control {
             control.refuse_frozen()?;
             let before = control.view();
             let trusts = trusts(&settings)?;
+            let guards = guards(&settings).map_err(|why| Denied {
+                reason: RefusalReason::BadConfiguration,
+                message: format!("{why}; nothing was changed"),
+            })?;
             let routing = adopt_all(&before, &settings, &trusts);
             if routing != before.routing() || !control.file.path().exists() {
                 control.save_all(routing.clone()).await?;
             }
             let reloaded = differences(&before, &settings);
-            control.install(&before, settings, routing, trusts);
+            control.install(&before, settings, routing, trusts, guards);
             if !before.apps.is_empty() {
                 control.announce(Event::Reloaded { at: Timestamp::now(), reloaded: reloaded.clone() });
             }
@@ -60,6 +66,7 @@ impl Control {
         settings: Arc<Settings>,
         mut routing: Routing,
         mut trusts: BTreeMap<AppName, Trust>,
+        mut guards: BTreeMap<AppName, Arc<Guard>>,
     ) {
         let mut apps = BTreeMap::new();
         let mut router = Router::default();
@@ -67,9 +74,10 @@ impl Control {
             let Some(app_routing) = routing.apps.remove(name) else { continue };
             let app_settings = Arc::new(app_settings.clone());
             let Some(trust) = trusts.remove(name) else { continue };
+            let guard = guards.remove(name);
             let view = match before.apps.get(name) {
-                Some(now) => self.renew(now, app_routing, app_settings, trust),
-                None => self.first(name, app_routing, app_settings, trust),
+                Some(now) => self.renew(now, app_routing, app_settings, trust, guard),
+                None => self.first(name, app_routing, app_settings, trust, guard),
             };
             let installed = view.app.settings();
             router.add(&installed.hosts, &installed.path, &view.app);
@@ -91,14 +99,19 @@ impl Control {
         routing: AppRouting,
         settings: Arc<AppSettings>,
         trust: Trust,
+        guard: Option<Arc<Guard>>,
     ) -> AppView {
         let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
         let name = Arc::new(name.clone());
         let metrics = self.metrics.app(&name);
-        let (epoch, live) = begin_epoch(&metrics, &routing, &slots, trust.clone());
-        let now = Live { gate: live_gate(&routing.gate), settings, epoch };
+        let begin = |slot| epoch_of(slot, &metrics, &routing, slots.get(slot), trust.clone());
+        let (epoch, live) = begin(routing.active);
+        let (standby, previewed) = begin(routing.active.other());
+        let mut previews = Previews::default();
+        previews.open(previewed);
+        let now = Live { gate: live_gate(&routing.gate), settings, epoch, standby, guard };
         let app = Arc::new(App::new(name, now, metrics));
-        AppView { app, routing, slots, live, trust, drains: Vec::new() }
+        AppView { app, routing, slots, live, trust, drains: Vec::new(), previews }
     }
 
     /// An application that was served before: its connections go on.
@@ -108,30 +121,50 @@ impl Control {
         routing: AppRouting,
         settings: Arc<AppSettings>,
         trust: Trust,
+        guard: Option<Arc<Guard>>,
     ) -> AppView {
         let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
         let slot = routing.active;
-        let same_epoch = routing.slots.get(slot) == now.routing.slots.get(slot) && now.trust.is_same(&trust);
+        let same_trust = now.trust.is_same(&trust);
+        let same = |slot| routing.slots.get(slot) == now.routing.slots.get(slot) && same_trust;
+        let (same_epoch, same_standby) = (same(slot), same(slot.other()) && slot == now.routing.active);
         let gate = live_gate(&routing.gate);
-        if same_epoch {
-            let live = Live { gate, settings, epoch: Arc::clone(&now.app.live().epoch) };
-            drop(now.app.replace(live));
-            return AppView { routing, slots, trust, ..now.clone() };
-        }
-        self.next_epoch(AppView { routing, slots, trust, ..now.clone() }, gate, settings)
+        let mut view = AppView { routing, slots, trust, ..now.clone() };
+        let before = now.app.live();
+        let standby = if same_standby {
+            Arc::clone(&before.standby)
+        } else {
+            let previewed = view.previews.leave(slot.other());
+            self.drain_previews(previewed, &settings);
+            begin_standby(&mut view)
+        };
+        let epoch = Arc::clone(&before.epoch);
+        drop(before);
+        drop(now.app.replace(Live {
+            gate: gate.clone(),
+            settings: Arc::clone(&settings),
+            epoch,
+            standby,
+            guard,
+        }));
+        if same_epoch { view } else { self.next_epoch(view, gate, settings) }
     }
 
     /// Leaves an application that the configuration no longer names.
-    fn retire(self: &Arc<Self>, gone: &AppView) -> Option<Arc<Drain>> {
+    fn retire(self: &Arc<Self>, gone: &AppView) -> Vec<Arc<Drain>> {
         let mut view = gone.clone();
         let policy = Policy::new(&gone.app.settings().drain, None);
         gone.live.ledger.retire();
         // Whoever waits in its queue wakes up, and nobody keeps its epoch alive by waiting.
-        let (nothing, _) =
-            begin_epoch(&gone.app.metrics, &gone.routing, &PerSlot::default(), gone.trust.clone());
-        drop(gone.app.replace(Live { gate: Gate::Gone, settings: gone.app.settings(), epoch: nothing }));
+        let slot = gone.routing.active;
+        let (nothing, _) = epoch_of(slot, &gone.app.metrics, &gone.routing, &[], gone.trust.clone());
+        let settings = gone.app.settings();
+        let previewed: Vec<_> = Slot::ALL.into_iter().flat_map(|slot| view.previews.leave(slot)).collect();
+        self.drain_previews(previewed.clone(), &settings);
+        let standby = Arc::clone(&nothing);
+        drop(gone.app.replace(Live { gate: Gate::Gone, settings, epoch: nothing, standby, guard: None }));
         self.drain(&mut view, gone.live.clone(), policy);
-        view.drains.pop()
+        view.drains.pop().into_iter().chain(previewed).collect()
     }
 }
 
@@ -157,6 +190,22 @@ fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
         Ok((name.clone(), Trust { settings: tls.clone(), pem, roots, dialer }))
     };
     settings.apps.iter().map(trust).collect()
+}
+
+/// Who previews the standby slot of each application that has a `preview` section.
+///
+/// # Errors
+/// A sentence that names the key and the file.
+pub(crate) fn guards(settings: &Settings) -> Result<BTreeMap<AppName, Arc<Guard>>, String> {
+    let named = settings.apps.iter().filter_map(|(name, app)| Some((name, app, app.preview.as_ref()?)));
+    named
+        .map(|(name, app, preview)| {
+            let token = Token::read(&preview.token_file)
+                .map_err(|why| format!("apps.{name}.preview.token_file cannot be used: {why}"))?;
+            let guard = Guard::new(name.clone(), app, preview.clone(), token);
+            Ok((name.clone(), Arc::new(guard)))
+        })
+        .collect()
 }
 
 /// The trusted roots in a PEM file: its bytes, and as Pingora takes them.

@@ -11,6 +11,7 @@ use sd_notify::NotifyState;
 use switcher_certs::manager::Work;
 use switcher_certs::{Manager, Plan, Store};
 use switcher_config::settings::Settings;
+use switcher_config::wire::RefusalReason;
 use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -30,6 +31,7 @@ use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
+use crate::smoke::{Secret, Smoker};
 use crate::tls::client_cas::ClientCas;
 use crate::tls::{AtFirstHandshake, Front};
 use crate::upgrade::{self, Takeover};
@@ -93,6 +95,7 @@ impl CannotRun {
     pub const fn exit_code(&self) -> u8 {
         match self {
             Self::Configuration(_) | Self::Certificates(_) => 10,
+            Self::Apply(denied) if matches!(denied.reason, RefusalReason::BadConfiguration) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
             Self::DataFolder(_)
             | Self::Listen(_)
@@ -142,6 +145,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         tls: Arc::new(tls),
         hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
+        smoke: smoker(&listeners)?,
         metrics: Arc::clone(&metrics),
         ending,
     });
@@ -175,6 +179,12 @@ fn metrics() -> Result<Arc<Metrics>, CannotRun> {
         source: std::io::Error::other(error),
     });
     metrics.map(Arc::new)
+}
+
+fn smoker(listeners: &Listeners) -> Result<Arc<Smoker>, CannotRun> {
+    let secret =
+        Secret::make().ok_or_else(|| CannotRun::Tls("the system gives no random numbers".to_owned()))?;
+    Ok(Arc::new(listeners.smoker(secret)))
 }
 
 fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
@@ -321,6 +331,7 @@ impl Process {
             manager: self.manager.clone(),
             metrics: Arc::clone(&self.metrics),
             access_log: self.access_log.clone(),
+            smoker: Arc::clone(&self.shared.smoke),
             reloader: Arc::clone(&self.reloader),
             started_at: jiff::Timestamp::now(),
         };

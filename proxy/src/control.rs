@@ -145,10 +145,16 @@ impl Control {
             let known = if live { now.slots.get(slot).as_slice() } else { &[] };
             let watched = control.watcher.watch(&app, slot, addresses, &settings, known);
             *changed.slots.get_mut(slot) = watched;
+            let previewed = changed.previews.leave(slot);
+            control.drain_previews(previewed, &settings);
             if live {
                 let gate = live_gate(&changed.routing.gate);
                 changed = control.next_epoch(changed, gate, settings);
                 tracing::info!(%app, %slot, generation = %changed.routing.generation, "the live release has moved");
+            } else {
+                let standby = begin_standby(&mut changed);
+                let now = changed.app.live();
+                drop(changed.app.replace(Live { standby, ..(*now).clone() }));
             }
             Ok(control.publish_app(&view, changed))
         })
@@ -272,10 +278,12 @@ impl Control {
 
     /// The switch itself. What it does is on disk already.
     fn switch(self: &Arc<Self>, view: &View, now: &AppView, next: AppRouting, policy: Policy) -> Switched {
-        let to = next.active;
-        let (epoch, handle) = begin_epoch(&now.app.metrics, &next, &now.slots, now.trust.clone());
-        let live = Live { epoch, ..(*now.app.live()).clone() };
-        let left = now.live.clone();
+        let mut changed = AppView { routing: next, ..now.clone() };
+        let slot = changed.routing.active;
+        let (epoch, handle) = begin_epoch(&changed, slot);
+        let standby = begin_standby(&mut changed);
+        let live = Live { epoch, standby, ..(*now.app.live()).clone() };
+        let left = std::mem::replace(&mut changed.live, handle);
         let switched_at = Timestamp::now();
         let began = Instant::now();
         left.ledger.retire();
@@ -283,18 +291,17 @@ impl Control {
         let took = began.elapsed();
         drop(old);
         let switched = Switched {
-            generation: next.generation,
+            generation: changed.routing.generation,
             from: left.slot,
-            to,
+            to: slot,
             drained_generation: left.generation,
             switched_at,
             switch_micros: took.as_secs_f64() * 1e6,
         };
-        now.app.metrics.switched(to);
-        let mut changed = AppView { routing: next, live: handle, ..now.clone() };
+        now.app.metrics.switched(slot);
         self.drain(&mut changed, left, policy);
         self.publish_app(view, changed);
-        tracing::info!(app = %now.app.name, from = %switched.from, to = %to, generation = %switched.generation, "traffic moved");
+        tracing::info!(app = %now.app.name, from = %switched.from, to = %slot, generation = %switched.generation, "traffic moved");
         self.announce(Event::Switched {
             at: switched_at,
             app: AppName::clone(&now.app.name),
@@ -310,12 +317,13 @@ impl Control {
         gate: Gate,
         settings: Arc<AppSettings>,
     ) -> AppView {
-        let (epoch, handle) =
-            begin_epoch(&changed.app.metrics, &changed.routing, &changed.slots, changed.trust.clone());
+        let (epoch, handle) = begin_epoch(&changed, changed.routing.active);
         let policy = Policy::new(&settings.drain, None);
         let left = std::mem::replace(&mut changed.live, handle);
         left.ledger.retire();
-        drop(changed.app.replace(Live { gate, settings, epoch }));
+        let now = changed.app.live();
+        drop(changed.app.replace(Live { gate, settings, epoch, ..(*now).clone() }));
+        drop(now);
         self.drain(&mut changed, left, policy);
         changed
     }
@@ -341,6 +349,14 @@ impl Control {
             tracing::info!(%app, slot = %receipt.slot, generation = %receipt.generation, seconds = receipt.seconds, "drained");
             control.announce(Event::Drained { at: Timestamp::now(), app, receipt });
         });
+    }
+
+    /// Drains what previewed a slot whose addresses were replaced. It is no part of a switch, so nobody is told.
+    pub(crate) fn drain_previews(&self, left: Vec<Arc<Drain>>, settings: &AppSettings) {
+        let policy = Policy::new(&settings.drain, None);
+        for drain in left {
+            tokio::spawn(async move { drain.run(policy).await });
+        }
     }
 
     /// Makes the application as it is now visible to everybody who asks for it.
@@ -371,19 +387,31 @@ fn count(metrics: &AppMetrics, receipt: &DrainReceipt) {
     }
 }
 
-/// A new epoch of the live slot over its upstreams.
-pub(crate) fn begin_epoch(
+/// A new epoch of a slot over its upstreams, as they are in `view`.
+fn begin_epoch(view: &AppView, slot: Slot) -> (Arc<Epoch>, EpochHandle) {
+    epoch_of(slot, &view.app.metrics, &view.routing, view.slots.get(slot), view.trust.clone())
+}
+
+/// A new epoch for previews of the standby slot.
+pub(crate) fn begin_standby(view: &mut AppView) -> Arc<Epoch> {
+    let (epoch, handle) = begin_epoch(view, view.routing.active.other());
+    view.previews.open(handle);
+    epoch
+}
+
+/// A new epoch of a slot over these upstreams.
+pub(crate) fn epoch_of(
+    slot: Slot,
     metrics: &AppMetrics,
     routing: &AppRouting,
-    slots: &PerSlot<Vec<Arc<Watched>>>,
+    upstreams: &[Arc<Watched>],
     trust: Trust,
 ) -> (Arc<Epoch>, EpochHandle) {
-    let slot = routing.active;
     Epoch::begin(NewEpoch {
         generation: routing.generation,
         slot,
         release: routing.slots.get(slot).release.clone(),
-        upstreams: slots.get(slot).iter().map(|w| Arc::clone(w.upstream())).collect(),
+        upstreams: upstreams.iter().map(|w| Arc::clone(w.upstream())).collect(),
         metrics: metrics.slots.get(slot).clone(),
         trust,
     })

@@ -1,11 +1,11 @@
 //! The epoch and the lease: who is served by which side of a switch, and when a side is empty.
 //!
-//! An epoch is one stretch of one slot being live. A request takes its [`Lease`] before it touches an
+//! An epoch is one stretch of one slot being live, or being previewed as the standby. A request takes its [`Lease`] before it touches an
 //! upstream and keeps it to its very end; the lease is the `Arc` of the epoch, so choosing the slot and
 //! being counted are one atomic act. When the last lease of an epoch is dropped, on success, error,
 //! client abort or panic alike, the epoch is dropped, and with it the sender that [`Gone`] waits for.
 //!
-//! Only [`App::enter`](crate::app::App::enter) makes leases. Status and drains hold the ledger and
+//! Only [`App::enter`](crate::app::App::enter) and its kin make leases. Status and drains hold the ledger and
 //! [`Gone`], never the epoch itself, or it would not end.
 
 use std::convert::Infallible;
@@ -144,6 +144,12 @@ pub struct EpochHandle {
 pub struct Gone(watch::Receiver<Never>);
 
 impl Gone {
+    /// Whether the end has come.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+
     /// Waits for the end.
     pub async fn wait(&mut self) {
         // Nothing is ever sent, so the only thing to happen is the end of the channel.

@@ -1,7 +1,7 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `forward` chooses upstreams, dresses the
-//! request and the answer; `tunnel` carries WebSockets; `reply` sends the proxy's own answers and says goodbye to what is closed;
+//! request and the answer; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `reply` sends the proxy's own answers and says goodbye to what is closed;
 //! `context` is the request's memory, whose drop releases everything. No hook takes a lock that
 //! another request could hold.
 
@@ -10,6 +10,7 @@ mod context;
 mod forward;
 mod reply;
 mod tunnel;
+mod visitor;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
@@ -34,6 +35,7 @@ use crate::hsts::Policies;
 use crate::metrics::Metrics;
 use crate::route::Router;
 use crate::rules::Rules;
+use crate::smoke::Smoker;
 use crate::tls::Front;
 
 pub use context::Context;
@@ -54,6 +56,8 @@ pub struct Shared {
     pub hsts: Arc<Policies>,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// Knows the proxy's own smoke tests.
+    pub smoke: Arc<Smoker>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.

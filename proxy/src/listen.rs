@@ -27,6 +27,7 @@ use tokio::sync::mpsc;
 
 use crate::connection::{Connection, Facts};
 use crate::gateway::Gateway;
+use crate::smoke::{Secret, Smoker};
 use crate::tls::Front;
 
 /// Connections the kernel holds for us while we are busy. It caps this at `net.core.somaxconn`.
@@ -76,6 +77,13 @@ pub struct CannotListen {
 pub type Inherited = HashMap<String, OwnedFd>;
 
 impl Listeners {
+    /// Asks the first listener of each kind, for smoke tests.
+    #[must_use]
+    pub fn smoker(&self, secret: Secret) -> Smoker {
+        let first = |all: &[TcpListener]| all.first().and_then(|listener| listener.local_addr().ok());
+        Smoker::new(secret, first(&self.http), first(&self.https))
+    }
+
     /// Opens every socket of the settings, taking those that were handed over.
     ///
     /// # Errors

@@ -27,8 +27,8 @@ fn start(command: Command) -> Result<(), CannotRun> {
     let sources = Sources::from_process(command.config.clone(), command.environment.clone());
     let loaded = load(&sources).map_err(CannotRun::Configuration)?;
     if command.check {
-        check_certificates(&loaded.settings, None).map_err(CannotRun::Certificates)?;
         let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
+        check_certificates(&loaded.proxy_settings(), None).map_err(CannotRun::Certificates)?;
         // A reader that is gone has seen enough; the exit code says the rest.
         let _ = writeln!(std::io::stdout(), "{}: ok", files.join(", "));
         return Ok(());
@@ -43,7 +43,7 @@ fn start(command: Command) -> Result<(), CannotRun> {
         runtime.worker_threads(loaded.settings.proxy.threads.into());
     }
     let runtime = runtime.enable_all().build().map_err(system)?;
-    let outcome = runtime.block_on(compose::run(command, loaded.settings.for_proxy()));
+    let outcome = runtime.block_on(compose::run(command, loaded.proxy_settings()));
     // Whatever is still running had its time.
     runtime.shutdown_background();
     outcome

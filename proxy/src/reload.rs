@@ -10,6 +10,7 @@ use switcher_config::wire::{RefusalReason, Reloaded};
 use switcher_config::{Sources, load};
 use tokio::sync::Mutex;
 
+use crate::apply::guards;
 use crate::control::Control;
 use crate::decide::Denied;
 use crate::gateway::Shared;
@@ -43,7 +44,7 @@ impl Reloader {
             reason: RefusalReason::BadConfiguration,
             message: report.to_string(),
         })?;
-        let settings = Arc::new(loaded.settings.for_proxy());
+        let settings = Arc::new(loaded.proxy_settings());
         check_certificates(&settings, Some(&self.control.view().settings))
             .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
         let client_cas = ClientCas::read(&settings)
@@ -63,7 +64,7 @@ impl Reloader {
     }
 }
 
-/// Whether every certificate and client CA that the settings name can be used, except certificates that `before` named too:
+/// Whether every certificate, client CA and token that the settings name can be used, except certificates that `before` named too:
 /// a running proxy goes on with what it has of them.
 ///
 /// # Errors
@@ -81,6 +82,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
     }
     if let Err(lines) = ClientCas::read(settings) {
         problems.push(lines);
+    }
+    if let Err(line) = guards(settings) {
+        problems.push(line);
     }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }
 }

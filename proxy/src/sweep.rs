@@ -40,7 +40,9 @@ pub async fn run(control: Arc<Control>) {
         let view = control.view();
         for app in view.apps.values() {
             let draining = app.drains.iter().filter(|d| !d.is_over()).map(|d| &d.epoch().ledger);
-            for ledger in std::iter::once(&app.live.ledger).chain(draining).filter(|l| !l.is_empty()) {
+            let previews = app.previews.ledgers().map(|(_, ledger)| ledger);
+            let all = std::iter::once(&app.live.ledger).chain(draining).chain(previews);
+            for ledger in all.filter(|ledger| !ledger.is_empty()) {
                 sweep(ledger, &app.app.settings().timeouts, &mut lingering);
             }
         }

@@ -9,7 +9,7 @@ use switcher_config::settings::{
 use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
 
-use crate::epoch::{Epoch, NewEpoch, Trust};
+use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
 use crate::health::Dialer;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
@@ -24,6 +24,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         canonical_host: None,
         hsts: switcher_config::settings::Hsts::Off,
         client_ca: None,
+        preview: None,
         redirect: true,
         slots: PerSlot { blue: slot(blue), green: slot(green) },
         initial: Slot::Blue,
@@ -82,21 +83,30 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
 
 /// An epoch over `count` upstreams that nobody probes.
 pub(crate) fn epoch(count: u16) -> Arc<Epoch> {
+    epoch_of(Slot::Blue, count).0
+}
+
+/// An epoch of that slot over one upstream, with its handle.
+pub(crate) fn begin(slot: Slot) -> (Arc<Epoch>, EpochHandle) {
+    epoch_of(slot, 1)
+}
+
+fn epoch_of(slot: Slot, count: u16) -> (Arc<Epoch>, EpochHandle) {
     let app: AppName = "shop".parse().expect("a name");
     let (events, _) = broadcast::channel(1);
     let upstream = |n: u16| {
         let address = format!("127.0.0.1:{}", 8000 + n).parse().expect("an address");
-        Arc::new(Upstream::new(app.clone(), Slot::Blue, address, events.clone()))
+        Arc::new(Upstream::new(app.clone(), slot, address, events.clone()))
     };
     let tls = UpstreamTls { verify: true, server_name: None, ca_file: None };
     let metrics = Metrics::new("test").expect("metrics").app(&app).slots.blue;
     let new = NewEpoch {
         generation: Generation::FIRST,
-        slot: Slot::Blue,
+        slot,
         release: None,
         upstreams: (0..count).map(upstream).collect(),
         metrics,
         trust: Trust { settings: tls.clone(), pem: None, roots: None, dialer: Arc::new(Dialer::new(tls)) },
     };
-    Epoch::begin(new).0
+    Epoch::begin(new)
 }

@@ -12,6 +12,7 @@ use crate::drain::Drain;
 use crate::epoch::{EpochHandle, Trust};
 use crate::ledger::{Exchange, Ledger};
 use crate::routing::{AppRouting, Routing, SavedGate};
+use crate::standby::Previews;
 use crate::watched::{Watched, slot_health};
 
 /// Every application at one moment.
@@ -41,6 +42,8 @@ pub struct AppView {
     pub trust: Trust,
     /// Drains under way and the last ones that ended, oldest first.
     pub drains: Vec<Arc<Drain>>,
+    /// What previews are in. They belong to no switch, so they are on no receipt.
+    pub previews: Previews,
 }
 
 impl View {
@@ -55,7 +58,8 @@ impl View {
     pub fn ledgers(&self) -> impl Iterator<Item = &Arc<Ledger>> {
         let live = self.apps.values().map(|app| &app.live.ledger);
         let draining = self.drains().map(|drain| &drain.epoch().ledger);
-        live.chain(draining)
+        let previews = self.apps.values().flat_map(|app| app.previews.ledgers().map(|(_, ledger)| ledger));
+        live.chain(draining).chain(previews)
     }
 
     /// Every drain under way.
@@ -82,11 +86,12 @@ impl AppView {
         self.drains.iter().rev().find(|drain| drain.epoch().generation == generation)
     }
 
-    /// The ledgers of one slot: the live epoch's if it is live, and those of its drains.
+    /// The ledgers of one slot: the live epoch's if it is live, those of its drains, and those of its previews.
     fn ledgers_of(&self, slot: Slot) -> impl Iterator<Item = &Arc<Ledger>> {
         let live = (self.live.slot == slot).then_some(&self.live.ledger);
         let draining = self.drains.iter().filter(move |d| d.epoch().slot == slot && !d.is_over());
-        live.into_iter().chain(draining.map(|d| &d.epoch().ledger))
+        let previews = self.previews.ledgers().filter(move |(of, _)| *of == slot).map(|(_, ledger)| ledger);
+        live.into_iter().chain(draining.map(|d| &d.epoch().ledger)).chain(previews)
     }
 
     /// Everything inside a slot, oldest first.

@@ -15,8 +15,8 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    Changed, Claim, DrainReceipt, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded, Status,
-    StopRequest, Switched,
+    Changed, Claim, DrainReceipt, InFlight, PauseRequest, PreviewRequest, Previewed, PromoteRequest,
+    RegisterRequest, Reloaded, SmokeRequest, Smoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 
@@ -125,6 +125,23 @@ impl Admin {
     /// As [`Admin::status`].
     pub async fn stop(&self, app: &AppName, request: &StopRequest) -> Result<Changed, AdminError> {
         self.send(Method::POST, &format!("/v1/apps/{app}/stop"), request).await
+    }
+
+    /// `POST /v1/apps/{app}/preview`: a pass to the standby slot.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn preview(&self, app: &AppName, request: &PreviewRequest) -> Result<Previewed, AdminError> {
+        self.send(Method::POST, &format!("/v1/apps/{app}/preview"), request).await
+    }
+
+    /// `POST /v1/apps/{app}/smoke`: answers when all requests have been answered, or have had their time.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn smoke(&self, app: &AppName, request: &SmokeRequest) -> Result<Smoked, AdminError> {
+        let within = request.asks.iter().map(|ask| ask.timeout.0).sum::<Duration>() + ANSWER;
+        self.send_within(Method::POST, &format!("/v1/apps/{app}/smoke"), request, within).await
     }
 
     /// `POST /v1/reload`.

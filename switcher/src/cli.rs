@@ -100,6 +100,12 @@ pub enum Command {
     /// Look at the migrations of the database
     #[command(subcommand)]
     Migrate(MigrateCommand),
+    /// Print a link that lets people into the slot that is not live
+    Preview {
+        /// How long the link holds, such as 1h or 7d, up to 30d
+        #[arg(long = "for", value_name = "TIME", default_value = "1h")]
+        holds: Span,
+    },
     /// Hold new requests in a bounded queue
     Pause {
         /// The longest pause; after it requests are answered 503 [default: the configured one]
@@ -240,6 +246,9 @@ pub struct DeployArgs {
     /// Take no snapshot of the database
     #[arg(long)]
     pub skip_snapshot: bool,
+    /// Let traffic move to a version that no smoke test has tried
+    #[arg(long)]
+    pub skip_smoke: bool,
     /// Take `latest`, or an image without a tag, in production as well
     #[arg(long)]
     pub allow_latest: bool,

@@ -168,6 +168,11 @@ addresses in the other slot, then promote it."
 "There is nothing in the slot that could answer, so it cannot be made live, not even by force. Register its addresses
 with `switcher register SLOT HOST:PORT`, or write them under `slots` in the configuration and run `switcher reload`."
 
+    PreviewOff "E-PREVIEW-01" Failed "previews are not set up"
+"Whoever shows a secret token, or a pass made with it, reaches the slot that is not live. The application has no
+`preview` section that names the file of such a token. Write `preview: {token_file: preview.token}` under the
+application, make the file with mode 0600 (`head -c 24 /dev/urandom | base64`), and run `switcher reload`."
+
     HealthBad "E-HEALTH-01" Unhealthy "the slot is not healthy"
 "At least one upstream of the slot fails its health check; the error carries the reason of the newest failure.
 Traffic was not moved. `--wait-healthy 30s` waits for it, `--force` moves traffic all the same."
@@ -183,6 +188,11 @@ reason of the newest failure. Traffic was not moved."
     HealthLive "E-HEALTH-04" Unhealthy "the slot is live already, but not healthy"
 "There was nothing to switch: the slot gets the traffic already. It fails its health check, though, so this is no
 success. `switcher rollback` moves traffic to the other slot when that one is healthy."
+
+    SmokeFailed "E-SMOKE-01" Unhealthy "the new version did not answer its smoke tests well"
+"Before traffic moves the proxy asks the new version for the pages of `deploy.smoke`, through its own listener: with the
+real host, certificate and rules. The error lists what was expected of each and what came. Traffic was not moved, and
+what was started is removed. `switcher deploy --no-promote --skip-smoke` brings the version up to be looked at."
 
     GenerationMoved "E-GEN-01" Moved "somebody else changed the routing"
 "Every change names the generation it expects, so that of two people who act at once one wins and the other is told.

@@ -14,6 +14,7 @@ mod logs;
 mod memory;
 mod migrate;
 mod mode;
+mod preview;
 mod promote;
 mod prune;
 mod register;
@@ -55,6 +56,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Prune { dry_run, lock } => block_on(&ctx, prune::run(&ctx, dry_run, lock)),
         Command::Snapshot(what) => block_on(&ctx, snapshot::run(&ctx, what)),
         Command::Migrate(what) => block_on(&ctx, migrate::run(&ctx, what)),
+        Command::Preview { holds } => block_on(&ctx, preview::run(&ctx, holds)),
         Command::Pause { max } => block_on(&ctx, mode::pause(&ctx, max)),
         Command::Resume => block_on(&ctx, mode::resume(&ctx)),
         Command::Stop { message } => block_on(&ctx, mode::stop(&ctx, message)),

@@ -25,5 +25,6 @@ pub(crate) mod runner;
 #[cfg(test)]
 mod simulation;
 pub(crate) mod site;
+pub mod smoke;
 pub mod undo;
 pub(crate) mod world;

@@ -114,6 +114,7 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
         RefusalReason::NoUpstreams => {
             (Code::SlotEmpty, ctx.command(&format!("register {standby} HOST:PORT")))
         }
+        RefusalReason::PreviewOff => (Code::PreviewOff, ctx.command("config check")),
         RefusalReason::BadConfiguration => (Code::ConfigRefused, ctx.command("config check")),
         RefusalReason::NotSaved => (Code::StateNotSaved, "df -h".to_owned()),
         RefusalReason::ShuttingDown => (Code::ProxyShuttingDown, ctx.again().to_owned()),
@@ -176,6 +177,7 @@ mod tests {
             RefusalReason::Unhealthy,
             RefusalReason::AlreadyActive,
             RefusalReason::NoUpstreams,
+            RefusalReason::PreviewOff,
             RefusalReason::BadConfiguration,
             RefusalReason::NotSaved,
             RefusalReason::ShuttingDown,

@@ -18,5 +18,6 @@ mod rivals;
 mod rollback;
 mod schema;
 mod secrets;
+mod smoke;
 mod snapshot;
 mod succession;

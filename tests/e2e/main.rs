@@ -24,6 +24,7 @@ mod http1;
 mod http2;
 mod pause;
 mod persistence;
+mod preview;
 mod process;
 mod promote;
 mod register;

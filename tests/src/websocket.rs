@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use futures::{SinkExt as _, StreamExt as _};
 use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::client::IntoClientRequest as _;
 use tokio_tungstenite::tungstenite::{Error, Message, protocol::CloseFrame};
 
 use crate::http1::{Http1, Stream};
@@ -39,8 +40,19 @@ impl WebSocket {
     /// # Panics
     /// When the upgrade is refused.
     pub async fn over(wire: Http1, path: &str) -> Self {
-        let url = format!("ws://shop.test{path}");
-        let upgrade = tokio_tungstenite::client_async(url, wire.into_stream());
+        Self::with(wire, path, &[]).await
+    }
+
+    /// Opens one over a fresh connection, with these headers beside its own.
+    ///
+    /// # Panics
+    /// When the upgrade is refused.
+    pub async fn with(wire: Http1, path: &str, headers: &[(&'static str, &str)]) -> Self {
+        let mut request = format!("ws://shop.test{path}").into_client_request().expect("a request");
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().expect("a value"));
+        }
+        let upgrade = tokio_tungstenite::client_async(request, wire.into_stream());
         let (stream, _) = within(PATIENCE, "a WebSocket", upgrade).await.expect("an upgrade");
         Self { stream }
     }

@@ -6,8 +6,8 @@ use crate::section::{record, section};
 use crate::settings::{HealthcheckChoice, Hook, RuntimeKind, Workers};
 use crate::values::{
     Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand, ImageName,
-    Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, Repository, SecretName, Unique,
-    User, VariableName, Volume, Words,
+    Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository,
+    SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
 };
 use crate::{Bytes, Span};
 
@@ -68,6 +68,8 @@ section! {
         healthcheck: HealthcheckChoice = HealthcheckChoice::Image;
         /// How long a new slot may take to become healthy.
         ready_timeout: Positive = Positive(Span::seconds(120));
+        /// Requests that the new version must answer well, through the proxy's own listeners, before traffic moves: one section or a list.
+        smoke: Vec<SmokeKeys> = Vec::new();
         /// Schema migrations, run once from the new image before the slot starts.
         migrate: Option<MigrateKeys> = None;
         /// A dump of the database before migrations.
@@ -108,6 +110,22 @@ record! {
         retries: Count = Count(3);
         /// How long failures do not count after the start.
         start_period: Span = Span::seconds(0);
+    }
+}
+
+record! {
+    /// A request that the new version must answer well before traffic moves.
+    SmokeKeys, "write for example `smoke: [{path: /}]`" {
+        /// The path and query asked for. Words such as `{version}` are filled in.
+        path: ProbePath;
+        /// The status, or range of them, that is a success.
+        status: StatusRange = StatusRange(200, 299);
+        /// A text that the body must contain, in its first 64 KiB. Words such as `{version}` are filled in.
+        contains: Option<Text> = None;
+        /// How long the whole answer may take.
+        timeout: Positive = Positive(Span::seconds(10));
+        /// How often it is asked at most, a second apart, until it succeeds.
+        attempts: Count = Count(1);
     }
 }
 

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::Template;
-use crate::keys::{DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SnapshotKeys, SwitcherKeys};
+use crate::keys::{
+    DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys,
+};
 use crate::settings::{
-    ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SnapshotSettings, SwitcherSettings,
+    ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SmokeTest, SnapshotSettings,
+    SwitcherSettings,
 };
 use crate::values::{
     Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels, LeaseSpan,
-    Limit, MemoryLimit, Network, Platform, Port, Positive, Repository, SecretName, Unique, User,
-    VariableName, Volume, Words,
+    Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository, SecretName, StatusRange,
+    Text, Unique, User, VariableName, Volume, Words,
 };
 
 impl From<SwitcherKeys> for SwitcherSettings {
@@ -57,6 +60,7 @@ impl From<DeployKeys> for DeploySettings {
             stop_timeout: keys.stop_timeout,
             healthcheck: keys.healthcheck,
             ready_timeout: keys.ready_timeout.0,
+            smoke: keys.smoke.into_iter().map(Into::into).collect(),
             migrate: keys.migrate.map(Into::into),
             snapshot: keys.snapshot.map(Into::into),
             keep_previous: keys.keep_previous,
@@ -91,6 +95,7 @@ impl From<DeploySettings> for DeployKeys {
             stop_timeout: deploy.stop_timeout,
             healthcheck: deploy.healthcheck,
             ready_timeout: Positive(deploy.ready_timeout),
+            smoke: deploy.smoke.into_iter().map(Into::into).collect(),
             migrate: deploy.migrate.map(Into::into),
             snapshot: deploy.snapshot.map(Into::into),
             keep_previous: deploy.keep_previous,
@@ -126,6 +131,30 @@ impl From<LimitKeys> for ContainerLimits {
 impl From<ContainerLimits> for LimitKeys {
     fn from(ContainerLimits { memory, cpu_millis, pids }: ContainerLimits) -> Self {
         Self { memory: memory.map(MemoryLimit), cpus: cpu_millis.map(Cpus), pids: pids.map(Limit) }
+    }
+}
+
+impl From<SmokeKeys> for SmokeTest {
+    fn from(keys: SmokeKeys) -> Self {
+        Self {
+            path: keys.path.0,
+            status: (keys.status.0, keys.status.1),
+            contains: keys.contains.map(|text| text.0),
+            timeout: keys.timeout.0,
+            attempts: keys.attempts.0,
+        }
+    }
+}
+
+impl From<SmokeTest> for SmokeKeys {
+    fn from(test: SmokeTest) -> Self {
+        Self {
+            path: ProbePath(test.path),
+            status: StatusRange(test.status.0, test.status.1),
+            contains: test.contains.map(Text),
+            timeout: Positive(test.timeout),
+            attempts: Count(test.attempts),
+        }
     }
 }
 

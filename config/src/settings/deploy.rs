@@ -67,6 +67,8 @@ pub struct DeploySettings {
     pub healthcheck: HealthcheckChoice,
     /// How long a new slot may take to become healthy. Default 2m.
     pub ready_timeout: Span,
+    /// Requests that the new version must answer well before traffic moves. Default none.
+    pub smoke: Vec<SmokeTest>,
     /// Schema migrations, from the new image. Default none.
     pub migrate: Option<MigrateSettings>,
     /// A dump of the database before migrations. Default none.
@@ -121,6 +123,22 @@ pub enum HealthcheckChoice {
         /// How long failures do not count after the start. Default 0s.
         start_period: Span,
     },
+}
+
+/// A request that the new version must answer well, asked through the proxy's own listener, before traffic moves.
+/// Words such as `{version}` in `path` and `contains` are filled in by the deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SmokeTest {
+    /// The path and query asked for.
+    pub path: String,
+    /// The lowest and highest status that is a success. Default 200-299.
+    pub status: (u16, u16),
+    /// A text that the body must contain, in its first 64 KiB. Default none.
+    pub contains: Option<String>,
+    /// How long the whole answer may take. Default 10s.
+    pub timeout: Span,
+    /// How often it is asked at most, a second apart, until it succeeds. Default 1.
+    pub attempts: u16,
 }
 
 /// Schema migrations. They run once, from the new image, before the slot starts.

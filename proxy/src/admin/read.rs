@@ -19,7 +19,7 @@ use crate::watched::slot_health;
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Admin {
-    fn app(&self, name: &str) -> Result<std::sync::Arc<AppView>, Refused> {
+    pub(super) fn app(&self, name: &str) -> Result<std::sync::Arc<AppView>, Refused> {
         let view = self.control.view();
         let known = name.parse::<AppName>().ok().and_then(|name| view.apps.get(&name).cloned());
         known.ok_or_else(|| Refused::unknown_app(&view, name))

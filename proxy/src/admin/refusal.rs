@@ -51,9 +51,10 @@ const fn status_of(reason: RefusalReason) -> StatusCode {
         | RefusalReason::SlotIsLive
         | RefusalReason::StaleFence
         | RefusalReason::LeaseHeld => StatusCode::CONFLICT,
-        RefusalReason::Unhealthy | RefusalReason::AlreadyActive | RefusalReason::NoUpstreams => {
-            StatusCode::PRECONDITION_FAILED
-        }
+        RefusalReason::Unhealthy
+        | RefusalReason::AlreadyActive
+        | RefusalReason::NoUpstreams
+        | RefusalReason::PreviewOff => StatusCode::PRECONDITION_FAILED,
         RefusalReason::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
         RefusalReason::CertificateFailed => StatusCode::BAD_GATEWAY,
         RefusalReason::NotSaved => StatusCode::INSUFFICIENT_STORAGE,

@@ -1,7 +1,7 @@
 //! Admission: from a request's head to its lease, or to an answer of the proxy's own.
 //!
 //! The order is: who asks (trusted proxies, request id), is it an authority that looks at a challenge, what for
-//! (host, certificate, path), may it pass (redirect, client certificate, stopped, paused), and then the lease. Nothing of the body has been read.
+//! (host, certificate, path), may it pass (redirect, client certificate, preview, stopped, paused), and then the lease. Nothing of the body has been read.
 
 use std::borrow::Cow;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -29,6 +29,7 @@ use crate::route::{NoRoute, normalize_host};
 
 use super::context::Context;
 use super::reply;
+use super::visitor;
 
 /// How often a held request looks whether its client is still there.
 const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
@@ -36,6 +37,7 @@ const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
+    ctx.smokes = visitor::smokes(session, ctx);
     match challenge(session, ctx) {
         Some(Ok(answer)) => return reply::challenge(session, ctx, &answer).await,
         Some(Err(reason)) => return reply::send(session, ctx, &reason).await,
@@ -59,9 +61,19 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     if let Some(location) = location {
         return reply::redirect(session, ctx, location).await;
     }
+    if let Some(visit) = visitor::at_link(session, ctx, &app, &settings) {
+        return reply::visit(session, ctx, visit).await;
+    }
     // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
     session.set_pipelining_enabled(true);
-    match take_lease(session, ctx, &app).await {
+    let admitted = match visitor::enter(session, ctx, &app, &settings) {
+        Some(entered) => {
+            ctx.previews = true;
+            entered.map_err(NoLease::Refused)
+        }
+        None => take_lease(session, ctx, &app).await,
+    };
+    match admitted {
         Ok((lease, settings)) => {
             // They may have changed while the request waited.
             if let Err(reason) = certified(session, ctx, &settings) {
@@ -140,6 +152,10 @@ fn covered(ctx: &Context, host: &str) -> Result<(), Reason> {
 /// Whether the connection shows what the application demands: that its handshake was held under the roots of
 /// the application's `client_ca`, as they are now. Browsers that are told otherwise open a new connection.
 fn certified(session: &Session, ctx: &Context, settings: &AppSettings) -> Result<(), Reason> {
+    // The proxy has no certificate to show to itself.
+    if ctx.smokes {
+        return Ok(());
+    }
     let Some(file) = &settings.client_ca else { return Ok(()) };
     let shown = ctx.facts().tls.as_ref().and_then(|tls| tls.client_ca);
     if shown.is_some() && shown == ctx.shared.tls.roots_of(file) {
@@ -197,7 +213,7 @@ fn location(scheme: &str, host: &str, port: Option<u16>, path: &str) -> Option<H
 }
 
 /// A lease, and the settings that go with it.
-type Admitted = (Lease, Arc<AppSettings>);
+pub(super) type Admitted = (Lease, Arc<AppSettings>);
 
 /// Why a request gets no lease.
 enum NoLease {

@@ -21,6 +21,7 @@ use crate::connection::{Facts, Request};
 use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
 use crate::ledger::{Cause, Exchange, Stage};
+use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::websocket::FrameTracker;
 
@@ -60,6 +61,10 @@ pub struct Context {
     pub(super) websocket: Option<FrameTracker>,
     /// What its answer tells browsers about insisting on https.
     pub(super) hsts: Option<HeaderValue>,
+    /// Whether it previews the standby slot.
+    pub(super) previews: bool,
+    /// Whether the proxy itself asks, for a smoke test.
+    pub(super) smokes: bool,
     /// What the proxy's own answer was about.
     pub(super) own_answer: Option<&'static str>,
     finished: bool,
@@ -93,6 +98,8 @@ impl Context {
             grpc: false,
             websocket: None,
             hsts: None,
+            previews: false,
+            smokes: false,
             own_answer: None,
             finished: false,
         }
@@ -234,7 +241,10 @@ impl Context {
                 .or_else(|| self.exchange().map(|e| e.method().clone()))
                 .unwrap_or_default(),
             host: host.or_else(|| text(header::HOST)).unwrap_or_default(),
-            path: uri.and_then(|u| u.path_and_query()).map(|p| p.as_str().to_owned()).unwrap_or_default(),
+            path: uri
+                .and_then(|u| u.path_and_query())
+                .map(|p| loggable(p.as_str()).to_owned())
+                .unwrap_or_default(),
             status,
             kind: self.exchange().map_or(Kind::Requests, |e| e.kind()),
             upstream: self.upstream().map(|u| Arc::clone(u.upstream.address())),
@@ -245,7 +255,7 @@ impl Context {
             connect: self.connected,
             first_byte: self.first_byte,
             user_agent: text(header::USER_AGENT),
-            referer: text(header::REFERER),
+            referer: text(header::REFERER).map(|page| loggable(&page).to_owned()),
             error,
         }
     }

@@ -30,6 +30,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 
 use super::admission::authority;
 use super::context::Context;
+use super::visitor;
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
@@ -151,6 +152,7 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
     if let Some(settings) = &ctx.settings {
         // The operator's token is between the operator and the proxy.
         request.remove_header(settings.maintenance.bypass_header.as_str());
+        visitor::keep_secret(request, settings)?;
     }
     for (name, value) in forwarded.set() {
         request.insert_header(name, value)?;
@@ -178,6 +180,7 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     if let Some(hsts) = &ctx.hsts {
         response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
+    visitor::mark(response, ctx)?;
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(name) = &rules.slot_header {
         response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;

@@ -12,10 +12,11 @@ use switcher_config::wire::Kind;
 use crate::answer::Reason;
 use crate::epoch::Pass;
 use crate::ledger::Cause;
+use crate::preview::Visit;
 use crate::request_id::X_REQUEST_ID;
 
 use super::context::Context;
-use super::forward;
+use super::{forward, visitor};
 
 /// What Pingora calls the status of a connection that nothing can be sent on.
 const NOTHING_SENT: u16 = 0;
@@ -58,6 +59,23 @@ pub(super) async fn redirect(
     Ok(true)
 }
 
+/// Hands a pass over, or takes it back, and leads on to the application (RFC 9110 section 15.4.4).
+pub(super) async fn visit(session: &mut Session, ctx: &mut Context, visit: Visit) -> Result<bool> {
+    let (cookie, location) = match visit {
+        Visit::Cookie(cookie, location) => (cookie, location),
+        Visit::Refused => return send(session, ctx, &Reason::PreviewOver).await,
+    };
+    ctx.status = Some(StatusCode::SEE_OTHER.as_u16());
+    let mut head = ResponseHeader::build(StatusCode::SEE_OTHER, Some(6))?;
+    head.insert_header(header::LOCATION, location)?;
+    head.insert_header(header::SET_COOKIE, cookie)?;
+    head.insert_header(header::CACHE_CONTROL, "no-store")?;
+    head.insert_header(header::REFERRER_POLICY, "no-referrer")?;
+    head.insert_header(header::CONTENT_LENGTH, 0)?;
+    write(session, ctx, head, Bytes::new()).await?;
+    Ok(true)
+}
+
 async fn write(
     session: &mut Session,
     ctx: &mut Context,
@@ -68,6 +86,7 @@ async fn write(
     if let Some(hsts) = &ctx.hsts {
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
+    visitor::mark(&mut head, ctx)?;
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {
         session.set_keepalive(None);
@@ -125,6 +144,9 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
 
 fn no_upstream(ctx: &Context) -> Reason {
     if ctx.tries > 0 {
+        return Reason::ConnectFailed;
+    }
+    if ctx.previews {
         return Reason::ConnectFailed;
     }
     Reason::NoUpstream { slot: ctx.pass.as_ref().map_or(Slot::Blue, |pass: &Pass| pass.epoch().slot) }

@@ -146,6 +146,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
     let choices = Choices {
         skip_migrations: args.skip_migrations,
         skip_snapshot: args.skip_snapshot,
+        skip_smoke: args.skip_smoke,
         no_pull: release.image.as_ref().is_none_or(|image| !image.pinned.contains('@')),
     };
     Order {

@@ -182,7 +182,7 @@ fn adopted(site: &Site<'_>, lease: &Lease, receipt: &Receipt, release: Option<St
 fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status: &AppStatus) -> Order {
     let now = Timestamp::now();
     let mut stages = stages(Purpose::Promote, &site.deploy, Choices::default());
-    stages.retain(|stage| !(args.force && *stage == Stage::Probe));
+    stages.retain(|stage| !(args.force && matches!(stage, Stage::Probe | Stage::Smoke)));
     Order {
         id: DeploymentId::new(now),
         purpose: Purpose::Promote,

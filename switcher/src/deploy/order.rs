@@ -107,6 +107,8 @@ pub enum Stage {
     Register,
     /// The slot becomes healthy, for Docker and for the proxy.
     Probe,
+    /// The new version answers the requests of `deploy.smoke` well, through the proxy's own listener.
+    Smoke,
     /// The hook `pre_promote`.
     PrePromote,
     /// The old slot's workers stop (`workers: stop_old_first`, or after the drain).
@@ -141,6 +143,7 @@ impl Stage {
             Self::Start => "start",
             Self::Register => "register",
             Self::Probe => "probe",
+            Self::Smoke => "smoke",
             Self::PrePromote => "pre_promote",
             Self::Deactivate => "deactivate",
             Self::Activate => "activate",
@@ -161,6 +164,8 @@ pub struct Choices {
     pub skip_migrations: bool,
     /// `--skip-snapshot`.
     pub skip_snapshot: bool,
+    /// `--skip-smoke`.
+    pub skip_smoke: bool,
     /// The image is on the engine already (`--load`), or there is none.
     pub no_pull: bool,
 }
@@ -192,6 +197,8 @@ pub fn stages(purpose: Purpose, settings: &DeploySettings, choices: Choices) -> 
     add(starts, Stage::Start);
     add(starts, Stage::Register);
     add(starts || purpose == Purpose::Promote, Stage::Probe);
+    // What was live before has been tried by its users.
+    add(!settings.smoke.is_empty() && !choices.skip_smoke && !purpose.goes_back(), Stage::Smoke);
     if purpose != Purpose::Prepare {
         let stops_first = settings.workers == Workers::StopOldFirst;
         add(hooks.pre_promote.is_some() && !purpose.goes_back(), Stage::PrePromote);

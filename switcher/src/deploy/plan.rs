@@ -112,6 +112,10 @@ pub fn what(stage: Stage, order: &Order, settings: &DeploySettings, there: Optio
         Stage::Start => start(order, settings),
         Stage::Register => format!("tell the proxy the addresses of {slot}"),
         Stage::Probe => format!("wait until {slot} is healthy, at most {}", settings.ready_timeout),
+        Stage::Smoke => match settings.smoke.as_slice() {
+            [one] => format!("ask {slot} for {} through the proxy's own listener", one.path),
+            all => format!("ask {slot} for {} pages through the proxy's own listener", all.len()),
+        },
         Stage::PrePromote => hook("pre_promote", hooks.pre_promote.as_ref()),
         Stage::Deactivate => {
             format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref()))

@@ -95,6 +95,7 @@ fn after(stage: Stage, begun: bool) -> Recovery {
         | Stage::Start
         | Stage::Register
         | Stage::Probe
+        | Stage::Smoke
         | Stage::PrePromote
         | Stage::Deactivate
         | Stage::Activate

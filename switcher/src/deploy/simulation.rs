@@ -132,6 +132,7 @@ impl World {
             }
             Stage::Promote => return self.promote(slot, fuse).map(Some),
             Stage::Record => self.record(machine, true, fuse)?,
+            Stage::Smoke => fuse.burn()?,
             Stage::PreDeploy
             | Stage::PrePromote
             | Stage::Deactivate
@@ -293,6 +294,7 @@ fn cause(message: &str) -> Cause {
 fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
     let starts = [Stage::Vacate, Stage::Start, Stage::Register, Stage::Probe];
     let moves = [
+        Stage::Smoke,
         Stage::PrePromote,
         Stage::Deactivate,
         Stage::Activate,
@@ -359,6 +361,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         Stage::Start,
         Stage::Register,
         Stage::Probe,
+        Stage::Smoke,
         Stage::PrePromote,
         Stage::Activate,
         Stage::Promote,

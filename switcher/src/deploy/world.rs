@@ -6,6 +6,7 @@
 mod database;
 mod hooks;
 mod slots;
+mod smoke;
 mod traffic;
 mod writing;
 
@@ -112,6 +113,7 @@ impl World<'_> {
             Stage::Start => self.start(machine).await,
             Stage::Register => self.register(machine).await,
             Stage::Probe => self.probe(machine).await,
+            Stage::Smoke => self.smoke(machine).await,
             Stage::Promote => self.promote(machine).await,
             Stage::Drain => self.drain(machine).await,
             Stage::Record => self.record(machine).await,

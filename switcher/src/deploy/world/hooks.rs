@@ -30,6 +30,7 @@ impl World<'_> {
             | Stage::Start
             | Stage::Register
             | Stage::Probe
+            | Stage::Smoke
             | Stage::Promote
             | Stage::Drain
             | Stage::Record => return Ok(None),

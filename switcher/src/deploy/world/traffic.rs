@@ -87,12 +87,13 @@ impl World<'_> {
         }
     }
 
-    /// Waits until the drains of a slot that was left are over; they have deadlines of their own.
+    /// Waits until a slot that was withdrawn is empty, of its drains and of who previewed it; both have deadlines of
+    /// their own.
     async fn until_nobody_is_inside(&mut self, slot: Slot) -> Result<(), Trouble> {
         loop {
             let status = self.seen().await?;
-            let draining = status.draining.iter().filter(|drain| drain.slot == slot);
-            let inside: u64 = draining.map(|drain| drain.in_flight.total()).sum();
+            self.refuse_live(&status, slot)?;
+            let inside = status.slots.get(slot).in_flight.total();
             if inside == 0 {
                 return Ok(());
             }
@@ -265,7 +266,7 @@ impl World<'_> {
         }
     }
 
-    fn moved(&self, seen: &AppStatus, expected: Generation) -> Trouble {
+    pub(super) fn moved(&self, seen: &AppStatus, expected: Generation) -> Trouble {
         let message = format!(
             "somebody else changed {} meanwhile: its generation is {} and not {expected}",
             self.site.app, seen.generation
@@ -273,7 +274,7 @@ impl World<'_> {
         Trouble::failed(Code::GenerationMoved, message)
     }
 
-    fn no_proxy(&self, error: AdminError) -> Trouble {
+    pub(super) fn no_proxy(&self, error: AdminError) -> Trouble {
         let site = self.site;
         Trouble::of(&site.ctx.diagnose(&site.admin, error, Some(&site.app), Live::No))
     }

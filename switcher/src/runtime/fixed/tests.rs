@@ -104,6 +104,7 @@ fn settings() -> DeploySettings {
         stop_timeout: Span::seconds(30),
         healthcheck: HealthcheckChoice::Image,
         ready_timeout: Span::seconds(120),
+        smoke: Vec::new(),
         migrate: None,
         snapshot: None,
         keep_previous: Span::seconds(1800),

@@ -1,0 +1,247 @@
+//! Smoke tests: requests to the standby slot through the proxy's own front door, asked by the proxy itself.
+//!
+//! They take the way of everybody's: a listener, TLS with the application's host as its name, the routing, the headers.
+//! What lets them into the standby slot is a secret of this process, made at its start. Every answer must carry the [`mark`] that
+//! only the gateway of this process gives, so that an answer of the live slot, or of another process behind the same
+//! listener, never counts. Called by the admin API.
+
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Instant;
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName};
+use http::{Request, Response};
+use http_body_util::{BodyExt as _, Empty};
+use hyper::body::Incoming;
+use hyper::client::conn::http1;
+use hyper_util::rt::TokioIo;
+use rustls::ClientConfig;
+use rustls::pki_types::ServerName;
+use subtle::ConstantTimeEq as _;
+use switcher_config::settings::{AppSettings, ProxySettings};
+use switcher_config::wire::{SmokeAnswer, SmokeAsk};
+use switcher_config::{AppName, Slot};
+use tokio::net::TcpStream;
+use tokio_rustls::TlsConnector;
+
+use crate::health::dial::{Io, unverified};
+use crate::preview::origin;
+
+/// The header that carries the secret in a request, and the mark in its answer. It never reaches an upstream.
+pub static HEADER: HeaderName = HeaderName::from_static("x-switcher-smoke");
+
+/// How much of a body is kept, in bytes.
+const KEPT: usize = 64 * 1024;
+
+/// The secret of this process that lets its own smoke tests in.
+#[derive(Clone)]
+pub struct Secret(Arc<str>);
+
+/// Never shows it.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(***)")
+    }
+}
+
+impl Secret {
+    /// Makes one; none when the system gives no random numbers.
+    #[must_use]
+    pub fn make() -> Option<Self> {
+        let mut random = [0; 32];
+        rustls::crypto::aws_lc_rs::default_provider().secure_random.fill(&mut random).ok()?;
+        Some(Self(random.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into()))
+    }
+
+    /// Whether a request is one of this process's own.
+    #[must_use]
+    pub fn is_shown(&self, headers: &HeaderMap) -> bool {
+        headers.get(&HEADER).is_some_and(|value| value.as_bytes().ct_eq(self.0.as_bytes()).into())
+    }
+}
+
+/// Asks the proxy's own listeners.
+#[derive(Debug)]
+pub struct Smoker {
+    secret: Secret,
+    http: Option<SocketAddr>,
+    https: Option<SocketAddr>,
+}
+
+/// The way to one application.
+#[derive(Debug)]
+struct Door {
+    address: SocketAddr,
+    /// The value of `Host`.
+    authority: String,
+    /// The name of the TLS handshake; none without TLS.
+    name: Option<ServerName<'static>>,
+}
+
+impl Smoker {
+    /// One that asks the first listener of each kind.
+    #[must_use]
+    pub fn new(secret: Secret, http: Option<SocketAddr>, https: Option<SocketAddr>) -> Self {
+        Self { secret, http: http.map(reachable), https: https.map(reachable) }
+    }
+
+    /// Whether a request is one of this process's own smoke tests.
+    #[must_use]
+    pub fn is_own(&self, headers: &HeaderMap) -> bool {
+        self.secret.is_shown(headers)
+    }
+
+    /// Asks one thing of an application's standby slot; `mark` says which that is to be.
+    pub async fn ask(
+        &self,
+        proxy: &ProxySettings,
+        app: &AppSettings,
+        mark: &str,
+        ask: &SmokeAsk,
+    ) -> SmokeAnswer {
+        let began = Instant::now();
+        let asked = async {
+            let door = self.door(proxy, app)?;
+            self.exchange(&door, mark, &ask.path).await
+        };
+        let asked = tokio::time::timeout(ask.timeout.0, asked).await;
+        let latency_ms = began.elapsed().as_secs_f64() * 1e3;
+        let failed = |why| SmokeAnswer { status: None, body: String::new(), latency_ms, error: Some(why) };
+        match asked {
+            Ok(Ok((status, body))) => SmokeAnswer { status: Some(status), body, latency_ms, error: None },
+            Ok(Err(why)) => failed(why),
+            Err(_) => failed(format!("no whole answer within {}", ask.timeout)),
+        }
+    }
+
+    fn door(&self, proxy: &ProxySettings, app: &AppSettings) -> Result<Door, String> {
+        let origin = origin(proxy, app);
+        let (scheme, authority) = origin.split_once("://").unwrap_or(("http", &origin));
+        let nobody = || format!("the proxy has no {scheme} listener");
+        let (address, name) = if scheme == "https" {
+            let host = without_port(authority);
+            let name = ServerName::try_from(host.to_owned())
+                .map_err(|_| format!("{host:?} is no name a certificate can have"))?;
+            (self.https.ok_or_else(nobody)?, Some(name))
+        } else {
+            (self.http.ok_or_else(nobody)?, None)
+        };
+        Ok(Door { address, authority: authority.to_owned(), name })
+    }
+
+    async fn exchange(&self, door: &Door, mark: &str, path: &str) -> Result<(u16, String), String> {
+        let io = connect(door).await?;
+        let broken = |error: hyper::Error| format!("the answer broke off: {error}");
+        let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
+        // Ends with the sender, or with the answer's body.
+        let driver = tokio::spawn(connection);
+        let request = Request::get(path)
+            .header(header::HOST, &door.authority)
+            .header(header::USER_AGENT, "switcher-smoke")
+            .header(&HEADER, &*self.secret.0)
+            .body(Empty::<Bytes>::new())
+            .map_err(|error| format!("{path:?} cannot be asked for: {error}"))?;
+        let answer = sender.send_request(request).await.map_err(broken)?;
+        let read = read(answer, mark).await;
+        drop(sender);
+        driver.abort();
+        read
+    }
+}
+
+async fn connect(door: &Door) -> Result<Box<dyn Io>, String> {
+    let tcp = TcpStream::connect(door.address)
+        .await
+        .map_err(|error| format!("the proxy's own listener {} cannot be reached: {error}", door.address))?;
+    let Some(name) = &door.name else { return Ok(Box::new(tcp)) };
+    // It is this process that answers, so there is nobody to be deceived by; its certificate is another test's matter.
+    let mut client = ClientConfig::clone(&*unverified()?);
+    client.alpn_protocols = vec![b"http/1.1".to_vec()];
+    let connecting = TlsConnector::from(Arc::new(client)).connect(name.clone(), tcp).await;
+    Ok(Box::new(connecting.map_err(|error| format!("the TLS handshake failed: {error}"))?))
+}
+
+/// What stands in [`HEADER`] of an answer: whose it is.
+#[must_use]
+pub fn mark(app: &AppName, slot: Slot) -> String {
+    format!("{app} {slot}")
+}
+
+/// Status and body of an answer that is the standby's.
+async fn read(answer: Response<Incoming>, wanted: &str) -> Result<(u16, String), String> {
+    let mark = answer.headers().get(&HEADER).map(http::HeaderValue::as_bytes);
+    if mark != Some(wanted.as_bytes()) {
+        let status = answer.status();
+        return Err(format!("the answer ({status}) is not that of {wanted}"));
+    }
+    let status = answer.status().as_u16();
+    let mut body = answer.into_body();
+    let mut kept = Vec::new();
+    while kept.len() < KEPT
+        && let Some(frame) = body.frame().await
+    {
+        let frame = frame.map_err(|error| format!("the answer ({status}) broke off: {error}"))?;
+        if let Some(data) = frame.data_ref() {
+            kept.extend_from_slice(&data[..data.len().min(KEPT - kept.len())]);
+        }
+    }
+    Ok((status, String::from_utf8_lossy(&kept).into_owned()))
+}
+
+/// Where a listener is met from this machine: one of every address on loopback.
+fn reachable(mut listener: SocketAddr) -> SocketAddr {
+    if listener.ip().is_unspecified() {
+        listener.set_ip(match listener.ip() {
+            IpAddr::V4(_) => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(_) => Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    listener
+}
+
+/// The host of an authority: `[::1]:443` is `::1`.
+fn without_port(authority: &str) -> &str {
+    match authority.strip_prefix('[') {
+        Some(rest) => rest.split(']').next().unwrap_or(rest),
+        None => authority.split(':').next().unwrap_or(authority),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{app_settings, settings};
+    use switcher_config::settings::Tls;
+
+    #[test]
+    fn only_the_secret_itself_lets_in_and_it_is_not_shown() {
+        let (secret, other) = (Secret::make().expect("random"), Secret::make().expect("random"));
+        let shown = |secret: &Secret| {
+            HeaderMap::from_iter([(HEADER.clone(), http::HeaderValue::from_str(&secret.0).expect("a value"))])
+        };
+        assert!(secret.is_shown(&shown(&secret)));
+        assert!(!secret.is_shown(&shown(&other)) && !secret.is_shown(&HeaderMap::new()));
+        assert!(!format!("{secret:?}").contains(&*secret.0));
+    }
+
+    #[test]
+    fn an_application_is_met_where_its_users_meet_it() {
+        let secret = Secret::make().expect("random");
+        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let smoker = Smoker::new(secret.clone(), Some(at("0.0.0.0:80")), Some(at("[::]:443")));
+        let proxy = settings(Vec::new()).proxy;
+        let plain = app_settings("127.0.0.1:8001", "127.0.0.1:8002");
+        let hosts = vec!["shop.test".parse().expect("a host")];
+        let secure = AppSettings { tls: Tls::Auto, hosts, ..plain.clone() };
+        let door = smoker.door(&proxy, &plain).expect("a door");
+        assert_eq!((door.address, door.authority.as_str()), (at("127.0.0.1:80"), "localhost"));
+        let door = smoker.door(&proxy, &secure).expect("a door");
+        assert_eq!((door.address, door.authority.as_str()), (at("[::1]:443"), "shop.test"));
+        assert_eq!(door.name.map(|name| name.to_str().into_owned()).as_deref(), Some("shop.test"));
+        let none = Smoker::new(secret, None, None).door(&proxy, &plain).expect_err("no listener");
+        assert_eq!(none, "the proxy has no http listener");
+        assert_eq!((without_port("[::1]:443"), without_port("a.test:80")), ("::1", "a.test"));
+    }
+}
