@@ -107,6 +107,7 @@ impl From<AppKeys> for AppSettings {
             pause: keys.pause.into(),
             maintenance: keys.maintenance.into(),
             upstream_tls: keys.upstream_tls.into(),
+            is_judged: keys.deploy.as_ref().is_some_and(|deploy| deploy.bake.is_some()),
             deploy: keys.deploy.map(Into::into),
         }
     }

@@ -19,7 +19,7 @@ use switcher_config::{AppName, ListenAddress, PerSlot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
-use crate::control::{Control, begin_epoch, live_gate, run, watch_slots};
+use crate::control::{Control, begin_epoch, is_counted, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
 use crate::epoch::Trust;
@@ -96,6 +96,9 @@ impl Control {
         let name = Arc::new(name.clone());
         let metrics = self.metrics.app(&name);
         let (epoch, live) = begin_epoch(&metrics, &routing, &slots, trust.clone());
+        if is_counted(&settings, &routing) {
+            live.count();
+        }
         let now = Live { gate: live_gate(&routing.gate), settings, epoch };
         let app = Arc::new(App::new(name, now, metrics));
         AppView { app, routing, slots, live, trust, drains: Vec::new() }
@@ -114,6 +117,9 @@ impl Control {
         let same_epoch = routing.slots.get(slot) == now.routing.slots.get(slot) && now.trust.is_same(&trust);
         let gate = live_gate(&routing.gate);
         if same_epoch {
+            if is_counted(&settings, &routing) {
+                now.live.count();
+            }
             let live = Live { gate, settings, epoch: Arc::clone(&now.app.live().epoch) };
             drop(now.app.replace(live));
             return AppView { routing, slots, trust, ..now.clone() };

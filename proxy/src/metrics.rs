@@ -8,7 +8,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use switcher_config::wire::{ByKind, Health, Kind};
+use switcher_config::wire::{BakeResult, ByKind, Health, Kind};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
 
 use crate::certificates::CertificateMetrics;
@@ -33,6 +33,9 @@ pub struct Metrics {
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
+    bakes: IntCounterVec,
+    bake_rollbacks: IntCounterVec,
+    bake_running: IntGaugeVec,
     in_flight: IntGaugeVec,
     health: IntGaugeVec,
     active: IntGaugeVec,
@@ -51,6 +54,8 @@ pub struct AppMetrics {
     /// What is counted for each slot.
     pub slots: PerSlot<SlotMetrics>,
     switches: PerSlot<IntCounter>,
+    bakes: [IntCounter; 4],
+    bake_rollbacks: IntCounter,
 }
 
 /// One slot's handles.
@@ -123,6 +128,21 @@ impl Metrics {
                 "Switches, by the slot that became live.",
                 &["app", "to"],
             )?,
+            bakes: counter(
+                "switcher_bake_results_total",
+                "Switches that were judged on live traffic, by what came of it.",
+                &["app", "result"],
+            )?,
+            bake_rollbacks: counter(
+                "switcher_bake_rollbacks_total",
+                "Times that traffic went back by itself after a switch.",
+                &["app"],
+            )?,
+            bake_running: gauge(
+                "switcher_bake_running",
+                "1 while a switch is judged on live traffic.",
+                &["app"],
+            )?,
             in_flight: gauge("switcher_in_flight", "Exchanges inside, drains included.", &kind)?,
             health: gauge("switcher_health", "1 for the state a slot is in.", &["app", "slot", "state"])?,
             active: gauge("switcher_active", "1 for the live slot.", &slot)?,
@@ -143,6 +163,8 @@ impl Metrics {
         AppMetrics {
             slots: PerSlot::from_fn(|slot| self.slot(app, slot)),
             switches: PerSlot::from_fn(|slot| self.switches.with_label_values(&[app, slot.as_str()])),
+            bakes: BakeResult::ALL.map(|result| self.bakes.with_label_values(&[app, result.as_str()])),
+            bake_rollbacks: self.bake_rollbacks.with_label_values(&[app]),
         }
     }
 
@@ -165,6 +187,11 @@ impl Metrics {
         let app = app.as_str();
         // A series that was never made is not there to remove.
         let _ = (self.generation.remove_label_values(&[app]), self.held.remove_label_values(&[app]));
+        let _ =
+            (self.bake_rollbacks.remove_label_values(&[app]), self.bake_running.remove_label_values(&[app]));
+        for result in BakeResult::ALL {
+            let _ = self.bakes.remove_label_values(&[app, result.as_str()]);
+        }
         for slot in Slot::ALL.map(Slot::as_str) {
             let pair = [app, slot];
             let _ = self.durations.remove_label_values(&pair);
@@ -209,6 +236,11 @@ impl Metrics {
         self.held.with_label_values(&[app]).set(held.into());
     }
 
+    /// For a scrape: whether a switch is judged on live traffic.
+    pub fn set_bake(&self, app: &AppName, running: bool) {
+        self.bake_running.with_label_values(&[app.as_str()]).set(running.into());
+    }
+
     /// For a scrape: a slot's health, and what is inside it.
     pub fn set_slot(&self, app: &AppName, slot: Slot, health: Health, in_flight: &ByKind<u64>) {
         let (app, slot) = (app.as_str(), slot.as_str());
@@ -239,6 +271,14 @@ impl AppMetrics {
     /// A switch made `to` live.
     pub fn switched(&self, to: Slot) {
         self.switches.get(to).inc();
+    }
+
+    /// A switch was judged, and traffic went back or not.
+    pub fn baked(&self, result: BakeResult, back: bool) {
+        self.bakes[result as usize].inc();
+        if back {
+            self.bake_rollbacks.inc();
+        }
     }
 }
 

@@ -15,8 +15,8 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    Changed, DrainReceipt, Fence, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded, Status,
-    StopRequest, Switched,
+    Bake, Changed, DrainReceipt, Fence, InFlight, PauseRequest, PromoteRequest, RegisterRequest, Reloaded,
+    Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 
@@ -72,6 +72,14 @@ impl Admin {
         wait: Span,
     ) -> Result<DrainReceipt, AdminError> {
         self.get(&format!("/v1/apps/{app}/drains/{generation}?wait={wait}"), ANSWER + wait.0).await
+    }
+
+    /// `GET /v1/apps/{app}/bake?wait=…`: answers when the outcome is known, or after `wait`.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn bake(&self, app: &AppName, wait: Span) -> Result<Bake, AdminError> {
+        self.get(&format!("/v1/apps/{app}/bake?wait={wait}"), ANSWER + wait.0).await
     }
 
     /// `GET /v1/apps/{app}/slots/{slot}/in-flight`.
