@@ -95,6 +95,7 @@ impl Metrics {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone())).map(|()| family)
         };
+        let (bakes, bake_rollbacks) = bake_counters(&registry)?;
         let slot = ["app", "slot"];
         let kind = ["app", "slot", "kind"];
         let unrouted = counter(
@@ -128,16 +129,8 @@ impl Metrics {
                 "Switches, by the slot that became live.",
                 &["app", "to"],
             )?,
-            bakes: counter(
-                "switcher_bake_results_total",
-                "Switches that were judged on live traffic, by what came of it.",
-                &["app", "result"],
-            )?,
-            bake_rollbacks: counter(
-                "switcher_bake_rollbacks_total",
-                "Times that traffic went back by itself after a switch.",
-                &["app"],
-            )?,
+            bakes,
+            bake_rollbacks,
             bake_running: gauge(
                 "switcher_bake_running",
                 "1 while a switch is judged on live traffic.",
@@ -265,6 +258,21 @@ impl Metrics {
     pub fn encode(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// What came of bakes, and how often traffic went back by itself.
+fn bake_counters(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntCounterVec)> {
+    let results = Opts::new(
+        "switcher_bake_results_total",
+        "Switches that were judged on live traffic, by what came of it.",
+    );
+    let rollbacks =
+        Opts::new("switcher_bake_rollbacks_total", "Times that traffic went back by itself after a switch.");
+    let results = IntCounterVec::new(results, &["app", "result"])?;
+    let rollbacks = IntCounterVec::new(rollbacks, &["app"])?;
+    registry.register(Box::new(results.clone()))?;
+    registry.register(Box::new(rollbacks.clone()))?;
+    Ok((results, rollbacks))
 }
 
 impl AppMetrics {

@@ -237,6 +237,9 @@ pub struct DeployArgs {
     /// Take no snapshot of the database
     #[arg(long)]
     pub skip_snapshot: bool,
+    /// Do not judge the release on live traffic after the switch
+    #[arg(long)]
+    pub skip_bake: bool,
     /// Take `latest`, or an image without a tag, in production as well
     #[arg(long)]
     pub allow_latest: bool,

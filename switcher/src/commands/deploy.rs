@@ -136,6 +136,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
     let choices = Choices {
         skip_migrations: args.skip_migrations,
         skip_snapshot: args.skip_snapshot,
+        skip_bake: args.skip_bake,
         no_pull: release.image.as_ref().is_none_or(|image| !image.pinned.contains('@')),
     };
     Order {
@@ -154,6 +155,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         patience: None,
         drain: args.drain_timeout,
         force: false,
+        bake: choices.bake(purpose, &site.deploy),
         stages: stages(purpose, &site.deploy, choices),
     }
 }

@@ -121,6 +121,7 @@ fn of_target(
         patience: None,
         drain: args.drain_timeout,
         force: args.force,
+        bake: None,
         stages: stages(purpose, &site.deploy, Choices { no_pull, ..Choices::default() }),
     }
 }
