@@ -95,7 +95,7 @@ impl Metrics {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone())).map(|()| family)
         };
-        let (bakes, bake_rollbacks) = bake_counters(&registry)?;
+        let (bakes, bake_rollbacks, bake_running) = bake_families(&registry)?;
         let slot = ["app", "slot"];
         let kind = ["app", "slot", "kind"];
         let unrouted = counter(
@@ -131,11 +131,7 @@ impl Metrics {
             )?,
             bakes,
             bake_rollbacks,
-            bake_running: gauge(
-                "switcher_bake_running",
-                "1 while a switch is judged on live traffic.",
-                &["app"],
-            )?,
+            bake_running,
             in_flight: gauge("switcher_in_flight", "Exchanges inside, drains included.", &kind)?,
             health: gauge("switcher_health", "1 for the state a slot is in.", &["app", "slot", "state"])?,
             active: gauge("switcher_active", "1 for the live slot.", &slot)?,
@@ -260,8 +256,8 @@ impl Metrics {
     }
 }
 
-/// What came of bakes, and how often traffic went back by itself.
-fn bake_counters(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntCounterVec)> {
+/// What came of bakes, how often traffic went back by itself, and whether one is under way.
+fn bake_families(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntCounterVec, IntGaugeVec)> {
     let results = Opts::new(
         "switcher_bake_results_total",
         "Switches that were judged on live traffic, by what came of it.",
@@ -272,7 +268,10 @@ fn bake_counters(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntC
     let rollbacks = IntCounterVec::new(rollbacks, &["app"])?;
     registry.register(Box::new(results.clone()))?;
     registry.register(Box::new(rollbacks.clone()))?;
-    Ok((results, rollbacks))
+    let running = Opts::new("switcher_bake_running", "1 while a switch is judged on live traffic.");
+    let running = IntGaugeVec::new(running, &["app"])?;
+    registry.register(Box::new(running.clone()))?;
+    Ok((results, rollbacks, running))
 }
 
 impl AppMetrics {
