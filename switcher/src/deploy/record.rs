@@ -4,8 +4,8 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::machine::{Machine, Phase};
-use super::order::Purpose;
+use super::machine::{Cause, Facts, Machine, Phase};
+use super::order::{Purpose, Stage};
 use crate::deployment::DeploymentId;
 use crate::state::record::{DeploymentRecord, FailureRecord, HealthStatus, State, Status};
 
@@ -81,19 +81,7 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
     line.warm_until = None;
     match (&machine.phase, &facts.switched) {
         (Phase::Undoing { at, cause, .. } | Phase::Failed { at, cause }, _) => {
-            // It was live for a while, and the proxy took traffic back.
-            let was_live = facts.went_back.is_some();
-            line.status = if was_live { Status::RolledBack } else { Status::Failed };
-            if was_live {
-                line.generation = facts.switched.as_ref().map(|moved| moved.generation.get());
-                line.health_status = HealthStatus::Degraded;
-            }
-            line.failure = Some(FailureRecord {
-                code: cause.code.clone(),
-                phase: at.as_str().to_owned(),
-                message: cause.message.clone(),
-                evidence: if was_live { cause.evidence.clone() } else { Vec::new() },
-            });
+            fail(&mut line, facts, *at, cause);
         }
         (Phase::Working { .. } | Phase::Done, Some(moved)) => {
             line.status = Status::Active;
@@ -105,6 +93,22 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
         (Phase::Working { .. } | Phase::Done, None) => line.status = Status::Deploying,
     }
     line
+}
+
+/// It failed, or was live for a while until the proxy took traffic back.
+fn fail(line: &mut DeploymentRecord, facts: &Facts, at: Stage, cause: &Cause) {
+    let was_live = facts.went_back.is_some();
+    line.status = if was_live { Status::RolledBack } else { Status::Failed };
+    if was_live {
+        line.generation = facts.switched.as_ref().map(|moved| moved.generation.get());
+        line.health_status = HealthStatus::Degraded;
+    }
+    line.failure = Some(FailureRecord {
+        code: cause.code.clone(),
+        phase: at.as_str().to_owned(),
+        message: cause.message.clone(),
+        evidence: if was_live { cause.evidence.clone() } else { Vec::new() },
+    });
 }
 
 /// A rollback is counted once, however often it is recorded.
@@ -167,8 +171,8 @@ mod tests {
     use switcher_config::{Generation, Slot, Span};
 
     use super::*;
-    use crate::deploy::machine::{Cause, Event, Fact, Moved, step};
-    use crate::deploy::order::{Order, Stage};
+    use crate::deploy::machine::{Event, Fact, Moved, step};
+    use crate::deploy::order::Order;
     use crate::deployment::Release;
     use crate::state::record::{LockRecord, SCHEMA};
 
