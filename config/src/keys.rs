@@ -26,8 +26,8 @@ use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, 
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use deploy::{
-    DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys,
-    SnapshotKeys, SwitcherKeys, keeps_names,
+    BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys,
+    SmokeKeys, SnapshotKeys, SwitcherKeys, keeps_names,
 };
 
 section! {
@@ -385,6 +385,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`deploy.migrate`", MigrateKeys::KEYS),
         ("`deploy.smoke`", SmokeKeys::KEYS),
         ("`deploy.snapshot`", SnapshotKeys::KEYS),
+        ("`deploy.bake`", BakeKeys::KEYS),
         ("`deploy.limits`", LimitKeys::KEYS),
         ("`deploy.healthcheck`", HealthcheckKeys::KEYS),
         ("`deploy.retain`", RetainKeys::KEYS),

@@ -10,6 +10,7 @@
 //! [`problem`]s, so that one run tells all of them.
 
 pub mod address;
+pub mod bake;
 mod checks;
 #[cfg(test)]
 mod corpus;
@@ -39,6 +40,7 @@ mod words;
 mod yaml;
 
 pub use address::{ListenAddress, UpstreamAddress, UpstreamProtocol};
+pub use bake::{BakeLimits, Factor, OnInconclusive, Share};
 pub use host::{HostPattern, PathPrefix};
 pub use image::ImageReference;
 pub use load::{Loaded, Sources, load};

@@ -108,6 +108,7 @@ impl From<AppKeys> for AppSettings {
             maintenance: keys.maintenance.into(),
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
+            is_judged: keys.deploy.as_ref().is_some_and(|deploy| deploy.bake.is_some()),
             deploy: keys.deploy.map(Into::into),
         }
     }

@@ -115,18 +115,29 @@ pub(crate) fn section_schema(about: &str, keys: Vec<(&str, Value)>, required: &[
     schema
 }
 
+/// The key that a field stands for: one whose name Rust has taken is written `r#for`.
+pub(crate) const fn word(field: &'static str) -> &'static str {
+    match field.as_bytes() {
+        [b'r', b'#', rest @ ..] => match std::str::from_utf8(rest) {
+            Ok(word) => word,
+            Err(_) => field,
+        },
+        _ => field,
+    }
+}
+
 /// Declares a section of which some keys have no default: a struct whose fields are the keys, and the hint
 /// for whoever left one out.
 macro_rules! record {
     (@take $node:ident, $reader:ident, $hint:literal, $key:ident, $type:ty) => {
-        $crate::section::demand::<$type>($node, stringify!($key), $reader, $hint)
+        $crate::section::demand::<$type>($node, $crate::section::word(stringify!($key)), $reader, $hint)
     };
     (@take $node:ident, $reader:ident, $hint:literal, $key:ident, $type:ty, $default:expr) => {
-        $crate::section::take($node, stringify!($key), $reader, || -> $type { $default })
+        $crate::section::take($node, $crate::section::word(stringify!($key)), $reader, || -> $type { $default })
     };
     (@default $type:ty) => { None::<&$type> };
     (@default $type:ty, $default:expr) => { Some::<&$type>(&$default) };
-    (@required $key:ident) => { Some(stringify!($key)) };
+    (@required $key:ident) => { Some($crate::section::word(stringify!($key))) };
     (@required $key:ident, $default:expr) => { None };
     (
         $(#[doc = $about:literal])+
@@ -142,7 +153,7 @@ macro_rules! record {
 
         impl $name {
             /// The names of the keys, in the order declared.
-            pub(crate) const KEYS: &'static [&'static str] = &[$(stringify!($key)),+];
+            pub(crate) const KEYS: &'static [&'static str] = &[$($crate::section::word(stringify!($key))),+];
 
             /// Reads the keys, whatever else the section holds.
             pub(crate) fn fields(
@@ -162,7 +173,7 @@ macro_rules! record {
 
             fn show(&self) -> $crate::section::Shown {
                 $crate::section::Shown::Section(vec![
-                    $((stringify!($key).to_owned(), $crate::section::Setting::show(&self.$key))),+
+                    $(($crate::section::word(stringify!($key)).to_owned(), $crate::section::Setting::show(&self.$key))),+
                 ])
             }
 
@@ -171,7 +182,7 @@ macro_rules! record {
                 let required: Vec<&str> = required.iter().flatten().copied().collect();
                 $crate::section::section_schema(concat!($($about),+), vec![
                     $((
-                        stringify!($key),
+                        $crate::section::word(stringify!($key)),
                         $crate::section::key_schema::<$type>(
                             concat!($($doc),+),
                             $crate::section::record!(@default $type $(, $default)?),

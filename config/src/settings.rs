@@ -140,6 +140,8 @@ pub struct AppSettings {
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.
     pub upstream_tls: UpstreamTls,
+    /// Whether switches are judged on live traffic (`deploy.bake`): then what the live slot answers is counted.
+    pub is_judged: bool,
     /// How new versions get into its slots. Default: they are put there by other means.
     pub deploy: Option<DeploySettings>,
 }

@@ -1,5 +1,6 @@
 //! The admin API's types, version 1: what the proxy and the command line say to each other.
 
+mod bake;
 mod certificate;
 mod fence;
 
@@ -9,8 +10,9 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::{AppName, Generation, PerSlot, Slot, Span, UpstreamAddress};
+use crate::{AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress};
 
+pub use bake::{Bake, BakeFigures, BakeOutcome, BakeResult};
 pub use certificate::{
     CertificateEvent, CertificateHappening, CertificateSource, CertificateStatus, CheckKind, CheckRequest,
     Checked, Finding, Imported, ImportedCertificate, RenewRequest, Renewal, RenewalOutcome, Renewed,
@@ -52,6 +54,9 @@ pub struct AppStatus {
     /// The newest lease that was shown: an older one changes nothing any more.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
+    /// The last switch that was to be judged on live traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
 }
 
 /// Whether an application's requests are let through.
@@ -272,6 +277,9 @@ pub struct PromoteRequest {
     /// The lease it is done under; an older one than the proxy has seen is answered 409.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
+    /// How it is judged on live traffic; when it is worse, traffic goes back by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<BakeLimits>,
 }
 
 /// What a switch did.
@@ -500,6 +508,8 @@ pub enum RefusalReason {
     UnknownApp,
     /// 404: no drain of that generation is remembered.
     UnknownDrain,
+    /// 404: no switch has been judged on live traffic.
+    UnknownBake,
     /// 400: the request cannot be understood.
     BadRequest,
     /// 409: the generation is not the expected one.
@@ -557,6 +567,17 @@ pub enum Event {
         /// How it went.
         #[serde(flatten)]
         receipt: DrainReceipt,
+    },
+    /// A switch is judged on live traffic from now on, or what came of it is known.
+    Bake {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// The application.
+        app: AppName,
+        /// How it stands.
+        #[serde(flatten)]
+        bake: Bake,
     },
     /// An upstream's health changed.
     Health {
@@ -628,4 +649,6 @@ schema_of_text! {
     AppName: "AppName", "shop";
     UpstreamAddress: "UpstreamAddress", "127.0.0.1:8001";
     Span: "Span", "1m30s";
+    Share: "Share", "1%";
+    Factor: "Factor", "2";
 }

@@ -5,7 +5,6 @@
 
 use serde_json::{Value, json};
 
-use crate::Slot;
 use crate::node::{Node, Veil};
 use crate::reader::{Reader, list, meant, shown};
 use crate::section::Shown;
@@ -13,6 +12,7 @@ use crate::settings::{
     AccessLog, Balance, ChallengeChoice, Group, KeyChoice, RuntimeKind, TlsVersion, Workers,
 };
 use crate::values::or_name;
+use crate::{OnInconclusive, Slot};
 
 /// A word out of a few.
 pub(crate) trait Choice: Copy + PartialEq + 'static {
@@ -99,4 +99,5 @@ choice!(KeyChoice { "ecdsa" => KeyChoice::Ecdsa, "rsa" => KeyChoice::Rsa, "both"
 choice!(Group { "app" => Group::App, "host" => Group::Host });
 choice!(TlsVersion { "1.2" => TlsVersion::Tls12, "1.3" => TlsVersion::Tls13 });
 choice!(RuntimeKind { "docker" => RuntimeKind::Docker, "static" => RuntimeKind::Static });
+choice!(OnInconclusive { "keep" => OnInconclusive::Keep, "rollback" => OnInconclusive::Rollback });
 choice!(Workers { "overlap" => Workers::Overlap, "stop_old_first" => Workers::StopOldFirst });

@@ -89,6 +89,7 @@ fn reading() -> OpenApiRouter<Admin> {
         .routes(routes!(read::status))
         .routes(routes!(read::in_flight))
         .routes(routes!(read::drain))
+        .routes(routes!(read::bake))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::root))
         .routes(routes!(read::metrics))

@@ -19,7 +19,7 @@ use switcher_config::{AppName, ListenAddress, Slot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
-use crate::control::{Control, begin_standby, epoch_of, live_gate, run, watch_slots};
+use crate::control::{Control, begin_standby, epoch_of, is_counted, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
 use crate::epoch::Trust;
@@ -109,6 +109,9 @@ impl Control {
         let (standby, previewed) = begin(routing.active.other());
         let mut previews = Previews::default();
         previews.open(previewed);
+        if is_counted(&settings, &routing) {
+            live.count();
+        }
         let now = Live { gate: live_gate(&routing.gate), settings, epoch, standby, guard };
         let app = Arc::new(App::new(name, now, metrics));
         AppView { app, routing, slots, live, trust, drains: Vec::new(), previews }
@@ -147,7 +150,13 @@ impl Control {
             standby,
             guard,
         }));
-        if same_epoch { view } else { self.next_epoch(view, gate, settings) }
+        if !same_epoch {
+            return self.next_epoch(view, gate, settings);
+        }
+        if is_counted(&settings, &view.routing) {
+            view.live.count();
+        }
+        view
     }
 
     /// Leaves an application that the configuration no longer names.

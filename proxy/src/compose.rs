@@ -19,6 +19,7 @@ use tokio::task::JoinHandle;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
+use crate::bake;
 use crate::command::Command;
 use crate::control::Control;
 use crate::decide::Denied;
@@ -243,6 +244,7 @@ impl Process {
         drop(acceptance);
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
         tokio::spawn(sweep::run(Arc::clone(&self.control)));
+        tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         if let Some(takeover) = takeover
             && let Err(error) = takeover.serving()

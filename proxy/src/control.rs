@@ -20,6 +20,7 @@ use switcher_config::{AppName, PerSlot, Slot};
 use tokio::sync::{Mutex, broadcast};
 
 use crate::app::{App, Gate, Live};
+use crate::bake;
 use crate::decide::{self, Denied};
 use crate::drain::{Drain, Policy};
 use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
@@ -112,10 +113,22 @@ impl Control {
             let (view, now) = control.to_change(&app)?;
             let upstreams = now.slots.get(request.slot);
             let (health, reason) = slot_health(upstreams);
-            let next = decide::promote(&now.routing, &request, health, reason.as_deref())?;
+            let next = decide::promote(&now.routing_now(), &request, health, reason.as_deref())?;
+            let left = bake::superseded(next, Timestamp::now());
+            let next = match request.bake {
+                Some(limits) => {
+                    bake::begin(left.clone(), now.routing.active, limits, now.lately(), Timestamp::now())
+                }
+                None => left.clone(),
+            };
             control.save(&view, &app, &next).await?;
             let policy = Policy::new(&now.app.settings().drain, request.drain.map(|d| d.0));
-            Ok(control.switch(&view, &now, next, policy))
+            let switched = control.switch(&view, &now, next.clone(), policy);
+            control.tell_bake(&now, &left);
+            if bake::going(&next).is_some() {
+                control.tell_bake(&now, &next);
+            }
+            Ok(switched)
         })
         .await
     }
@@ -136,8 +149,10 @@ impl Control {
         run(async move {
             let _writer = control.writer.lock().await;
             let (view, now) = control.to_change(&app)?;
-            let next = decide::register(&now.routing, slot, &request)?;
+            let next = decide::register(&now.routing_now(), slot, &request)?;
+            let next = bake::superseded(next, Timestamp::now());
             control.save(&view, &app, &next).await?;
+            control.tell_bake(&now, &next);
             let live = slot == next.active;
             let settings = now.app.settings();
             let mut changed = AppView { routing: next, ..(*now).clone() };
@@ -235,7 +250,7 @@ impl Control {
     }
 
     /// The application as it is now, unless nothing may be changed.
-    fn to_change(&self, app: &AppName) -> Result<(Arc<View>, Arc<AppView>), Denied> {
+    pub(crate) fn to_change(&self, app: &AppName) -> Result<(Arc<View>, Arc<AppView>), Denied> {
         self.refuse_frozen()?;
         let view = self.view.load_full();
         let Some(now) = view.apps.get(app).cloned() else {
@@ -255,7 +270,7 @@ impl Control {
         Ok(())
     }
 
-    async fn save(&self, view: &View, app: &AppName, next: &AppRouting) -> Result<(), Denied> {
+    pub(crate) async fn save(&self, view: &View, app: &AppName, next: &AppRouting) -> Result<(), Denied> {
         let mut routing = view.routing();
         routing.apps.insert(app.clone(), next.clone());
         self.save_all(routing).await
@@ -277,12 +292,21 @@ impl Control {
     }
 
     /// The switch itself. What it does is on disk already.
-    fn switch(self: &Arc<Self>, view: &View, now: &AppView, next: AppRouting, policy: Policy) -> Switched {
+    pub(crate) fn switch(
+        self: &Arc<Self>,
+        view: &View,
+        now: &AppView,
+        next: AppRouting,
+        policy: Policy,
+    ) -> Switched {
         let mut changed = AppView { routing: next, ..now.clone() };
         let slot = changed.routing.active;
         let (epoch, handle) = begin_epoch(&changed, slot);
         let standby = begin_standby(&mut changed);
         let live = Live { epoch, standby, ..(*now.app.live()).clone() };
+        if is_counted(&live.settings, &changed.routing) {
+            handle.count();
+        }
         let left = std::mem::replace(&mut changed.live, handle);
         let switched_at = Timestamp::now();
         let began = Instant::now();
@@ -318,6 +342,9 @@ impl Control {
         settings: Arc<AppSettings>,
     ) -> AppView {
         let (epoch, handle) = begin_epoch(&changed, changed.routing.active);
+        if is_counted(&settings, &changed.routing) {
+            handle.count();
+        }
         let policy = Policy::new(&settings.drain, None);
         let left = std::mem::replace(&mut changed.live, handle);
         left.ledger.retire();
@@ -360,7 +387,7 @@ impl Control {
     }
 
     /// Makes the application as it is now visible to everybody who asks for it.
-    fn publish_app(&self, view: &View, changed: AppView) -> Changed {
+    pub(crate) fn publish_app(&self, view: &View, changed: AppView) -> Changed {
         let answer = Changed { generation: changed.routing.generation, mode: changed.mode() };
         let mut apps = view.apps.clone();
         apps.insert(AppName::clone(&changed.app.name), Arc::new(changed));
@@ -385,6 +412,11 @@ fn count(metrics: &AppMetrics, receipt: &DrainReceipt) {
     for kind in Kind::ALL {
         slot.drained(kind, *receipt.finished.get(kind), receipt.cut.get(kind).len() as u64);
     }
+}
+
+/// Whether what the live slot answers is counted: somebody judges it, or will judge the next one by it.
+pub(crate) fn is_counted(settings: &AppSettings, routing: &AppRouting) -> bool {
+    settings.is_judged || bake::going(routing).is_some()
 }
 
 /// A new epoch of a slot over its upstreams, as they are in `view`.

@@ -153,7 +153,7 @@ mod tests {
     }
 
     fn ask(slot: Slot) -> PromoteRequest {
-        PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None }
+        PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None, bake: None }
     }
 
     #[test]

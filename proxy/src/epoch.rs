@@ -9,13 +9,15 @@
 //! [`Gone`], never the epoch itself, or it would not end.
 
 use std::convert::Infallible;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use switcher_config::settings::UpstreamTls;
 use switcher_config::{Generation, Slot};
 use tokio::sync::watch;
 
+use crate::bake::tally::Tally;
 use crate::health::Dialer;
 use crate::ledger::{Exchange, Ledger, NewExchange};
 use crate::metrics::SlotMetrics;
@@ -69,6 +71,8 @@ pub struct Epoch {
     pub metrics: SlotMetrics,
     /// How its upstreams are verified.
     pub trust: Trust,
+    /// What it answered, once somebody wants to judge by it.
+    pub tally: Arc<OnceLock<Tally>>,
     /// Where round robin stands.
     pub(crate) turn: AtomicUsize,
     _alive: watch::Sender<Never>,
@@ -100,10 +104,12 @@ impl Epoch {
         static POOLS: AtomicU64 = AtomicU64::new(1);
         let (alive, gone) = watch::channel(None);
         let ledger = Arc::new(Ledger::default());
+        let tally = Arc::<OnceLock<Tally>>::default();
         let handle = EpochHandle {
             slot: new.slot,
             generation: new.generation,
             ledger: Arc::clone(&ledger),
+            tally: Arc::clone(&tally),
             gone: Gone(gone),
         };
         let upstreams = new
@@ -119,6 +125,7 @@ impl Epoch {
             ledger,
             metrics: new.metrics,
             trust: new.trust,
+            tally,
             turn: AtomicUsize::new(0),
             _alive: alive,
         };
@@ -135,8 +142,17 @@ pub struct EpochHandle {
     pub generation: Generation,
     /// Everything inside.
     pub ledger: Arc<Ledger>,
+    /// What it answered, once somebody wants to judge by it.
+    pub tally: Arc<OnceLock<Tally>>,
     /// Its end.
     pub gone: Gone,
+}
+
+impl EpochHandle {
+    /// From now on what it answers is counted.
+    pub fn count(&self) {
+        self.tally.get_or_init(|| Tally::new(Instant::now()));
+    }
 }
 
 /// Resolves when an epoch has ended: it was left and every lease has been dropped.

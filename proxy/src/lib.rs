@@ -12,6 +12,7 @@ pub mod adopt;
 pub mod answer;
 pub mod app;
 pub mod apply;
+pub mod bake;
 pub mod balance;
 pub mod certificates;
 pub mod command;

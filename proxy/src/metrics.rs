@@ -8,7 +8,7 @@ use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use switcher_config::wire::{ByKind, Health, Kind};
+use switcher_config::wire::{BakeResult, ByKind, Health, Kind};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
 
 use crate::certificates::CertificateMetrics;
@@ -33,6 +33,9 @@ pub struct Metrics {
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
+    bakes: IntCounterVec,
+    bake_rollbacks: IntCounterVec,
+    bake_running: IntGaugeVec,
     in_flight: IntGaugeVec,
     health: IntGaugeVec,
     active: IntGaugeVec,
@@ -51,6 +54,8 @@ pub struct AppMetrics {
     /// What is counted for each slot.
     pub slots: PerSlot<SlotMetrics>,
     switches: PerSlot<IntCounter>,
+    bakes: [IntCounter; 4],
+    bake_rollbacks: IntCounter,
 }
 
 /// One slot's handles.
@@ -90,6 +95,7 @@ impl Metrics {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone())).map(|()| family)
         };
+        let (bakes, bake_rollbacks, bake_running) = bake_families(&registry)?;
         let slot = ["app", "slot"];
         let kind = ["app", "slot", "kind"];
         let unrouted = counter(
@@ -123,6 +129,9 @@ impl Metrics {
                 "Switches, by the slot that became live.",
                 &["app", "to"],
             )?,
+            bakes,
+            bake_rollbacks,
+            bake_running,
             in_flight: gauge("switcher_in_flight", "Exchanges inside, drains included.", &kind)?,
             health: gauge("switcher_health", "1 for the state a slot is in.", &["app", "slot", "state"])?,
             active: gauge("switcher_active", "1 for the live slot.", &slot)?,
@@ -143,6 +152,8 @@ impl Metrics {
         AppMetrics {
             slots: PerSlot::from_fn(|slot| self.slot(app, slot)),
             switches: PerSlot::from_fn(|slot| self.switches.with_label_values(&[app, slot.as_str()])),
+            bakes: BakeResult::ALL.map(|result| self.bakes.with_label_values(&[app, result.as_str()])),
+            bake_rollbacks: self.bake_rollbacks.with_label_values(&[app]),
         }
     }
 
@@ -165,6 +176,11 @@ impl Metrics {
         let app = app.as_str();
         // A series that was never made is not there to remove.
         let _ = (self.generation.remove_label_values(&[app]), self.held.remove_label_values(&[app]));
+        let _ =
+            (self.bake_rollbacks.remove_label_values(&[app]), self.bake_running.remove_label_values(&[app]));
+        for result in BakeResult::ALL {
+            let _ = self.bakes.remove_label_values(&[app, result.as_str()]);
+        }
         for slot in Slot::ALL.map(Slot::as_str) {
             let pair = [app, slot];
             let _ = self.durations.remove_label_values(&pair);
@@ -209,6 +225,11 @@ impl Metrics {
         self.held.with_label_values(&[app]).set(held.into());
     }
 
+    /// For a scrape: whether a switch is judged on live traffic.
+    pub fn set_bake(&self, app: &AppName, running: bool) {
+        self.bake_running.with_label_values(&[app.as_str()]).set(running.into());
+    }
+
     /// For a scrape: a slot's health, and what is inside it.
     pub fn set_slot(&self, app: &AppName, slot: Slot, health: Health, in_flight: &ByKind<u64>) {
         let (app, slot) = (app.as_str(), slot.as_str());
@@ -235,10 +256,36 @@ impl Metrics {
     }
 }
 
+/// What came of bakes, how often traffic went back by itself, and whether one is under way.
+fn bake_families(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntCounterVec, IntGaugeVec)> {
+    let results = Opts::new(
+        "switcher_bake_results_total",
+        "Switches that were judged on live traffic, by what came of it.",
+    );
+    let rollbacks =
+        Opts::new("switcher_bake_rollbacks_total", "Times that traffic went back by itself after a switch.");
+    let results = IntCounterVec::new(results, &["app", "result"])?;
+    let rollbacks = IntCounterVec::new(rollbacks, &["app"])?;
+    registry.register(Box::new(results.clone()))?;
+    registry.register(Box::new(rollbacks.clone()))?;
+    let running = Opts::new("switcher_bake_running", "1 while a switch is judged on live traffic.");
+    let running = IntGaugeVec::new(running, &["app"])?;
+    registry.register(Box::new(running.clone()))?;
+    Ok((results, rollbacks, running))
+}
+
 impl AppMetrics {
     /// A switch made `to` live.
     pub fn switched(&self, to: Slot) {
         self.switches.get(to).inc();
+    }
+
+    /// A switch was judged, and traffic went back or not.
+    pub fn baked(&self, result: BakeResult, back: bool) {
+        self.bakes[result as usize].inc();
+        if back {
+            self.bake_rollbacks.inc();
+        }
     }
 }
 

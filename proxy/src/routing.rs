@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use switcher_config::durable::{self, Durability, ReplaceError};
-use switcher_config::wire::Fence;
+use switcher_config::wire::{Bake, Fence};
 use switcher_config::{AppName, Generation, PerSlot, Slot, Span, UpstreamAddress};
 
 /// The version of the file's layout.
@@ -40,6 +40,9 @@ pub struct AppRouting {
     /// The newest lease that was shown. Its number never goes back.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub fence: Option<Fence>,
+    /// The last switch that was to be judged on live traffic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<Bake>,
 }
 
 /// The gate as it is saved.
@@ -87,7 +90,7 @@ impl AppRouting {
     /// An application that has never been switched.
     #[must_use]
     pub const fn new(active: Slot, slots: PerSlot<SlotRouting>) -> Self {
-        Self { active, generation: Generation::FIRST, gate: SavedGate::Open, slots, fence: None }
+        Self { active, generation: Generation::FIRST, gate: SavedGate::Open, slots, fence: None, bake: None }
     }
 }
 

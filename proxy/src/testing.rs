@@ -53,6 +53,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         pause: Pause { max: Span::seconds(30), requests: 1000, memory: Bytes(16 << 20) },
         maintenance: Maintenance { bypass_header: "X-Switcher-Bypass".to_owned(), bypass_token: None },
         upstream_tls: UpstreamTls { verify: true, server_name: None, ca_file: None },
+        is_judged: false,
         deploy: None,
     }
 }

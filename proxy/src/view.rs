@@ -129,6 +129,7 @@ impl AppView {
             slots: PerSlot::from_fn(|slot| self.slot_status(slot)),
             draining: self.drains.iter().filter(|d| !d.is_over()).map(|d| d.status()).collect(),
             fence: self.routing.fence.clone(),
+            bake: self.bake(),
         }
     }
 

@@ -15,7 +15,7 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    Changed, Claim, DrainReceipt, InFlight, PauseRequest, PreviewRequest, Previewed, PromoteRequest,
+    Bake, Changed, Claim, DrainReceipt, InFlight, PauseRequest, PreviewRequest, Previewed, PromoteRequest,
     RegisterRequest, Reloaded, SmokeRequest, Smoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
@@ -72,6 +72,14 @@ impl Admin {
         wait: Span,
     ) -> Result<DrainReceipt, AdminError> {
         self.get(&format!("/v1/apps/{app}/drains/{generation}?wait={wait}"), ANSWER + wait.0).await
+    }
+
+    /// `GET /v1/apps/{app}/bake?wait=…`: answers when the outcome is known, or after `wait`.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn bake(&self, app: &AppName, wait: Span) -> Result<Bake, AdminError> {
+        self.get(&format!("/v1/apps/{app}/bake?wait={wait}"), ANSWER + wait.0).await
     }
 
     /// `GET /v1/apps/{app}/slots/{slot}/in-flight`.

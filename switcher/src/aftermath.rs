@@ -77,6 +77,7 @@ mod tests {
             slots: PerSlot { blue: slot.clone(), green: slot },
             draining: Vec::new(),
             fence: None,
+            bake: None,
         }
     }
 

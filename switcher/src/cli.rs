@@ -249,6 +249,9 @@ pub struct DeployArgs {
     /// Let traffic move to a version that no smoke test has tried
     #[arg(long)]
     pub skip_smoke: bool,
+    /// Do not judge the release on live traffic after the switch
+    #[arg(long)]
+    pub skip_bake: bool,
     /// Take `latest`, or an image without a tag, in production as well
     #[arg(long)]
     pub allow_latest: bool,

@@ -245,6 +245,23 @@ folder that stays, such as /var/lib/switcher/deployments. Nothing was changed."
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot
 ended with the old process), or more than 32 switches were made since."
 
+    BakeWorse "E-BAKE-01" Unhealthy "the new version was worse under live traffic, and traffic went back"
+"After the switch the proxy compared the new version with `deploy.bake` and with the last minutes of the version
+before: the share of failed requests, connections that were not taken, the slowest hundredth. It was worse (or nobody
+could tell, and `on_inconclusive: rollback` stands), so the proxy moved traffic back to the version before, which
+serves. The figures stand in the error, in `switcher history` and in `switcher status`. The new version is left in its
+slot, for its logs; the next deployment replaces it. When the limits are what is wrong, change `deploy.bake`, or pass
+`--skip-bake` once."
+
+    BakeStays "E-BAKE-02" Unsafe "the new version is worse under live traffic, and there is nothing to go back to"
+"The proxy found the new version worse than `deploy.bake` allows, and could not go back: the version before has no
+addresses, or is not healthy itself. The new version serves on. Mend either: `switcher status` tells what is wrong with
+which slot, `switcher rollback --to ID` starts an earlier release again."
+
+    BakeLost "E-BAKE-03" Unsafe "traffic has moved, but how it was judged is not known"
+"The proxy remembers no switch that was to be judged on live traffic. It may have been started again with another data
+folder, or it is older than this command and does not judge at all. `switcher status` tells what is live."
+
     CertFailed "E-CERT-01" Failed "a certificate was not renewed, or not revoked"
 "The authority refused, could not be reached, or could not see the proof of control over a name; the error carries
 the reason. The certificate before is served on, and the proxy tries again by itself, later each time. `switcher

@@ -91,6 +91,7 @@ mod tests {
             slots: PerSlot { blue: slot(Health::Healthy, 1), green },
             draining: Vec::new(),
             fence: None,
+            bake: None,
         }
     }
 

@@ -100,6 +100,7 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
     let (code, next) = match refusal.reason {
         RefusalReason::UnknownApp => (Code::AppUnknown, "switcher status".to_owned()),
         RefusalReason::UnknownDrain => (Code::DrainLost, ctx.command("status")),
+        RefusalReason::UnknownBake => (Code::BakeLost, ctx.command("status")),
         RefusalReason::BadRequest => (Code::ProxyRefused, "switcher-proxy --version".to_owned()),
         // The command looked before it asked: a slot that is live all of a sudden was made so by somebody else.
         RefusalReason::GenerationMoved | RefusalReason::AlreadyActive => {

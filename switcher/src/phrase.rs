@@ -1,7 +1,9 @@
 //! Facts as words: counts by kind, ages, latencies, health. Pure; used wherever people read.
 
 use jiff::Timestamp;
-use switcher_config::wire::{AppStatus, ByKind, Exchange, Health, Kind, Mode, ProbeRecord, SlotStatus};
+use switcher_config::wire::{
+    AppStatus, Bake, BakeFigures, BakeResult, ByKind, Exchange, Health, Kind, Mode, ProbeRecord, SlotStatus,
+};
 
 use crate::layout::Tone;
 
@@ -129,6 +131,47 @@ pub fn reason(slot: &SlotStatus) -> String {
         None if slot.upstreams.is_empty() => "it has no upstreams".to_owned(),
         None => "no check of it has failed, but too few have succeeded".to_owned(),
     }
+}
+
+/// A bake: how it stands, or what came of it and why.
+#[must_use]
+pub fn bake(bake: &Bake) -> String {
+    let Some(outcome) = &bake.outcome else {
+        return format!(
+            "{} is judged on live traffic until {}: {}",
+            bake.to,
+            moment(bake.ends_at),
+            figures(&bake.seen)
+        );
+    };
+    let verdict = match outcome.result {
+        BakeResult::Passed => format!("{} is no worse than {}", bake.to, bake.from),
+        BakeResult::Worse => format!("{} is worse than {}", bake.to, bake.from),
+        BakeResult::Inconclusive => format!("{} could not be judged", bake.to),
+        BakeResult::Superseded => format!("{} was no longer judged", bake.to),
+    };
+    let end = match (&outcome.rolled_back, &outcome.stays) {
+        (Some(generation), _) => format!("; traffic went back to {}, generation {generation}", bake.from),
+        (None, Some(why)) => format!("; traffic should have gone back, and could not: {why}"),
+        (None, None) => String::new(),
+    };
+    let why =
+        if outcome.reasons.is_empty() { String::new() } else { format!(": {}", outcome.reasons.join("; ")) };
+    format!("{verdict}{end}{why}")
+}
+
+/// What a slot did in some time.
+#[must_use]
+pub fn figures(figures: &BakeFigures) -> String {
+    let p99 = figures.p99_micros.map(|micros| format!(", p99 {}", duration(micros as f64 / 1e6)));
+    format!(
+        "{} requests, {} failed, {} met no connection{} within {}",
+        figures.requests,
+        figures.errors,
+        figures.connect_errors,
+        p99.unwrap_or_default(),
+        duration(figures.seconds as f64)
+    )
 }
 
 #[cfg(test)]

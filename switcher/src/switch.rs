@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use switcher_config::wire::{
     AppStatus, DrainReceipt, Fence, Health, PromoteRequest, Receipt, RefusalReason, Switched,
 };
-use switcher_config::{AppName, Generation, Slot, Span};
+use switcher_config::{AppName, BakeLimits, Generation, Slot, Span};
 use tokio::time::{Instant, sleep};
 
 use crate::admin::{Admin, AdminError};
@@ -32,6 +32,8 @@ pub(crate) struct Options {
     pub(crate) drain_timeout: Option<Span>,
     /// The lease it is done under: the proxy refuses it once a newer one was shown.
     pub(crate) fence: Option<Fence>,
+    /// How it is judged on live traffic; the proxy goes back by itself when it is worse.
+    pub(crate) bake: Option<BakeLimits>,
     /// The generation that the decision to switch was made on. Without one, what the status shows is adopted.
     pub(crate) expected: Option<Generation>,
 }
@@ -160,6 +162,7 @@ impl Switch<'_> {
             force: self.options.force,
             drain: self.options.drain_timeout,
             fence: self.options.fence.clone(),
+            bake: self.options.bake.clone(),
         };
         let asked_at = Timestamp::now();
         let live = Live::of(self.app, status);

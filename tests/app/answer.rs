@@ -74,6 +74,9 @@ impl App {
                 body.extend_from_slice(piece);
             }
         })?;
+        if request.path != "/health" && variable("FAIL_REQUESTS").is_some() {
+            return Ok((500, b"broken\n".to_vec()));
+        }
         Ok(match request.path.as_str() {
             "/" => text(format!("hello from {}\n", self.version)),
             "/version" => text(format!("{}\n", self.version)),

@@ -1,5 +1,6 @@
 //! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
 mod backup;
+mod bake;
 mod containers;
 mod crash;
 mod failures;

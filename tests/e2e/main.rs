@@ -6,6 +6,7 @@ mod access_log;
 mod acme;
 mod admin;
 mod answer;
+mod bake;
 mod balance;
 mod canonical;
 mod challenge_http;

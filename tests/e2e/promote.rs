@@ -15,7 +15,7 @@ async fn two() -> (App, App, Proxy) {
 }
 
 fn wish(slot: Slot) -> PromoteRequest {
-    PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None }
+    PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None, bake: None }
 }
 
 #[tokio::test]

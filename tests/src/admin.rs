@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    AppStatus, CertificateStatus, Changed, DrainReceipt, Fence, Imported, InFlight, PauseRequest,
+    AppStatus, Bake, CertificateStatus, Changed, DrainReceipt, Fence, Imported, InFlight, PauseRequest,
     PromoteRequest, Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked,
     Status, StopRequest, Switched,
 };
@@ -115,6 +115,7 @@ impl Admin {
             force: false,
             drain: None,
             fence: None,
+            bake: None,
         })
         .await
     }
@@ -133,6 +134,14 @@ impl Admin {
     /// When no such drain is remembered.
     pub async fn drain(&self, generation: Generation, wait: &str) -> Outcome<DrainReceipt> {
         self.typed("GET", &format!("/v1/apps/shop/drains/{generation}?wait={wait}"), &()).await
+    }
+
+    /// The last bake of `shop`, once its outcome is known or `wait` has passed.
+    ///
+    /// # Errors
+    /// When there was none.
+    pub async fn bake(&self, wait: &str) -> Outcome<Bake> {
+        self.typed("GET", &format!("/v1/apps/shop/bake?wait={wait}"), &()).await
     }
 
     /// What is inside a slot of `shop`.

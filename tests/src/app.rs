@@ -9,6 +9,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Version};
@@ -55,6 +56,7 @@ impl Seen {
 struct Shared {
     name: String,
     health: Mutex<(u16, String)>,
+    manner: Mutex<Manner>,
     probes: AtomicUsize,
     connections: AtomicUsize,
     seen: Mutex<Vec<Seen>>,
@@ -63,6 +65,18 @@ struct Shared {
     listeners: Mutex<Vec<mpsc::UnboundedSender<Bytes>>>,
     /// The WebSockets, which outlive the service that upgraded them.
     sockets: Mutex<JoinSet<()>>,
+}
+
+/// How everything but health probes is answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Manner {
+    /// As the page says.
+    #[default]
+    Well,
+    /// With status 500.
+    Failing,
+    /// As the page says, so much later.
+    Slow(Duration),
 }
 
 #[derive(Clone)]
@@ -120,6 +134,7 @@ impl App {
         let shared = Arc::new(Shared {
             name: name.to_owned(),
             health: Mutex::new((200, "ok".to_owned())),
+            manner: Mutex::default(),
             probes: AtomicUsize::default(),
             connections: AtomicUsize::default(),
             seen: Mutex::default(),
@@ -186,6 +201,14 @@ impl App {
     /// When an answer panicked.
     pub fn health(&self, status: u16, body: &str) {
         *self.shared.health.lock().expect("the health") = (status, body.to_owned());
+    }
+
+    /// From now on everything but health probes is answered in this manner.
+    ///
+    /// # Panics
+    /// When an answer panicked.
+    pub fn behave(&self, manner: Manner) {
+        *self.shared.manner.lock().expect("the manner") = manner;
     }
 
     /// How many exchanges wait at the gate.

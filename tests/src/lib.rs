@@ -35,7 +35,7 @@ pub mod websocket;
 
 pub use acme::{FakeCa, Pebble};
 pub use admin::Admin;
-pub use app::App;
+pub use app::{App, Manner};
 pub use dns::Bind;
 pub use engine::Engine;
 pub use http1::{Answer, Http1};

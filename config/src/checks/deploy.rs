@@ -3,11 +3,14 @@
 use std::collections::BTreeMap;
 
 use super::{is_bare, is_filled, quietly};
-use crate::Slot;
 use crate::node::{Node, Origin, Value};
 use crate::reader::{Reader, shown};
 use crate::settings::{RuntimeKind, Workers};
-use crate::values::Volume;
+use crate::values::{BakeSpan, Volume};
+use crate::{BakeLimits, Slot, Span};
+
+/// The default of `keep_previous`.
+const KEPT: Span = Span::seconds(1800);
 
 /// Tells what does not fit, for one application.
 pub(super) fn check(app: &Node, reader: &mut Reader) {
@@ -28,6 +31,7 @@ pub(super) fn check(app: &Node, reader: &mut Reader) {
     }
     reader.under("deploy", |reader| {
         workers(deploy, reader);
+        bake(deploy, reader);
         mounts(deploy, reader);
     });
 }
@@ -82,6 +86,23 @@ fn workers(deploy: &Node, reader: &mut Reader) {
         let message = "`stop_old_first` runs the hook `deactivate` for the old slot, and it is missing";
         let hint = "add for example `hooks: {deactivate: [FILE, \"{slot}\"], activate: [FILE, \"{slot}\"]}`, or write `workers: overlap`";
         reader.under("workers", |reader| reader.wrong(node, message, hint));
+    }
+}
+
+/// A version that is judged for longer than there is something to go back to.
+fn bake(deploy: &Node, reader: &mut Reader) {
+    let Some(bake) = deploy.given("bake") else { return };
+    let keep = deploy.get("keep_previous");
+    let given: Option<BakeSpan> = quietly(bake.get("for"));
+    let window = given.map_or(BakeLimits::default().window, |span| span.0);
+    let Some(keep) = keep.map_or(Some(KEPT), |node| quietly(Some(node))) else { return };
+    if window > keep {
+        let message = format!(
+            "the new version is judged for {window}, and the one before is kept for {keep} alone: there would be nothing to go back to"
+        );
+        let hint = format!("judge it for a shorter time, or write `keep_previous: {window}` or more");
+        let node = bake.get("for").unwrap_or(bake);
+        reader.under("bake.for", |reader| reader.wrong(node, message, hint));
     }
 }
 

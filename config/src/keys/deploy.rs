@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use crate::section::{record, section};
 use crate::settings::{HealthcheckChoice, Hook, RuntimeKind, Workers};
 use crate::values::{
-    Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand, ImageName,
-    Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository,
-    SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand,
+    ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath,
+    Repository, SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
 };
-use crate::{Bytes, Span};
+use crate::{BakeLimits, Bytes, Factor, OnInconclusive, Share, Span};
 
 section! {
     /// The deployer itself.
@@ -74,6 +74,8 @@ section! {
         migrate: Option<MigrateKeys> = None;
         /// A dump of the database before migrations.
         snapshot: Option<SnapshotKeys> = None;
+        /// How the new version is judged on live traffic after the switch. Absent: not at all.
+        bake: Option<BakeKeys> = None;
         /// How long the slot that was left keeps running.
         keep_previous: Span = Span::seconds(1800);
         /// Whether the workers of two versions may run together: `overlap` or `stop_old_first`.
@@ -172,6 +174,24 @@ section! {
         snapshots: u16 = 7;
         /// How long logs of deployments stay.
         logs: Span = Span::seconds(2_592_000);
+    }
+}
+
+section! {
+    /// How the new version is judged on live traffic after the switch; the proxy goes back by itself when it is worse.
+    BakeKeys {
+        /// How long it is judged: 1s to 24h, and no longer than `keep_previous`.
+        r#for: BakeSpan = BakeSpan(BakeLimits::default().window);
+        /// The largest share of requests that may fail; a service that failed more often before may go on so.
+        max_error_rate: Share = BakeLimits::default().max_error_rate;
+        /// How many times slower the slowest hundredth of requests may be than before.
+        max_p99_ratio: Factor = BakeLimits::default().max_p99_ratio;
+        /// How slow the slowest hundredth of requests may be at most. Default: no such limit.
+        max_p99: Option<Positive> = None;
+        /// How many requests a judgement needs.
+        min_requests: Limit = Limit(BakeLimits::default().min_requests);
+        /// What becomes of a version that too few requests reached: `keep` or `rollback`.
+        on_inconclusive: OnInconclusive = OnInconclusive::Keep;
     }
 }
 

@@ -2,19 +2,19 @@
 
 use std::collections::BTreeMap;
 
-use crate::Template;
 use crate::keys::{
-    DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys,
+    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys,
 };
 use crate::settings::{
     ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SmokeTest, SnapshotSettings,
     SwitcherSettings,
 };
 use crate::values::{
-    Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels, LeaseSpan,
-    Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository, SecretName, StatusRange,
-    Text, Unique, User, VariableName, Volume, Words,
+    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels,
+    LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository, SecretName,
+    StatusRange, Text, Unique, User, VariableName, Volume, Words,
 };
+use crate::{BakeLimits, Template};
 
 impl From<SwitcherKeys> for SwitcherSettings {
     fn from(keys: SwitcherKeys) -> Self {
@@ -63,6 +63,7 @@ impl From<DeployKeys> for DeploySettings {
             smoke: keys.smoke.into_iter().map(Into::into).collect(),
             migrate: keys.migrate.map(Into::into),
             snapshot: keys.snapshot.map(Into::into),
+            bake: keys.bake.map(Into::into),
             keep_previous: keys.keep_previous,
             workers: keys.workers,
             retain: keys.retain.into(),
@@ -98,6 +99,7 @@ impl From<DeploySettings> for DeployKeys {
             smoke: deploy.smoke.into_iter().map(Into::into).collect(),
             migrate: deploy.migrate.map(Into::into),
             snapshot: deploy.snapshot.map(Into::into),
+            bake: deploy.bake.map(Into::into),
             keep_previous: deploy.keep_previous,
             workers: deploy.workers,
             retain: deploy.retain.into(),
@@ -204,6 +206,32 @@ impl From<SnapshotSettings> for SnapshotKeys {
             image: snapshot.image.map(ImageName),
             keep: Positive(snapshot.keep),
             timeout: Positive(snapshot.timeout),
+        }
+    }
+}
+
+impl From<BakeKeys> for BakeLimits {
+    fn from(keys: BakeKeys) -> Self {
+        Self {
+            window: keys.r#for.0,
+            max_error_rate: keys.max_error_rate,
+            max_p99_ratio: keys.max_p99_ratio,
+            max_p99: keys.max_p99.map(|longest| longest.0),
+            min_requests: keys.min_requests.0,
+            on_inconclusive: keys.on_inconclusive,
+        }
+    }
+}
+
+impl From<BakeLimits> for BakeKeys {
+    fn from(bake: BakeLimits) -> Self {
+        Self {
+            r#for: BakeSpan(bake.window),
+            max_error_rate: bake.max_error_rate,
+            max_p99_ratio: bake.max_p99_ratio,
+            max_p99: bake.max_p99.map(Positive),
+            min_requests: Limit(bake.min_requests),
+            on_inconclusive: bake.on_inconclusive,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::template::Template;
-use crate::{Bytes, ImageReference, Span};
+use crate::{BakeLimits, Bytes, ImageReference, Span};
 
 /// The `switcher` section: the deployer itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -73,6 +73,8 @@ pub struct DeploySettings {
     pub migrate: Option<MigrateSettings>,
     /// A dump of the database before migrations. Default none.
     pub snapshot: Option<SnapshotSettings>,
+    /// How the new version is judged on live traffic after the switch. Default: not at all.
+    pub bake: Option<BakeLimits>,
     /// How long the slot that was left keeps running. Default 30m.
     pub keep_previous: Span,
     /// Whether the workers of two versions may run together. Default `overlap`.

@@ -12,7 +12,7 @@ use super::{Authority, leaf, number_schema, or_name, span_schema, text_schema, w
 use crate::node::{Node, Value as Written};
 use crate::reader::{Reader, shown};
 use crate::section::{Setting, Shown};
-use crate::{ImageReference, Span};
+use crate::{Factor, ImageReference, Share, Span};
 
 /// A port that something listens on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,38 @@ impl FromStr for LeaseSpan {
     }
 }
 leaf!(LeaseSpan, "2m", |v| Shown::Text(v.0.to_string()), span_schema());
+
+/// How long a new version is judged: above zero, at most a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BakeSpan(pub(crate) Span);
+
+impl FromStr for BakeSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span: Span = text.parse().map_err(|error: crate::units::InvalidSpan| error.to_string())?;
+        if span < Span::seconds(1) || span > Span::seconds(86_400) {
+            return Err(format!(
+                "{text:?} is no time to judge a version for; write 1s to 24h, for example `60s`"
+            ));
+        }
+        Ok(Self(span))
+    }
+}
+leaf!(BakeSpan, "60s", |v| Shown::Text(v.0.to_string()), span_schema());
+
+leaf!(
+    Share,
+    "1%",
+    |v| Shown::Text(v.to_string()),
+    or_name(json!({"type": "string", "pattern": "^\\d+(\\.\\d{1,2})?%$", "examples": ["1%"]}))
+);
+leaf!(
+    Factor,
+    "2.0",
+    |v| Shown::Text(v.to_string()),
+    or_name(json!({"type": ["number", "string"], "minimum": 1, "maximum": 1000, "examples": [2.0]}))
+);
 
 /// Where the engine is. Nothing of it is told, because it may hold a password.
 #[derive(Debug, Clone, PartialEq, Eq)]

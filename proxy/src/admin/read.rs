@@ -7,11 +7,14 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use switcher_config::wire::{DrainReceipt, Health, InFlight, Refusal, RefusalReason, Status};
+use switcher_config::wire::{Bake, DrainReceipt, Health, InFlight, Refusal, RefusalReason, Status};
 use switcher_config::{AppName, Generation, Slot, Span};
+
+use tokio::time::{Instant, timeout_at};
 
 use super::Admin;
 use super::refusal::Refused;
+use crate::bake::going;
 use crate::view::AppView;
 use crate::watched::slot_health;
 
@@ -84,10 +87,37 @@ pub(super) async fn drain(
     Ok(Json(drain.receipt()))
 }
 
+/// The last switch that was to be judged on live traffic, at once or as soon as its outcome is known.
+#[utoipa::path(get, path = "/v1/apps/{app}/bake",
+    params(("app" = String, Path, description = "The application"),
+        ("wait" = Option<String>, Query, description = "How long to wait for its outcome, at most 60s")),
+    responses((status = 200, body = Bake), (status = 404, body = Refusal)))]
+pub(super) async fn bake(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    wait: Result<Query<Wait>, QueryRejection>,
+) -> Result<Json<Bake>, Refused> {
+    let Query(wait) = wait.map_err(|bad| Refused::new(RefusalReason::BadRequest, bad.body_text()))?;
+    let deadline = Instant::now() + wait.wait.unwrap_or_default().0.min(LONGEST_WAIT);
+    // Subscribed before the first look, so that no end is missed.
+    let mut events = admin.control.events();
+    loop {
+        let Some(bake) = admin.app(&app)?.bake() else {
+            let message = format!("no switch of {app} has been judged on live traffic");
+            return Err(Refused::new(RefusalReason::UnknownBake, message));
+        };
+        // Whatever happens is a reason to look again, also a message that was missed.
+        if bake.outcome.is_some() || timeout_at(deadline, events.recv()).await.is_err() {
+            return Ok(Json(bake));
+        }
+    }
+}
+
 /// Prometheus metrics.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     for (name, app) in &admin.control.view().apps {
+        admin.metrics.set_bake(name, going(&app.routing).is_some());
         admin.metrics.set_app(name, app.routing.active, app.routing.generation, app.app.hold.len());
         for slot in Slot::ALL {
             let (health, _) = slot_health(app.slots.get(slot));

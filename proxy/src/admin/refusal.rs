@@ -43,9 +43,10 @@ impl Refused {
 
 const fn status_of(reason: RefusalReason) -> StatusCode {
     match reason {
-        RefusalReason::UnknownApp | RefusalReason::UnknownDrain | RefusalReason::UnknownCertificate => {
-            StatusCode::NOT_FOUND
-        }
+        RefusalReason::UnknownApp
+        | RefusalReason::UnknownDrain
+        | RefusalReason::UnknownBake
+        | RefusalReason::UnknownCertificate => StatusCode::NOT_FOUND,
         RefusalReason::BadRequest => StatusCode::BAD_REQUEST,
         RefusalReason::GenerationMoved
         | RefusalReason::SlotIsLive

@@ -326,5 +326,8 @@ fn enter(session: &mut Session, ctx: &mut Context, lease: Lease) {
         kind,
         abort: ctx.request.abort.clone(),
     });
+    if pass.epoch().tally.get().is_some() {
+        ctx.admitted = ctx.started.elapsed();
+    }
     ctx.pass = Some(pass);
 }

@@ -16,6 +16,7 @@ use switcher_config::wire::Kind;
 
 use crate::access_log::Record;
 use crate::app::App;
+use crate::bake::tally::{self, Ended};
 use crate::balance::Tried;
 use crate::connection::{Facts, Request};
 use crate::epoch::{EpochUpstream, Pass};
@@ -50,6 +51,10 @@ pub struct Context {
     /// Whether the upstream connection carries this request alone.
     pub(super) exclusive: bool,
     pub(super) connected: Option<Duration>,
+    /// From its arrival to its lease: the time in the queue of a paused application. Only where it is judged by.
+    pub(super) admitted: Duration,
+    /// An upstream took no connection.
+    pub(super) connect_failed: bool,
     pub(super) first_byte: Option<Duration>,
     bytes_in: u64,
     bytes_out: u64,
@@ -90,6 +95,8 @@ impl Context {
             weighs: false,
             exclusive: false,
             connected: None,
+            admitted: Duration::ZERO,
+            connect_failed: false,
             first_byte: None,
             bytes_in: 0,
             bytes_out: 0,
@@ -185,12 +192,29 @@ impl Context {
         let status = self.status.unwrap_or(if gone { CLIENT_CLOSED_REQUEST } else { 500 });
         let duration = self.started.elapsed();
         match &self.pass {
-            Some(pass) => pass.epoch().metrics.observe(status, duration.as_secs_f64()),
+            Some(pass) => {
+                pass.epoch().metrics.observe(status, duration.as_secs_f64());
+                if let Some(tally) = pass.epoch().tally.get() {
+                    tally.count(self.ended(status, error, duration));
+                }
+            }
             None => self.shared.metrics.unrouted(status),
         }
         if self.shared.access_log.enabled() {
             let record = self.record(session, status, duration, self.why(error, gone));
             self.shared.access_log.log(Box::new(record));
+        }
+    }
+
+    /// How the request ended, for whoever judges its slot.
+    fn ended(&self, status: u16, error: Option<&Error>, duration: Duration) -> Ended {
+        let broke = error.is_some_and(|e| *e.esource() == ErrorSource::Upstream);
+        let kind = self.exchange().map_or(Kind::Requests, |exchange| exchange.kind());
+        let timed = (kind == Kind::Requests).then(|| self.first_byte.unwrap_or(duration));
+        Ended {
+            failed: tally::failed(status, broke, self.cause()),
+            connect_failed: self.connect_failed,
+            took: timed.map(|took| took.saturating_sub(self.admitted)),
         }
     }
 

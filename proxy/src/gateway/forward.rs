@@ -252,10 +252,11 @@ pub(super) fn websocket_goodbye(ctx: &mut Context) -> Option<Bytes> {
 
 /// No connection was made, so nothing was sent: any request may go to the next upstream.
 pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
-    if let Some(upstream) = ctx.upstream()
-        && !is_our_own(&error)
-    {
-        upstream.upstream.suspect(connect_problem(error.etype()));
+    if !is_our_own(&error) {
+        ctx.connect_failed = true;
+        if let Some(upstream) = ctx.upstream() {
+            upstream.upstream.suspect(connect_problem(error.etype()));
+        }
     }
     let all = ctx.pass.as_ref().map_or(0, |pass| pass.epoch().upstreams.len());
     let left = (0..all).any(|index| !ctx.tried.contains(index));

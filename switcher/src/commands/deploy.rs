@@ -147,6 +147,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         skip_migrations: args.skip_migrations,
         skip_snapshot: args.skip_snapshot,
         skip_smoke: args.skip_smoke,
+        skip_bake: args.skip_bake,
         no_pull: release.image.as_ref().is_none_or(|image| !image.pinned.contains('@')),
     };
     Order {
@@ -165,6 +166,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         patience: None,
         drain: args.drain_timeout,
         force: false,
+        bake: choices.bake(purpose, &site.deploy),
         stages: stages(purpose, &site.deploy, choices),
     }
 }

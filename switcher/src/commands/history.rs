@@ -176,6 +176,7 @@ mod tests {
             code: "E-HEALTH-03".to_owned(),
             phase: "starting".to_owned(),
             message: "green did not become healthy within 2m".to_owned(),
+            evidence: Vec::new(),
         };
         vec![
             DeploymentRecord { failure: Some(failure), ..record("C3", "v1.6.0", Status::Failed) },

@@ -199,6 +199,7 @@ fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status:
         patience: Some(args.wait_healthy.unwrap_or_default()),
         drain: args.drain_timeout,
         force: args.force,
+        bake: Choices::default().bake(Purpose::Promote, &site.deploy),
         stages,
     }
 }

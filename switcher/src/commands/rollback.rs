@@ -129,6 +129,7 @@ fn of_target(
         patience: None,
         drain: args.drain_timeout,
         force: false,
+        bake: None,
         stages: stages(purpose, &site.deploy, Choices { no_pull, ..Choices::default() }),
     }
 }

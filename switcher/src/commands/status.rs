@@ -7,7 +7,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 use serde::Serialize;
 use switcher_config::wire::{
-    AppStatus, CertificateStatus, DrainingStatus, Health, SlotStatus, Status, UpstreamStatus,
+    AppStatus, BakeResult, CertificateStatus, DrainingStatus, Health, SlotStatus, Status, UpstreamStatus,
 };
 use switcher_config::{AppName, Slot};
 use tokio::time::sleep;
@@ -109,6 +109,14 @@ fn app(page: &mut Page, name: &AppName, app: &AppStatus, now: Timestamp) {
     }
     for drain in &app.draining {
         self::drain(page, drain, now);
+    }
+    if let Some(bake) = &app.bake {
+        let calm = bake
+            .outcome
+            .as_ref()
+            .is_none_or(|outcome| matches!(outcome.result, BakeResult::Passed | BakeResult::Superseded));
+        let tone = if calm { Tone::Plain } else { Tone::Warn };
+        page.line("  bake", Tone::Faint, COLUMN).words(&phrase::bake(bake), tone);
     }
 }
 

@@ -174,6 +174,11 @@ pub fn failure(machine: &Machine, live: Live, next: &str) -> Option<Failure> {
     let order = &machine.order;
     let (at, cause) = match &machine.phase {
         Phase::Failed { at, cause } => (*at, cause),
+        Phase::Done if machine.facts.stays.is_some() => {
+            let cause = machine.facts.stays.as_ref()?;
+            let failure = Failure::new(Code::BakeStays, cause.message.clone(), live, next);
+            return Some(with_evidence(failure, &cause.evidence));
+        }
         Phase::Done if machine.facts.interrupted => {
             let message = format!(
                 "interrupted, but traffic HAS moved: {} is live in {}, and it is recorded",

@@ -71,6 +71,10 @@ pub struct Facts {
     pub warnings: Vec<String>,
     /// Somebody asked to stop after traffic had moved.
     pub interrupted: bool,
+    /// The generation by which traffic went back, without our doing.
+    pub went_back: Option<Generation>,
+    /// It is worse than the version before, and traffic could not go back.
+    pub stays: Option<Cause>,
 }
 
 /// The switch that a deployment made.
@@ -155,6 +159,18 @@ pub enum Fact {
     },
     /// Traffic moved.
     Moved(Moved),
+    /// Traffic is back at the version before: the proxy, or somebody, took it there.
+    WentBack {
+        /// The generation that did it.
+        generation: Generation,
+        /// Why, with the figures.
+        cause: Cause,
+    },
+    /// It is worse than the version before, and traffic could not go back.
+    Stays {
+        /// Why, with the figures.
+        cause: Cause,
+    },
     /// It worked, but something is worth a word.
     Warning {
         /// The sentence.
@@ -303,6 +319,15 @@ impl Machine {
                 facts.generation = Some(moved.generation);
                 facts.switched = Some(moved);
             }
+            Fact::WentBack { generation, .. } => {
+                facts.generation = Some(generation);
+                facts.went_back = Some(generation);
+            }
+            Fact::Stays { cause } => {
+                facts.health = Some(HealthStatus::Degraded);
+                facts.warnings.push(cause.message.clone());
+                facts.stays = Some(cause);
+            }
             Fact::Warning { warning } => facts.warnings.push(warning),
         }
         self
@@ -313,6 +338,13 @@ impl Machine {
 #[must_use]
 pub fn step(machine: Machine, event: Event) -> Machine {
     match (machine.phase.clone(), event) {
+        // After the switch nothing is undone by us: the proxy's own act was seen, and what it knows nothing of is left.
+        (Phase::Working { .. }, Event::Performed { fact: Some(Fact::WentBack { generation, cause }) }) => {
+            let at = machine.stage();
+            let mut machine = machine.learn(Fact::WentBack { generation, cause: cause.clone() });
+            machine.phase = Phase::Undoing { at, cause, left: undo::after_going_back(&machine.order) };
+            machine.settled()
+        }
         (Phase::Working { .. } | Phase::Undoing { .. }, Event::Performed { fact }) => {
             let machine = match fact {
                 Some(fact) => machine.learn(fact),

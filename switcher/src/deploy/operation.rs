@@ -70,6 +70,7 @@ impl Operator<'_> {
             Recovery::Happened(event) => self.run(told.machine, false, Some(event)).await?,
         };
         let end = match (&finished.machine.phase, finished.machine.has_moved()) {
+            (Phase::Failed { cause, .. }, true) => format!("traffic went back: {}", cause.message),
             (Phase::Failed { .. }, _) => "it was undone; the version before serves as before".to_owned(),
             (_, true) => format!("traffic had moved, so it was finished: {} is live", order.release.version),
             (_, false) => format!("{} waits in {}", order.release.version, order.slot),
@@ -142,6 +143,7 @@ impl Operator<'_> {
                 active: status.active,
                 generation: status.generation,
                 draining: drains.map(|drain| drain.generation).max(),
+                judged: status.bake.as_ref().map(|bake| (bake.to, bake.generation)),
             },
             inside: PerSlot::from_fn(|slot| {
                 running.get(slot).as_ref().map(|inside| inside.deployment.clone())

@@ -3,7 +3,7 @@
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use switcher_config::settings::{DeploySettings, Workers};
-use switcher_config::{AppName, Generation, Slot, Span};
+use switcher_config::{AppName, BakeLimits, Generation, Slot, Span};
 
 use crate::deployment::{DeploymentId, Release};
 
@@ -44,6 +44,9 @@ pub struct Order {
     /// Switch although the slot is not healthy (`rollback --force`).
     #[serde(default)]
     pub force: bool,
+    /// How it is judged on live traffic after the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bake: Option<BakeLimits>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
 }
@@ -119,6 +122,8 @@ pub enum Stage {
     Promote,
     /// The old slot empties.
     Drain,
+    /// The proxy judges the release on live traffic, and goes back by itself when it is worse.
+    Bake,
     /// The old slot's workers stop, after traffic has moved (`workers: overlap`).
     Retire,
     /// The hook `post_promote`.
@@ -149,6 +154,7 @@ impl Stage {
             Self::Activate => "activate",
             Self::Promote => "promote",
             Self::Drain => "drain",
+            Self::Bake => "bake",
             Self::Retire => "retire",
             Self::PostPromote => "post_promote",
             Self::PostRollback => "post_rollback",
@@ -168,6 +174,17 @@ pub struct Choices {
     pub skip_smoke: bool,
     /// The image is on the engine already (`--load`), or there is none.
     pub no_pull: bool,
+    /// `--skip-bake`.
+    pub skip_bake: bool,
+}
+
+impl Choices {
+    /// How a purpose is judged on live traffic. What was live before is known already.
+    #[must_use]
+    pub fn bake(self, purpose: Purpose, settings: &DeploySettings) -> Option<BakeLimits> {
+        let judged = matches!(purpose, Purpose::Deploy | Purpose::Promote) && !self.skip_bake;
+        settings.bake.clone().filter(|_| judged)
+    }
 }
 
 /// The stages that a purpose takes with these settings, in order.
@@ -206,6 +223,8 @@ pub fn stages(purpose: Purpose, settings: &DeploySettings, choices: Choices) -> 
         add(hooks.activate.is_some(), Stage::Activate);
         add(true, Stage::Promote);
         add(true, Stage::Drain);
+        // Before the old workers stop: traffic may still go back to them.
+        add(choices.bake(purpose, settings).is_some(), Stage::Bake);
         add(hooks.deactivate.is_some() && !stops_first, Stage::Retire);
         add(hooks.post_promote.is_some() && !purpose.goes_back(), Stage::PostPromote);
         add(hooks.post_rollback.is_some() && purpose.goes_back(), Stage::PostRollback);

@@ -125,6 +125,12 @@ pub fn what(stage: Stage, order: &Order, settings: &DeploySettings, there: Optio
         }
         Stage::Promote => format!("move traffic from {old} to {slot}"),
         Stage::Drain => format!("wait until {old} has drained; it stays warm for {}", order.keep_previous),
+        Stage::Bake => order.bake.as_ref().map_or_else(String::new, |bake| {
+            format!(
+                "let the proxy judge {slot} on live traffic for {}; when it is worse, traffic goes back to {old}",
+                bake.window
+            )
+        }),
         Stage::Retire => {
             format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref()))
         }

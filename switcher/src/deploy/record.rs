@@ -4,7 +4,7 @@
 
 use jiff::{SignedDuration, Timestamp};
 
-use super::machine::{Machine, Phase};
+use super::machine::{Cause, Facts, Machine, Phase};
 use super::order::{Purpose, Stage};
 use crate::deployment::DeploymentId;
 use crate::state::record::{DeploymentRecord, FailureRecord, HealthStatus, State, Status};
@@ -23,6 +23,14 @@ pub fn record(mut state: State, machine: &Machine, now: Timestamp) -> (State, De
                 state.current_deployment.take().map(|before| left(before, machine, now));
         }
         state.current_deployment = Some(line.clone());
+    }
+    if let (Some(generation), Some(current)) = (machine.facts.went_back, &mut state.current_deployment) {
+        // What was live before is live again, by another generation.
+        let counted = current.generation == Some(generation.get());
+        current.rollback_count += u64::from(!counted);
+        current.generation = Some(generation.get());
+        let current = current.clone();
+        remember(&mut state.deployment_history, Some(current));
     }
     let before = state.previous_deployment.clone();
     remember(&mut state.deployment_history, before);
@@ -75,12 +83,7 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
     line.warm_until = None;
     match (&machine.phase, &facts.switched) {
         (Phase::Undoing { at, cause, .. } | Phase::Failed { at, cause }, _) => {
-            line.status = Status::Failed;
-            line.failure = Some(FailureRecord {
-                code: cause.code.clone(),
-                phase: at.as_str().to_owned(),
-                message: cause.message.clone(),
-            });
+            fail(&mut line, facts, *at, cause);
         }
         (Phase::Working { .. } | Phase::Done, Some(moved)) => {
             line.status = Status::Active;
@@ -92,6 +95,22 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
         (Phase::Working { .. } | Phase::Done, None) => line.status = Status::Deploying,
     }
     line
+}
+
+/// It failed, or was live for a while until the proxy took traffic back.
+fn fail(line: &mut DeploymentRecord, facts: &Facts, at: Stage, cause: &Cause) {
+    let was_live = facts.went_back.is_some();
+    line.status = if was_live { Status::RolledBack } else { Status::Failed };
+    if was_live {
+        line.generation = facts.switched.as_ref().map(|moved| moved.generation.get());
+        line.health_status = HealthStatus::Degraded;
+    }
+    line.failure = Some(FailureRecord {
+        code: cause.code.clone(),
+        phase: at.as_str().to_owned(),
+        message: cause.message.clone(),
+        evidence: if was_live { cause.evidence.clone() } else { Vec::new() },
+    });
 }
 
 /// A rollback is counted once, however often it is recorded.
@@ -154,7 +173,7 @@ mod tests {
     use switcher_config::{Generation, Slot, Span};
 
     use super::*;
-    use crate::deploy::machine::{Cause, Event, Fact, Moved, step};
+    use crate::deploy::machine::{Event, Fact, Moved, step};
     use crate::deploy::order::Order;
     use crate::deployment::Release;
     use crate::state::record::{LockRecord, SCHEMA};
@@ -192,6 +211,7 @@ mod tests {
             patience: None,
             drain: None,
             force: false,
+            bake: None,
             stages: vec![Stage::Promote, Stage::Record],
         })
     }
@@ -238,6 +258,33 @@ mod tests {
         assert_eq!(state.previous_deployment.as_ref().map(|r| r.status), Some(Status::RolledBack));
         let (again, _) = record(state.clone(), &back, now());
         assert_eq!(again, state);
+    }
+
+    #[test]
+    fn a_version_that_the_proxy_took_back_is_rolled_back_with_its_evidence_and_counted_once() {
+        let (one, _) = record(empty(), &moved(machine(1, Purpose::Deploy, None)), now());
+        let order = Order {
+            stages: vec![Stage::Promote, Stage::Bake, Stage::Record],
+            ..machine(2, Purpose::Deploy, None).order
+        };
+        let cause = Cause {
+            code: "E-BAKE-01".into(),
+            message: "v2 was worse".into(),
+            evidence: vec!["green: 10 requests, 10 failed".into()],
+        };
+        let generation = Generation::FIRST.next().next();
+        let back = Event::Performed { fact: Some(Fact::WentBack { generation, cause }) };
+        let machine = step(moved(Machine::new(order)), back);
+        let (state, line) = record(one, &machine, now());
+        assert_eq!(line.status, Status::RolledBack);
+        let failure = line.failure.expect("a reason");
+        assert_eq!((failure.phase.as_str(), failure.evidence.len()), ("bake", 1));
+        let current = state.current_deployment.clone().expect("something is live");
+        assert_eq!(
+            (current.version.as_str(), current.generation, current.rollback_count),
+            ("v1", Some(3), 1)
+        );
+        assert_eq!(record(state.clone(), &machine, now()).0, state);
     }
 
     #[test]

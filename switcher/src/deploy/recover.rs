@@ -33,6 +33,8 @@ pub struct SeenProxy {
     pub generation: Generation,
     /// The generation that drains from the slot that was left last, if one is remembered.
     pub draining: Option<Generation>,
+    /// The last switch that it judged: the slot, and the generation that made it live.
+    pub judged: Option<(Slot, Generation)>,
 }
 
 /// What is seen of a migration.
@@ -101,6 +103,7 @@ fn after(stage: Stage, begun: bool) -> Recovery {
         | Stage::Activate
         | Stage::Promote
         | Stage::Drain
+        | Stage::Bake
         | Stage::Retire
         | Stage::PostPromote
         | Stage::PostRollback
@@ -117,10 +120,14 @@ fn unnoticed_switch(machine: &Machine, seen: &Observed) -> Option<Moved> {
     let inside = seen.inside.get(slot).as_ref();
     let ours = !starts || inside == Some(&machine.order.id);
     let proxy = &seen.proxy;
-    let arrived = proxy.active == slot && proxy.generation > machine.order.seen;
-    (working && !machine.has_moved() && arrived && ours).then(|| Moved {
+    let later = |generation: Generation| generation > machine.order.seen;
+    let arrived = (proxy.active == slot && later(proxy.generation)).then_some(proxy.generation);
+    // It may have arrived, and the proxy may have gone back since.
+    let judged = proxy.judged.filter(|(judged, generation)| *judged == slot && later(*generation));
+    let arrived = judged.map(|(_, generation)| generation).or(arrived);
+    arrived.filter(|_| working && !machine.has_moved() && ours).map(|generation| Moved {
         from: slot.other(),
-        generation: proxy.generation,
+        generation,
         drained_generation: proxy.draining.unwrap_or(machine.expected()),
         switched_at: seen.at,
         switch_micros: None,

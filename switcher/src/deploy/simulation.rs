@@ -5,7 +5,7 @@
 
 use jiff::Timestamp;
 use proptest::prelude::*;
-use switcher_config::{Generation, PerSlot, Slot, Span};
+use switcher_config::{BakeLimits, Generation, PerSlot, Slot, Span};
 
 use super::journal::{Entry, replay};
 use super::machine::{Cause, Effect, Event, Fact, Machine, Moved, Phase, step};
@@ -21,6 +21,11 @@ struct World {
     active: Slot,
     generation: Generation,
     draining: Option<Generation>,
+    /// The last switch that the proxy judged, and the generation by which it went back.
+    judged: Option<(Slot, Generation)>,
+    went_back: Option<Generation>,
+    /// Whether the proxy finds the next version worse; it goes back as soon as it is live.
+    worse: bool,
     registered: PerSlot<Option<DeploymentId>>,
     inside: PerSlot<Option<DeploymentId>>,
     migration_running: Option<DeploymentId>,
@@ -61,6 +66,9 @@ impl World {
             active: Slot::Blue,
             generation: Generation::FIRST,
             draining: None,
+            judged: None,
+            went_back: None,
+            worse: false,
             registered: PerSlot { blue: None, green: None },
             inside: PerSlot { blue: None, green: None },
             migration_running: None,
@@ -99,6 +107,7 @@ impl World {
         let (id, slot) = (machine.order.id.clone(), machine.order.slot);
         match stage {
             Stage::Pull | Stage::Inspect | Stage::Drain => {}
+            Stage::Bake => return Ok(self.bake(machine)),
             Stage::Snapshot => return Ok(Some(Fact::Snapshot { id: "snap".into() })),
             Stage::Migrate => {
                 self.migration_running = Some(id);
@@ -130,7 +139,7 @@ impl World {
             Stage::Probe => {
                 return Ok(Some(Fact::Health { health: HealthStatus::Healthy, generation: self.generation }));
             }
-            Stage::Promote => return self.promote(slot, fuse).map(Some),
+            Stage::Promote => return self.promote(slot, machine.order.bake.is_some(), fuse).map(Some),
             Stage::Record => self.record(machine, true, fuse)?,
             Stage::Smoke => fuse.burn()?,
             Stage::PreDeploy
@@ -147,17 +156,36 @@ impl World {
         Ok(None)
     }
 
-    fn promote(&mut self, slot: Slot, fuse: &mut Fuse) -> Result<Fact, Died> {
+    /// What the proxy came to.
+    fn bake(&self, machine: &Machine) -> Option<Fact> {
+        let moved = machine.facts.switched.as_ref().expect("traffic has moved");
+        let judged = self.judged.is_some_and(|(_, generation)| generation == moved.generation);
+        let generation = self.went_back.filter(|_| judged)?;
+        Some(Fact::WentBack { generation, cause: cause("it was worse") })
+    }
+
+    fn promote(&mut self, slot: Slot, judged: bool, fuse: &mut Fuse) -> Result<Fact, Died> {
         if self.active != slot {
             assert!(self.registered.get(slot).is_some(), "nothing empty is made live");
             self.draining = Some(self.generation);
             self.active = slot;
             self.generation = self.generation.next();
         }
+        let generation = self.generation;
+        if judged {
+            self.judged = Some((slot, generation));
+            self.went_back = None;
+            // By itself, whether the command lives or not; there is nothing to go back to from the first one.
+            if self.worse && self.registered.get(slot.other()).is_some() {
+                self.active = slot.other();
+                self.generation = self.generation.next();
+                self.went_back = Some(self.generation);
+            }
+        }
         fuse.burn()?;
         Ok(Fact::Moved(Moved {
             from: slot.other(),
-            generation: self.generation,
+            generation,
             drained_generation: self.draining.unwrap_or(self.generation),
             switched_at: NOW,
             switch_micros: Some(1.0),
@@ -179,7 +207,9 @@ impl World {
                 }
             }
             Undo::Record => return self.record(machine, false, fuse),
-            Undo::DeactivateNew | Undo::ActivateOld | Undo::OnFailure => self.hooks.push((id, undo.as_str())),
+            Undo::DeactivateNew | Undo::ActivateOld | Undo::PostRollback | Undo::OnFailure => {
+                self.hooks.push((id, undo.as_str()))
+            }
         }
         fuse.burn()
     }
@@ -203,7 +233,12 @@ impl World {
     fn observed(&self, machine: &Machine) -> Observed {
         let running = self.migration_running.as_ref() == Some(&machine.order.id);
         Observed {
-            proxy: SeenProxy { active: self.active, generation: self.generation, draining: self.draining },
+            proxy: SeenProxy {
+                active: self.active,
+                generation: self.generation,
+                draining: self.draining,
+                judged: self.judged,
+            },
             inside: self.inside.clone(),
             migration: if running { SeenMigration::Present } else { SeenMigration::Absent },
             at: NOW,
@@ -300,6 +335,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
         Stage::Activate,
         Stage::Promote,
         Stage::Drain,
+        Stage::Bake,
         Stage::Retire,
         Stage::PostPromote,
     ];
@@ -331,6 +367,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
         patience: None,
         drain: None,
         force: false,
+        bake: matches!(purpose, Purpose::Deploy | Purpose::Promote).then(BakeLimits::default),
         stages,
     }
 }
@@ -342,6 +379,8 @@ struct Act {
     fail_at: Option<Stage>,
     crash: Option<u32>,
     crash_in_recovery: Option<u32>,
+    /// The proxy finds it worse.
+    worse: bool,
 }
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
@@ -373,12 +412,14 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         proptest::option::weighted(0.3, stage),
         proptest::option::weighted(0.6, 0u32..110),
         proptest::option::weighted(0.3, 0u32..60),
+        proptest::bool::weighted(0.3),
     )
-        .prop_map(|(purpose, fail_at, crash, crash_in_recovery)| Act {
+        .prop_map(|(purpose, fail_at, crash, crash_in_recovery, worse)| Act {
             purpose,
             fail_at,
             crash,
             crash_in_recovery,
+            worse,
         });
     proptest::collection::vec(act, 1..12)
 }
@@ -392,6 +433,7 @@ fn play(acts: &[Act]) -> World {
             continue;
         }
         let mut fuse = Fuse(act.crash);
+        world.worse = act.worse;
         if world.begin(act.purpose, n as u64 + 1, act.fail_at, &mut fuse).is_err() {
             let mut fuse = Fuse(act.crash_in_recovery);
             if world.recover(&mut fuse).is_err() {
@@ -416,7 +458,13 @@ fn every_boundary_of_a_deployment_can_be_the_last() {
     let mut live = 0;
     let mut undone = 0;
     for crash in 0..110 {
-        let first = Act { purpose: Purpose::Deploy, fail_at: None, crash: None, crash_in_recovery: None };
+        let first = Act {
+            purpose: Purpose::Deploy,
+            fail_at: None,
+            crash: None,
+            crash_in_recovery: None,
+            worse: false,
+        };
         let second = Act { crash: Some(crash), ..first.clone() };
         let world = play(&[first, second]);
         match world.history.last() {
@@ -429,8 +477,34 @@ fn every_boundary_of_a_deployment_can_be_the_last() {
 }
 
 #[test]
+fn a_version_that_the_proxy_took_back_is_recorded_as_such_whenever_the_command_dies() {
+    let mut back = 0;
+    for crash in 0..130 {
+        let first = Act {
+            purpose: Purpose::Deploy,
+            fail_at: None,
+            crash: None,
+            crash_in_recovery: None,
+            worse: false,
+        };
+        let second = Act { crash: Some(crash), worse: true, ..first.clone() };
+        let world = play(&[first.clone(), second]);
+        assert_eq!(world.current, play(&[first]).current, "the version before is live, and recorded so");
+        assert_eq!(world.history.last().map(|(_, live)| *live), Some(false));
+        back += u32::from(world.hooks.iter().any(|(_, hook)| *hook == "post_rollback"));
+    }
+    assert!(back > 20, "{back} times the proxy was faster than the command");
+}
+
+#[test]
 fn a_failure_before_the_switch_is_undone_and_one_after_it_is_a_warning() {
-    let act = |fail_at| Act { purpose: Purpose::Deploy, fail_at, crash: None, crash_in_recovery: None };
+    let act = |fail_at| Act {
+        purpose: Purpose::Deploy,
+        fail_at,
+        crash: None,
+        crash_in_recovery: None,
+        worse: false,
+    };
     let before = play(&[act(None), act(Some(Stage::Promote))]);
     assert_eq!(before.history.last().map(|(_, live)| *live), Some(false));
     let undone: Vec<_> = before.hooks.iter().rev().take(3).map(|(_, hook)| *hook).collect();
@@ -453,6 +527,6 @@ fn an_interrupt_during_the_drain_ends_the_wait_and_nothing_else() {
         switch_micros: None,
     });
     let after = step(machine, Event::Interrupted { cause: cause("Ctrl-C") });
-    assert_eq!(after.stage(), Stage::Retire);
+    assert_eq!(after.stage(), Stage::Bake);
     assert!(after.facts.interrupted);
 }

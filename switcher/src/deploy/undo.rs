@@ -16,6 +16,8 @@ pub enum Undo {
     Withdraw,
     /// What this deployment started in the slot is stopped and removed.
     Remove,
+    /// The hook `post_rollback`: the proxy took traffic back.
+    PostRollback,
     /// The hook `on_failure`.
     OnFailure,
     /// The failure is written into state and history.
@@ -27,7 +29,7 @@ impl Undo {
     #[must_use]
     pub const fn is_hook(self) -> bool {
         match self {
-            Self::DeactivateNew | Self::ActivateOld | Self::OnFailure => true,
+            Self::DeactivateNew | Self::ActivateOld | Self::PostRollback | Self::OnFailure => true,
             Self::Withdraw | Self::Remove | Self::Record => false,
         }
     }
@@ -40,6 +42,7 @@ impl Undo {
             Self::ActivateOld => "activate_old",
             Self::Withdraw => "withdraw",
             Self::Remove => "remove",
+            Self::PostRollback => "post_rollback",
             Self::OnFailure => "on_failure",
             Self::Record => "record_failure",
         }
@@ -72,4 +75,21 @@ pub fn of(order: &Order, failed: Stage) -> Vec<Undo> {
     undo.push(Undo::OnFailure);
     undo.push(Undo::Record);
     undo
+}
+
+/// What is left to do when the proxy has taken traffic back: what it knows nothing of. The release that was worse stays in
+/// its slot, for its logs.
+#[must_use]
+pub fn after_going_back(order: &Order) -> Vec<Undo> {
+    let has = |stage: Stage| order.stages.contains(&stage);
+    [
+        (has(Stage::Activate), Undo::DeactivateNew),
+        (has(Stage::Deactivate), Undo::ActivateOld),
+        (true, Undo::PostRollback),
+        (true, Undo::OnFailure),
+        (true, Undo::Record),
+    ]
+    .into_iter()
+    .filter_map(|(wanted, undo)| wanted.then_some(undo))
+    .collect()
 }

@@ -3,6 +3,7 @@
 //! Every effect may be performed twice. An effect says whether it failed, was interrupted, or left nobody
 //! knowing; it never decides what comes next.
 
+mod bake;
 mod database;
 mod hooks;
 mod slots;
@@ -116,13 +117,16 @@ impl World<'_> {
             Stage::Smoke => self.smoke(machine).await,
             Stage::Promote => self.promote(machine).await,
             Stage::Drain => self.drain(machine).await,
+            Stage::Bake => self.bake(machine).await,
             Stage::Record => self.record(machine).await,
         }
     }
 
     async fn undo(&mut self, machine: &Machine, undo: Undo) -> Result<Option<Fact>, Trouble> {
         match undo {
-            Undo::DeactivateNew | Undo::ActivateOld | Undo::OnFailure => self.hook_again(machine, undo).await,
+            Undo::DeactivateNew | Undo::ActivateOld | Undo::PostRollback | Undo::OnFailure => {
+                self.hook_again(machine, undo).await
+            }
             Undo::Withdraw => {
                 let generation = self.withdraw(machine.order.slot).await?;
                 Ok(Some(Fact::Registered { generation }))
@@ -155,7 +159,7 @@ impl Performer for World<'_> {
             Effect::Stage { stage } => self.site.says(machine, *stage),
             Effect::Undo { undo } => match undo {
                 Undo::Record => "recording the failure".to_owned(),
-                Undo::DeactivateNew | Undo::ActivateOld | Undo::OnFailure => {
+                Undo::DeactivateNew | Undo::ActivateOld | Undo::PostRollback | Undo::OnFailure => {
                     format!("undoing: the hook {}", undo.as_str())
                 }
                 Undo::Withdraw => format!("undoing: taking {} away from the proxy", machine.order.slot),
@@ -171,6 +175,13 @@ impl Performer for World<'_> {
             Event::Performed { fact: Some(Fact::Warning { warning }) } => {
                 self.log.write(Level::Warn, name(effect), warning, &[]);
                 self.site.ctx.reporter.step(&format!("warning: {warning}"));
+            }
+            Event::Performed { fact: Some(Fact::WentBack { cause, .. } | Fact::Stays { cause }) } => {
+                self.log.write(Level::Error, name(effect), &cause.message, &[]);
+                for line in &cause.evidence {
+                    self.log.write(Level::Error, name(effect), line, &[]);
+                }
+                self.site.ctx.reporter.step(&cause.message);
             }
             Event::Performed { .. } => self.log.write(Level::Info, name(effect), "done", &[]),
             Event::Failed { cause } | Event::Interrupted { cause } => {

@@ -145,6 +145,9 @@ pub struct FailureRecord {
     pub phase: String,
     /// A sentence, redacted.
     pub message: String,
+    /// The figures it was judged by, a line each.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub evidence: Vec<String>,
 }
 
 /// A version's health.

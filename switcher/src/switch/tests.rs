@@ -97,6 +97,7 @@ fn seen() -> AppStatus {
         slots: PerSlot { blue: slot.clone(), green: slot },
         draining: Vec::new(),
         fence: None,
+        bake: None,
     }
 }
 

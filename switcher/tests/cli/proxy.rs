@@ -217,6 +217,7 @@ fn healthy() -> Status {
         slots: PerSlot { blue, green: slot(Health::Healthy, "127.0.0.1:8002", "v1.5.0") },
         draining: Vec::new(),
         fence: None,
+        bake: None,
     };
     let name: AppName = "shop".parse().expect("a name");
     Status {

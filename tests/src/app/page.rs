@@ -31,7 +31,7 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 use tokio_tungstenite::tungstenite::protocol::Role;
 
-use super::Shared;
+use super::{Manner, Shared};
 use crate::pattern;
 
 type Body = UnsyncBoxBody<Bytes, io::Error>;
@@ -53,6 +53,12 @@ pub(super) async fn answer(request: Request<Incoming>, shared: &Arc<Shared>) -> 
         .headers()
         .get(header::CONTENT_TYPE)
         .is_some_and(|t| t.as_bytes().starts_with(b"application/grpc"));
+    let manner = if is_probe(&request) { Manner::Well } else { *shared.manner.lock().expect("the manner") };
+    match manner {
+        Manner::Well => {}
+        Manner::Failing => return named(shared, StatusCode::INTERNAL_SERVER_ERROR),
+        Manner::Slow(later) => tokio::time::sleep(later).await,
+    }
     if let Some(total) = number("/bytes/") {
         return download(total);
     }

@@ -305,6 +305,7 @@ mod tests {
             code: "E-MIGRATE-02".to_owned(),
             phase: "migrate".to_owned(),
             message: String::new(),
+            evidence: Vec::new(),
         };
         let failed = DeploymentRecord { failure: Some(failure), ..record(6, Status::Failed, Slot::Green) };
         let mut state = State::new("production", &name());

@@ -128,6 +128,7 @@ fn order(day: i64) -> Order {
         patience: None,
         drain: None,
         force: false,
+        bake: None,
         stages: Vec::new(),
     }
 }

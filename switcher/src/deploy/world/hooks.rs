@@ -33,6 +33,7 @@ impl World<'_> {
             | Stage::Smoke
             | Stage::Promote
             | Stage::Drain
+            | Stage::Bake
             | Stage::Record => return Ok(None),
         };
         self.hook(machine, name, hook.as_ref(), slot).await
@@ -49,6 +50,7 @@ impl World<'_> {
         let (name, hook, slot) = match undo {
             Undo::DeactivateNew => ("deactivate", &hooks.deactivate, slot),
             Undo::ActivateOld => ("activate", &hooks.activate, old),
+            Undo::PostRollback => ("post_rollback", &hooks.post_rollback, old),
             Undo::OnFailure => ("on_failure", &hooks.on_failure, slot),
             Undo::Withdraw | Undo::Remove | Undo::Record => return Ok(None),
         };

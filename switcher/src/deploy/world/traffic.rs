@@ -207,6 +207,7 @@ impl World<'_> {
             drain_timeout: order.drain,
             fence: Some(self.fence()),
             expected: Some(machine.expected()),
+            bake: order.bake.clone(),
             ..Options::default()
         };
         let site = self.site;

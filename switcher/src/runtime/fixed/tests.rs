@@ -107,6 +107,7 @@ fn settings() -> DeploySettings {
         smoke: Vec::new(),
         migrate: None,
         snapshot: None,
+        bake: None,
         keep_previous: Span::seconds(1800),
         workers: Workers::Overlap,
         retain: Retain { images: 3, snapshots: 7, logs: Span::seconds(0) },
