@@ -120,23 +120,28 @@ async fn no_argument_variable_or_file_of_a_running_dump_holds_the_password() {
     let Some(stage) = Stage::set().await else { return };
     let _locker = Locker::on(&stage, "items").await;
     let mut ignored = |_| {};
-    let program = tokio::select! {
-        _ = take(&stage.with, None, Timestamp::now(), &mut ignored) => panic!("it waits for the lock"),
-        program = until_some(PATIENCE, "the dump to wait", || async {
+    // Looked at while the dump is waited for: what is no longer waited for is ended.
+    let looked = async {
+        let program = until_some(PATIENCE, "the dump to wait", || async {
             // The one that waits is there by then, and the one that was asked for its version is gone.
             if waiting(&stage).is_empty() { None } else { dumps(&stage).pop() }
-        }) => {
-            for name in ["cmdline", "environ"] {
-                let text = String::from_utf8_lossy(&fs::read(program.join(name)).expect("a process")).into_owned();
-                assert!(text.contains("pg_dump") || text.contains("PGDATABASE=app"), "{text}");
-                assert!(!text.contains(&stage.postgres.password()), "{name}: {text}");
-            }
-            // Its standard input is the password, in a file that has no name.
-            let link = fs::read_link(program.join("fd/0")).expect("its standard input");
-            assert!(link.to_string_lossy().contains("memfd:"), "{link:?}");
-            assert!(!holds(stage.home.path(), &stage.postgres.password()));
-            program
+        })
+        .await;
+        for name in ["cmdline", "environ"] {
+            let text =
+                String::from_utf8_lossy(&fs::read(program.join(name)).expect("a process")).into_owned();
+            assert!(text.contains("pg_dump") || text.contains("PGDATABASE=app"), "{text}");
+            assert!(!text.contains(&stage.postgres.password()), "{name}: {text}");
         }
+        // Its standard input is the password, in a file that has no name.
+        let link = fs::read_link(program.join("fd/0")).expect("its standard input");
+        assert!(link.to_string_lossy().contains("memfd:"), "{link:?}");
+        assert!(!holds(stage.home.path(), &stage.postgres.password()));
+        program
+    };
+    let program = tokio::select! {
+        _ = take(&stage.with, None, Timestamp::now(), &mut ignored) => panic!("it waits for the lock"),
+        program = looked => program,
     };
     until(PATIENCE, "it to end", || async { !program.join("fd/0").exists() }).await;
 }
