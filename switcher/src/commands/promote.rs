@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
-use crate::state::record::{DeploymentRecord, HealthStatus, State, Status};
+use crate::state::record::{DeploymentRecord, State, Status};
 use crate::state::{Lease, Owner};
 use crate::switch::{self, Options, Switch};
 
@@ -143,39 +143,16 @@ async fn suits(
 
 /// Traffic went to something that we never deployed: the state says so, and what was live before stays known.
 fn adopted(site: &Site<'_>, lease: &Lease, receipt: &Receipt, release: Option<String>) -> Outcome {
+    let (id, version) =
+        (DeploymentId::new(receipt.switched_at), release.unwrap_or_else(|| "unknown".to_owned()));
+    let by = Owner::here("promote", None).by;
     let record = DeploymentRecord {
-        id: DeploymentId::new(receipt.switched_at),
-        version: release.unwrap_or_else(|| "unknown".to_owned()),
-        image: String::new(),
-        git_commit: String::new(),
-        deployed_at: receipt.switched_at,
-        deployed_by: Owner::here("promote", None).by,
-        active_slot: receipt.to,
-        health_status: HealthStatus::Unknown,
         status: Status::Active,
-        migrations_run: 0,
-        rollback_count: 0,
-        platform: String::new(),
-        schema_before: None,
-        schema_after: None,
-        migrated: false,
-        snapshot: None,
-        compatible: true,
         generation: Some(receipt.generation.get()),
-        warm_until: None,
-        failure: None,
         warnings: vec!["promoted by hand: nobody deployed it with this state".to_owned()],
-        seconds: None,
+        ..DeploymentRecord::begun(id, version, receipt.to, by, receipt.switched_at)
     };
-    let written = lease.update(|state| {
-        if let Some(mut before) = state.current_deployment.take() {
-            before.status = Status::Superseded;
-            state.remember(&before);
-            state.previous_deployment = Some(before);
-        }
-        state.remember(&record);
-        state.current_deployment = Some(record.clone());
-    });
+    let written = lease.update(|state| state.supersede(&record));
     written.and_then(|()| lease.record(&record)).map_err(|error| site.lease_failure(&error))
 }
 

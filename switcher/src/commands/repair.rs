@@ -195,16 +195,7 @@ fn adopt(site: &Site<'_>, lease: &Lease, id: &DeploymentId, slot: Slot) -> Outco
     record.health_status = HealthStatus::Unknown;
     record.failure = None;
     record.warm_until = None;
-    let written = lease.update(|state| {
-        let before = state.current_deployment.take().filter(|before| before.id != record.id);
-        if let Some(mut before) = before {
-            before.status = Status::Superseded;
-            state.remember(&before);
-            state.previous_deployment = Some(before);
-        }
-        state.remember(&record);
-        state.current_deployment = Some(record.clone());
-    });
+    let written = lease.update(|state| state.supersede(&record));
     written.and_then(|()| lease.record(&record)).map_err(|error| site.lease_failure(&error))
 }
 

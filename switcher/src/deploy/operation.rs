@@ -8,11 +8,10 @@ use switcher_config::wire::DrainReceipt;
 use super::journal::{Entry, Told, replay};
 use super::machine::{Cause, Event, Machine, Phase};
 use super::order::Order;
-use super::record::record;
 use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
 use super::runner::{Crash, Journal, Ran, Runner};
 use super::site::Site;
-use super::world::{World, cause};
+use super::world::{World, cause, writing};
 use crate::code::Code;
 use crate::container::Container;
 use crate::failure::{Failure, Live};
@@ -103,17 +102,7 @@ impl Operator<'_> {
         } else if !machine.is_done() {
             machine.phase = Phase::Failed { at, cause: abandoned };
         }
-        let now = Timestamp::now();
-        let mut line = None;
-        let written = self.lease.update(|state| {
-            let (after, written) = record(state.clone(), &machine, now);
-            *state = after;
-            line = Some(written);
-        });
-        written.map_err(|error| self.site.lease_failure(&error))?;
-        if let Some(line) = line {
-            self.lease.record(&line).map_err(|error| self.site.lease_failure(&error))?;
-        }
+        writing::write(self.lease, &machine).map_err(|error| self.site.lease_failure(&error))?;
         let order = &machine.order;
         let sentence = format!(
             "the {} of {} ({}) was given up during {}",

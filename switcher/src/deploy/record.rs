@@ -41,29 +41,14 @@ pub fn record(mut state: State, machine: &Machine, now: Timestamp) -> (State, De
 /// The record of the deployment that traffic was moved to, or that failed.
 fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
     let (order, facts) = (&machine.order, &machine.facts);
+    let image = order.release.image.as_ref();
+    let (version, by) = (order.release.version.clone(), order.by.clone());
     let fresh = || DeploymentRecord {
-        id: order.id.clone(),
-        version: order.release.version.clone(),
-        image: order.release.image.as_ref().map(|image| image.pinned.clone()).unwrap_or_default(),
+        image: image.map(|image| image.pinned.clone()).unwrap_or_default(),
         git_commit: order.release.git_commit.clone().unwrap_or_default(),
-        deployed_at: now,
-        deployed_by: order.by.clone(),
-        active_slot: order.slot,
-        health_status: HealthStatus::Unknown,
-        status: Status::Deploying,
-        migrations_run: 0,
-        rollback_count: 0,
-        platform: order.release.image.as_ref().map(|image| image.platform.clone()).unwrap_or_default(),
-        schema_before: None,
-        schema_after: None,
-        migrated: false,
-        snapshot: None,
+        platform: image.map(|image| image.platform.clone()).unwrap_or_default(),
         compatible: order.compatible,
-        generation: None,
-        warm_until: None,
-        failure: None,
-        warnings: Vec::new(),
-        seconds: None,
+        ..DeploymentRecord::begun(order.id.clone(), version, order.slot, by, now)
     };
     // A promotion and a rollback move traffic to a deployment that is known already.
     let known = match order.purpose {

@@ -9,7 +9,7 @@ mod hooks;
 mod slots;
 mod smoke;
 mod traffic;
-mod writing;
+pub(crate) mod writing;
 
 use std::future::Future;
 

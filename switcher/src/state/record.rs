@@ -55,6 +55,18 @@ impl State {
         }
     }
 
+    /// Makes a deployment the current one; what was current before becomes the previous one.
+    pub fn supersede(&mut self, record: &DeploymentRecord) {
+        let before = self.current_deployment.take().filter(|before| before.id != record.id);
+        if let Some(mut before) = before {
+            before.status = Status::Superseded;
+            self.remember(&before);
+            self.previous_deployment = Some(before);
+        }
+        self.remember(record);
+        self.current_deployment = Some(record.clone());
+    }
+
     /// Puts a deployment among the newest, in the place of what was known of it before.
     pub fn remember(&mut self, record: &DeploymentRecord) {
         let known = self.deployment_history.iter_mut().find(|known| known.id == record.id);
@@ -133,6 +145,37 @@ pub struct DeploymentRecord {
 
 const fn yes() -> bool {
     true
+}
+
+impl DeploymentRecord {
+    /// A deployment of which nothing more is known yet.
+    #[must_use]
+    pub const fn begun(id: DeploymentId, version: String, slot: Slot, by: String, at: Timestamp) -> Self {
+        Self {
+            id,
+            version,
+            image: String::new(),
+            git_commit: String::new(),
+            deployed_at: at,
+            deployed_by: by,
+            active_slot: slot,
+            health_status: HealthStatus::Unknown,
+            status: Status::Deploying,
+            migrations_run: 0,
+            rollback_count: 0,
+            platform: String::new(),
+            schema_before: None,
+            schema_after: None,
+            snapshot: None,
+            migrated: false,
+            compatible: true,
+            generation: None,
+            warm_until: None,
+            failure: None,
+            warnings: Vec::new(),
+            seconds: None,
+        }
+    }
 }
 
 /// Why a deployment failed.
