@@ -9,10 +9,10 @@ use std::fmt;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
+use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{self, HeaderMap, HeaderValue};
-use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use switcher_config::settings::{AppSettings, Preview, ProxySettings, Tls};
 use switcher_config::{AppName, PathPrefix};
@@ -25,9 +25,6 @@ const SHORTEST: usize = 16;
 
 /// The longest life of a pass, in seconds: 30 days.
 pub const LONGEST: u64 = 30 * 24 * 60 * 60;
-
-/// The bytes that SHA-256 works on at once.
-const BLOCK: usize = 64;
 
 /// A secret that opens the standby slot.
 #[derive(Clone, PartialEq, Eq)]
@@ -74,20 +71,9 @@ impl Token {
 
     /// The tag of a pass.
     fn tag(&self, app: &AppName, expiry: u64) -> String {
-        URL_SAFE_NO_PAD.encode(hmac_sha256(self.0.as_bytes(), format!("{app}|{expiry}").as_bytes()))
+        let key = hmac::Key::new(hmac::HMAC_SHA256, self.0.as_bytes());
+        URL_SAFE_NO_PAD.encode(hmac::sign(&key, format!("{app}|{expiry}").as_bytes()))
     }
-}
-
-/// HMAC-SHA256 (RFC 2104).
-fn hmac_sha256(key: &[u8], message: &[u8]) -> [u8; 32] {
-    let mut block = [0; BLOCK];
-    if key.len() > BLOCK {
-        block[..32].copy_from_slice(&Sha256::digest(key));
-    } else {
-        block[..key.len()].copy_from_slice(key);
-    }
-    let inner = Sha256::new().chain_update(block.map(|byte| byte ^ 0x36)).chain_update(message).finalize();
-    Sha256::new().chain_update(block.map(|byte| byte ^ 0x5c)).chain_update(inner).finalize().into()
 }
 
 /// Decides who previews one application.

@@ -35,9 +35,11 @@ pub mod phrase;
 pub mod progress;
 pub mod redact;
 pub mod runtime;
+pub mod signature;
 pub mod snapshot;
 pub mod state;
 mod switch;
+pub mod web;
 
 use std::ffi::OsString;
 
