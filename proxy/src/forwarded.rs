@@ -9,7 +9,7 @@ use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
 
 use bytes::BytesMut;
-use http::header::{FORWARDED, HeaderName, HeaderValue};
+use http::header::{FORWARDED, GetAll, HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 use ipnet::IpNet;
 
@@ -138,7 +138,8 @@ impl Trust {
 
     /// What to tell the upstream. `peer` is the other end of the connection, `host` what the client asked for.
     ///
-    /// From a trusted proxy the chains are carried on with `peer` appended; from anybody else they begin with `peer`.
+    /// From a trusted proxy the chains are carried on with `peer` appended; from anybody else they begin with `peer`. A chain
+    /// that names another client than the configured header does is the client's own word, and begins anew.
     #[must_use]
     pub fn outgoing(
         &self,
@@ -157,8 +158,9 @@ impl Trust {
         } else {
             (proto, own_host())
         };
+        let carried = self.carries(client, headers, &X_FORWARDED_FOR, forwarded_for);
         ForwardedHeaders {
-            x_forwarded_for: chain(client, peer, headers, &X_FORWARDED_FOR, |out, ip| {
+            x_forwarded_for: chain(client, peer, carried, |out, ip| {
                 let _ = write!(out, "{ip}");
             }),
             x_forwarded_proto: HeaderValue::from_static(x_forwarded_proto),
@@ -177,13 +179,27 @@ impl Trust {
         host: &str,
         headers: &HeaderMap,
     ) -> HeaderValue {
-        chain(client, peer, headers, &FORWARDED, |out, ip| {
+        let carried = self.carries(client, headers, &FORWARDED, forwarded_elements);
+        chain(client, peer, carried, |out, ip| {
             write_node(out, ip);
             if ip == peer {
                 write_host(out, host);
                 let _ = write!(out, ";proto={proto}");
             }
         })
+    }
+
+    /// The lines of a chain that is carried on.
+    fn carries<'a>(
+        &self,
+        client: &Client,
+        headers: &'a HeaderMap,
+        name: &HeaderName,
+        parse: ParseLine,
+    ) -> Option<GetAll<'a, HeaderValue>> {
+        let agrees =
+            || self.named_client(headers).is_none() || self.walk(headers, name, parse) == Some(client.ip);
+        (client.trusted && headers.contains_key(name) && agrees()).then(|| headers.get_all(name))
     }
 
     /// The names under which an untrusted client tries to speak for a proxy.
@@ -295,25 +311,23 @@ const fn is_token_byte(byte: u8) -> bool {
         )
 }
 
-/// Carries on a chain of a trusted proxy, or begins one. When a trusted proxy sent the other header only, the chain
-/// begins with the client, so that an upstream may read either.
+/// Carries on a chain of a trusted proxy, or begins one. When a trusted proxy told of its client in another way, the chain
+/// begins with that client, so that an upstream may read either.
 fn chain(
     client: &Client,
     peer: IpAddr,
-    headers: &HeaderMap,
-    name: &HeaderName,
+    carried: Option<GetAll<'_, HeaderValue>>,
     entry: impl Fn(&mut BytesMut, IpAddr),
 ) -> HeaderValue {
     let mut out = BytesMut::with_capacity(96);
-    if client.trusted {
-        for line in headers.get_all(name) {
+    if let Some(lines) = carried {
+        for line in lines {
             out.extend_from_slice(line.as_bytes());
             out.extend_from_slice(b", ");
         }
-        if out.is_empty() && client.ip != peer {
-            entry(&mut out, client.ip);
-            out.extend_from_slice(b", ");
-        }
+    } else if client.trusted && client.ip != peer {
+        entry(&mut out, client.ip);
+        out.extend_from_slice(b", ");
     }
     entry(&mut out, peer);
     // Only header bytes went in; should one be refused, the peer alone is still the truth.
@@ -541,6 +555,20 @@ mod tests {
         assert_eq!(set[3], "for=\"[2001:db8::1]\", for=10.0.0.1;host=h;proto=http");
         let (set, _) = sent("10.0.0.1", false, "h", &[("forwarded", "for=192.0.2.7")]);
         assert_eq!(set[0], "192.0.2.7, 10.0.0.1");
+    }
+
+    #[test]
+    fn a_chain_that_contradicts_the_named_client_begins_anew() {
+        let network = "10.0.0.0/8".parse().expect("a network");
+        let trust = Trust::new(vec![network], Some(HeaderName::from_static("x-client")));
+        let told = |chain: &str| {
+            let headers = headers(&[("x-client", "203.0.113.9"), ("x-forwarded-for", chain)]);
+            let peer = ip("10.0.0.1");
+            let outgoing = trust.outgoing(&trust.client(peer, &headers), peer, false, "h", &headers);
+            outgoing.x_forwarded_for.to_str().expect("text").to_owned()
+        };
+        assert_eq!(told("6.6.6.6"), "203.0.113.9, 10.0.0.1", "the client's own word");
+        assert_eq!(told("6.6.6.6, 203.0.113.9"), "6.6.6.6, 203.0.113.9, 10.0.0.1", "the proxy's word");
     }
 
     #[test]

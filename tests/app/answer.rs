@@ -39,7 +39,7 @@ impl App {
         to: &mut TcpStream,
         close: bool,
     ) -> io::Result<bool> {
-        if !matches!(request.path.as_str(), "/health" | "/served") {
+        if !matches!(request.path.as_str(), "/health" | "/ready" | "/metrics" | "/served") {
             self.served.fetch_add(1, Relaxed);
         }
         match (request.path.as_str(), request.header("sec-websocket-key")) {
@@ -83,6 +83,11 @@ impl App {
             "/health" => self.healthy(),
             "/fail" => self.set_health(503, "failing since it was asked to"),
             "/heal" => self.set_health(200, "ok"),
+            "/ready" => match variable("DATABASE_URL").map(|_| database::schema()) {
+                None | Some(Ok(_)) => text("ready\n"),
+                Some(Err(error)) => (503, format!("the database: {error}\n").into_bytes()),
+            },
+            "/metrics" => text(format!("app_requests_total {}\n", self.served.load(Relaxed))),
             "/served" => text(format!("{}\n", self.served.load(Relaxed))),
             "/slow" => {
                 pause(Duration::from_millis(request.number("ms", 500)));

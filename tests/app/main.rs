@@ -16,6 +16,8 @@
 //! | `IGNORE_TERM`, `DRAIN_MS` | does not end at SIGTERM; how long it waits for what is in flight |
 //! | `MIGRATIONS`, `MIGRATE_FAIL`, `MIGRATE_FAIL_AT`, `MIGRATE_SLOW_MS`, `MIGRATE_HANG` | see `migrate` |
 //!
+//! `/ready` is ready when the database of `DATABASE_URL`, if there is one, answers.
+//!
 //! Called as `app`, `app healthcheck`, `app migrate up`, `app migrate down --to N` and `app print TEXT…`.
 
 mod answer;

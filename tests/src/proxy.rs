@@ -20,7 +20,7 @@ use crate::certificate::put;
 use crate::output::Output;
 use crate::port::Port;
 use crate::program;
-use crate::setup::Setup;
+use crate::setup::{Place, Setup};
 use crate::until::{PATIENCE, until, until_some};
 
 /// A proxy process, its folder and what it wrote.
@@ -32,6 +32,7 @@ pub struct Proxy {
     stderr: Output,
     setup: Setup,
     config: PathBuf,
+    environment: Vec<(String, String)>,
     ports: Ports,
     folder: TempDir,
 }
@@ -40,6 +41,12 @@ struct Ports {
     http: Arc<Port>,
     https: Arc<Port>,
     status: Port,
+}
+
+impl Ports {
+    fn place<'a>(&'a self, folder: &'a Path) -> Place<'a> {
+        Place { folder, http: &self.http, https: &self.https, status: &self.status }
+    }
 }
 
 /// How a process ended.
@@ -83,11 +90,17 @@ impl Proxy {
         let [http, https] =
             setup.listeners.clone().unwrap_or_else(|| [(); 2].map(|()| Arc::new(Port::reserve())));
         let ports = Ports { http, https, status: Port::reserve() };
-        let config = folder.path().join("switcher.yaml");
-        put(&config, &setup.text(folder.path(), &ports.http, &ports.https, &ports.status));
+        let place = ports.place(folder.path());
+        let environment = setup.variables(&place);
+        let config = setup.file().map_or_else(|| folder.path().join("switcher.yaml"), Path::to_owned);
+        if setup.file().is_none() {
+            put(&config, &setup.text(&place));
+        }
         let (stdout, stderr) = (Output::default(), Output::default());
-        let (child, readers) = launch(wrapper, &config, &setup.arguments, &stdout, &stderr);
-        Self { child, predecessor: None, readers, stdout, stderr, setup, config, ports, folder }
+        let start =
+            Start { wrapper, config: &config, arguments: &setup.arguments, environment: &environment };
+        let (child, readers) = start.launch(&stdout, &stderr);
+        Self { child, predecessor: None, readers, stdout, stderr, setup, config, environment, ports, folder }
     }
 
     /// Its plain listener.
@@ -314,7 +327,7 @@ impl Proxy {
     /// When the program is not built.
     pub fn respawn(&mut self, arguments: &[&str]) {
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
-        let (child, readers) = launch(&[], self.config(), &arguments, &self.stdout, &self.stderr);
+        let (child, readers) = self.launch(&arguments);
         self.child = child;
         self.readers.extend(readers);
     }
@@ -338,8 +351,7 @@ impl Proxy {
         let old = self.pid();
         let said = || self.stderr.text().matches("send it SIGQUIT").count();
         let before = said();
-        let (child, readers) =
-            launch(&[], self.config(), &["--upgrade".to_owned()], &self.stdout, &self.stderr);
+        let (child, readers) = self.launch(&["--upgrade".to_owned()]);
         let predecessor = std::mem::replace(&mut self.child, child);
         self.readers.extend(readers);
         until(PATIENCE, "the new process to wait for the hand-over", || async { said() > before }).await;
@@ -366,9 +378,23 @@ impl Proxy {
 
     /// Writes a new configuration, on the same ports and folder. The proxy is not told.
     pub fn configure(&mut self, setup: Setup) {
-        let ports = &self.ports;
-        put(self.config(), &setup.text(self.folder.path(), &ports.http, &ports.https, &ports.status));
+        let place = self.ports.place(self.folder.path());
+        if setup.file().is_none() {
+            put(self.config(), &setup.text(&place));
+        }
+        self.environment = setup.variables(&place);
         self.setup = setup;
+    }
+
+    /// What the command line needs in its environment to see the same configuration.
+    #[must_use]
+    pub fn environment(&self) -> &[(String, String)] {
+        &self.environment
+    }
+
+    fn launch(&self, arguments: &[String]) -> (Child, Vec<std::thread::JoinHandle<()>>) {
+        let (config, environment) = (self.config(), self.environment());
+        Start { wrapper: &[], config, arguments, environment }.launch(&self.stdout, &self.stderr)
     }
 
     /// Opens the folder to every user: for proxies that run as somebody else.
@@ -396,33 +422,38 @@ impl Drop for Proxy {
     }
 }
 
-fn launch(
-    wrapper: &[&str],
-    config: &Path,
-    arguments: &[String],
-    stdout: &Output,
-    stderr: &Output,
-) -> (Child, Vec<std::thread::JoinHandle<()>>) {
-    let program = program::find("switcher-proxy");
-    let mut command = match wrapper.split_first() {
-        None => Command::new(program),
-        Some((first, rest)) => {
-            let mut command = Command::new(first);
-            command.args(rest).arg(program);
-            command
+/// How a process is started.
+struct Start<'a> {
+    wrapper: &'a [&'a str],
+    config: &'a Path,
+    arguments: &'a [String],
+    environment: &'a [(String, String)],
+}
+
+impl Start<'_> {
+    fn launch(&self, stdout: &Output, stderr: &Output) -> (Child, Vec<std::thread::JoinHandle<()>>) {
+        let program = program::find("switcher-proxy");
+        let mut command = match self.wrapper.split_first() {
+            None => Command::new(program),
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+        };
+        for variable in ["SWITCHER_CONFIG", "SWITCHER_ENVIRONMENT", "RUST_LOG", "NOTIFY_SOCKET"] {
+            command.env_remove(variable);
         }
-    };
-    for variable in ["SWITCHER_CONFIG", "SWITCHER_ENVIRONMENT", "RUST_LOG", "NOTIFY_SOCKET"] {
-        command.env_remove(variable);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command.arg("--config").arg(self.config).args(self.arguments);
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the proxy starts");
+        let readers = vec![
+            stdout.follow(child.stdout.take().expect("its output")),
+            stderr.follow(child.stderr.take().expect("its errors")),
+        ];
+        (child, readers)
     }
-    command.arg("--config").arg(config).args(arguments);
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    let mut child = command.spawn().expect("the proxy starts");
-    let readers = vec![
-        stdout.follow(child.stdout.take().expect("its output")),
-        stderr.follow(child.stderr.take().expect("its errors")),
-    ];
-    (child, readers)
 }
 
 fn send(child: &Child, signal: Signal) {

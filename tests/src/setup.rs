@@ -1,9 +1,10 @@
 //! The configuration of an ephemeral proxy, as a test wants it.
 //!
-//! Every key has a default fit for tests; a test names only what it is about. Values are YAML in flow style.
+//! Every key has a default fit for tests; a test names only what it is about. Values are YAML in flow style. A file that
+//! is there already is left as it is: what the test sets goes over it by variables of the environment, as a user may do.
 
 use std::fmt::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use switcher_config::Slot;
@@ -21,6 +22,8 @@ pub struct Setup {
     deploy: Section,
     pub(crate) listeners: Option<[Arc<Port>; 2]>,
     apps: Vec<(String, Section)>,
+    file: Option<PathBuf>,
+    variables: Section,
     pub(crate) arguments: Vec<String>,
 }
 
@@ -68,6 +71,8 @@ impl Setup {
             deploy: Vec::new(),
             listeners: None,
             apps: vec![("shop".to_owned(), shop)],
+            file: None,
+            variables: Vec::new(),
             arguments: Vec::new(),
         }
     }
@@ -104,6 +109,23 @@ impl Setup {
         let mut setup = Self::slots(&[], &[]);
         setup.apps[0].1.retain(|(key, _)| key != "slots");
         setup
+    }
+
+    /// A file that is there already, with the application `shop` in it.
+    #[must_use]
+    pub fn of_file(file: &Path) -> Self {
+        let mut setup = Self::slots(&[], &[]);
+        setup.proxy.clear();
+        setup.apps[0].1.clear();
+        setup.file = Some(file.to_owned());
+        setup
+    }
+
+    /// Sets a variable of the environment of the proxy and of its command line.
+    #[must_use]
+    pub fn variable(mut self, name: &str, value: &str) -> Self {
+        set(&mut self.variables, name, value);
+        self
     }
 
     /// Sets a key of the `switcher` section.
@@ -189,19 +211,49 @@ impl Setup {
         proxy
     }
 
-    /// The file's text. Listeners, socket and folder are the harness's unless a test has set them.
-    pub(crate) fn text(&self, folder: &Path, http: &Port, https: &Port, status: &Port) -> String {
+    /// The file that is there already, if the test has one.
+    pub(crate) fn file(&self) -> Option<&Path> {
+        self.file.as_deref()
+    }
+
+    /// The variables of the environment. Over a file that is there already they say everything that the test sets.
+    pub(crate) fn variables(&self, place: &Place<'_>) -> Vec<(String, String)> {
+        let mut variables = self.variables.clone();
+        if self.file.is_some() {
+            let over = |above: &str, section: &Section| -> Section {
+                let name = |key: &str| format!("SWITCHER__{above}__{key}").to_uppercase();
+                section.iter().map(|(key, value)| (name(key), value.clone())).collect()
+            };
+            variables.extend(over("proxy", &self.proxy_section(place)));
+            variables.extend(over("acme", &self.acme));
+            variables.extend(over("switcher", &self.switcher));
+            for (app, section) in &self.apps {
+                variables.extend(over(&format!("apps__{app}"), section));
+            }
+            variables.extend(over("apps__shop__deploy", &self.deploy));
+        }
+        variables
+    }
+
+    /// Listeners, socket and folder are the harness's unless a test has set them.
+    fn proxy_section(&self, place: &Place<'_>) -> Section {
         let mut proxy = self.proxy.clone();
         let mut default = |key: &str, value: String| {
             if !proxy.iter().any(|(k, _)| k == key) {
                 proxy.push((key.to_owned(), value));
             }
         };
-        default("http", http.address().to_string());
-        default("https", https.address().to_string());
-        default("status", status.address().to_string());
-        default("admin", folder.join("admin.sock").display().to_string());
-        default("data_dir", folder.join("data").display().to_string());
+        default("http", place.http.address().to_string());
+        default("https", place.https.address().to_string());
+        default("status", place.status.address().to_string());
+        default("admin", place.folder.join("admin.sock").display().to_string());
+        default("data_dir", place.folder.join("data").display().to_string());
+        proxy
+    }
+
+    /// The file's text.
+    pub(crate) fn text(&self, place: &Place<'_>) -> String {
+        let proxy = self.proxy_section(place);
         let mut text = "proxy:\n".to_owned();
         write_section(&mut text, &proxy, "  ");
         if !self.acme.is_empty() {
@@ -225,6 +277,14 @@ impl Setup {
     }
 }
 
+/// Where a proxy stands: its folder, and the ports of its listeners.
+pub(crate) struct Place<'a> {
+    pub(crate) folder: &'a Path,
+    pub(crate) http: &'a Port,
+    pub(crate) https: &'a Port,
+    pub(crate) status: &'a Port,
+}
+
 fn write_section(text: &mut String, section: &Section, indent: &str) {
     for (key, value) in section {
         let _ = writeln!(text, "{indent}{key}: {value}");
@@ -239,7 +299,8 @@ mod tests {
     fn what_a_test_sets_takes_the_place_of_the_default() {
         let setup = Setup::one("127.0.0.1:8001").shop("health", "{path: /up}").proxy("status", "127.0.0.1:9");
         let port = Port::reserve();
-        let text = setup.text(Path::new("/f"), &port, &port, &port);
+        let place = Place { folder: Path::new("/f"), http: &port, https: &port, status: &port };
+        let text = setup.text(&place);
         assert_eq!(text.matches("health:").count(), 1, "{text}");
         assert!(
             text.contains("    health: {path: /up}\n") && text.contains("  status: 127.0.0.1:9\n"),

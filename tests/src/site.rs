@@ -11,7 +11,7 @@ use tempfile::TempDir;
 
 use crate::certificate::put;
 use crate::engine::{self, Engine};
-use crate::http1::get;
+use crate::http1::get_with;
 use crate::image::Image;
 use crate::postgres::Postgres;
 use crate::proxy::Proxy;
@@ -40,7 +40,17 @@ pub struct Site {
     pub engine: Engine,
     setup: Setup,
     environment: Vec<(String, String)>,
+    front: Front,
     folder: TempDir,
+}
+
+/// How clients come to the application.
+#[derive(Debug, Clone)]
+pub struct Front {
+    /// The host they ask for.
+    pub host: String,
+    /// Whether some of them come by TLS.
+    pub tls: bool,
 }
 
 impl Site {
@@ -63,18 +73,44 @@ impl Site {
     /// # Panics
     /// When something does not come up.
     pub async fn with_engine(options: engine::Options) -> Self {
-        let (engine, registry) = (options.start().await, Registry::start().await);
-        let folder = tempfile::Builder::new().prefix("switcher-site-").tempdir().expect("a folder");
-        let at = |name: &str| folder.path().join(name).display().to_string();
+        let folder = Self::folder();
         let setup = Setup::deployed()
             .shop("tls", "internal")
-            .shop("drain", "{requests: 5s, uploads: 5s, streams: 300ms, websockets: 300ms, spread: 0s}")
-            .switcher("state_dir", &at("state"))
-            .switcher("docker_host", &engine.url())
-            .deploy("image", &registry.name("shop"))
             .deploy("network", "shop")
             .deploy("ready_timeout", "20s")
             .deploy("stop_timeout", "5s");
+        let front = Front { host: "shop.test".to_owned(), tls: true };
+        Self::assemble(options, folder, setup, front).await
+    }
+
+    /// A worked example of `config/examples`, as it is: what the test machine has elsewhere is said by variables of the
+    /// environment. The application is `shop` there too.
+    ///
+    /// # Panics
+    /// When something does not come up.
+    pub async fn of_example(name: &str, front: Front) -> Self {
+        let folder = Self::folder();
+        let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../config/examples").join(name);
+        for entry in std::fs::read_dir(&example).expect("an example") {
+            let entry = entry.expect("an entry");
+            std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copied file");
+        }
+        let setup = Setup::of_file(&folder.path().join("switcher.yaml")).deploy("ready_timeout", "5s");
+        Self::assemble(engine::Options::default(), folder, setup, front).await
+    }
+
+    fn folder() -> TempDir {
+        tempfile::Builder::new().prefix("switcher-site-").tempdir().expect("a folder")
+    }
+
+    async fn assemble(options: engine::Options, folder: TempDir, setup: Setup, front: Front) -> Self {
+        let (engine, registry) = (options.start().await, Registry::start().await);
+        let at = |name: &str| folder.path().join(name).display().to_string();
+        let setup = setup
+            .shop("drain", "{requests: 5s, uploads: 5s, streams: 300ms, websockets: 300ms, spread: 0s}")
+            .switcher("state_dir", &at("state"))
+            .switcher("docker_host", &engine.url())
+            .deploy("image", &registry.name("shop"));
         let environment = [
             // Nothing that is remembered here is to outlive the test.
             ("SWITCHER_ALLOW_TEMPORARY_STATE", "1".to_owned()),
@@ -82,7 +118,21 @@ impl Site {
             ("HOME", at("home")),
         ];
         let environment = environment.map(|(name, value)| (name.to_owned(), value)).into();
-        Self { proxy: None, postgres: None, registry, engine, setup, environment, folder }
+        Self { proxy: None, postgres: None, registry, engine, setup, environment, front, folder }
+    }
+
+    /// Adds a database, and an environment file with its URL and [`JWT_SECRET`]. `$DIRECT_DATABASE_URL` has the URL too.
+    ///
+    /// # Panics
+    /// When it does not come up.
+    #[must_use]
+    pub async fn with_postgres(mut self) -> Self {
+        let postgres = Postgres::beside(&self.engine).await;
+        // The address in it is this machine's own, so the URL holds on both sides.
+        let url = postgres.url_from_containers();
+        self.env_file(&format!("DATABASE_URL={url}\nJWT_SECRET={JWT_SECRET}\n"));
+        self.postgres = Some(postgres);
+        self.variable("DIRECT_DATABASE_URL", &url)
     }
 
     /// Adds a database, an environment file with its URL and [`JWT_SECRET`], migrations and snapshots.
@@ -90,13 +140,9 @@ impl Site {
     /// # Panics
     /// When it does not come up.
     #[must_use]
-    pub async fn with_database(mut self) -> Self {
-        let postgres = Postgres::beside(&self.engine).await;
-        // The address in it is this machine's own, so the URL holds on both sides.
-        let url = postgres.url_from_containers();
-        self.env_file(&format!("DATABASE_URL={url}\nJWT_SECRET={JWT_SECRET}\n"));
-        self.postgres = Some(postgres);
-        self.variable("DIRECT_DATABASE_URL", &url)
+    pub async fn with_database(self) -> Self {
+        self.with_postgres()
+            .await
             .deploy("required_env", "[DATABASE_URL, JWT_SECRET]")
             .deploy(
                 "migrate",
@@ -114,8 +160,7 @@ impl Site {
         use switcher_config::durable::{Durability, replace};
         let file = self.path(".env.production");
         replace(&file, text.as_bytes(), 0o600, Durability::Unsynced).expect("a written file");
-        let setup = std::mem::replace(&mut self.setup, Setup::deployed());
-        self.setup = setup.deploy("env_files", &format!("[\"{}\"]", file.display()));
+        self.setup = self.setup.clone().deploy("env_files", &format!("[\"{}\"]", file.display()));
     }
 
     /// Sets a key of the `deploy` section.
@@ -242,6 +287,13 @@ impl Site {
         self.succeed(&["deploy", version]).await
     }
 
+    /// Sets a key of the `proxy` section.
+    #[must_use]
+    pub fn proxy_section(mut self, key: &str, value: &str) -> Self {
+        self.setup = self.setup.proxy(key, value);
+        self
+    }
+
     /// A path in the site's folder.
     #[must_use]
     pub fn path(&self, name: &str) -> PathBuf {
@@ -281,7 +333,7 @@ impl Site {
 
     /// What the front door says its version is; none when nothing serves.
     pub async fn version(&self) -> Option<String> {
-        let answer = get(self.proxy().http(), "/version").await;
+        let answer = get_with(self.proxy().http(), "/version", &[("Host", &self.front.host)]).await;
         (answer.status == 200).then(|| answer.text().trim().to_owned())
     }
 
@@ -336,10 +388,16 @@ impl Site {
         containers.iter().filter(|container| container["State"] != "running").map(engine::name).collect()
     }
 
+    /// How clients come to the application.
+    #[must_use]
+    pub const fn front(&self) -> &Front {
+        &self.front
+    }
+
     /// A mixed load through the front door, while this version is live.
     #[must_use]
     pub fn traffic(&self, version: &str) -> Traffic {
-        Traffic::start(self.proxy(), version)
+        Traffic::through(self.proxy(), &self.front, version)
     }
 
     /// Every secret of the site.

@@ -37,7 +37,8 @@ impl Switcher {
     /// The command line of a proxy's configuration.
     #[must_use]
     pub fn of(proxy: &Proxy) -> Self {
-        Self { config: Some(proxy.config().to_owned()), folder: None, environment: Vec::new() }
+        let environment = proxy.environment().to_vec();
+        Self { config: Some(proxy.config().to_owned()), folder: None, environment }
     }
 
     /// The command line without any configuration, run in a folder.

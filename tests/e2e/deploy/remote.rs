@@ -1,99 +1,18 @@
 //! A server behind a real SSH service: its engine and its proxy through one tunnel.
 
-use std::path::{Path, PathBuf};
-use std::process::Command;
-
 use switcher_tests::certificate::{ClientRoot, put};
-use switcher_tests::daemon::{Daemon, lacking, program};
 use switcher_tests::port::Port;
-use switcher_tests::{App, Engine, Http1, Image, PATIENCE, Setup, Site, Switcher, skip_or_fail, until};
+use switcher_tests::{App, Engine, Image, Setup, Site, SshServer, Switcher, skip_or_fail};
 use tempfile::TempDir;
-
-/// An SSH service on the loopback address, and an `ssh` that knows it as `server`.
-struct Server {
-    folder: TempDir,
-    _daemon: Daemon,
-}
-
-impl Server {
-    fn lacks() -> Option<String> {
-        lacking(&["sshd", "ssh", "ssh-keygen"])
-    }
-
-    async fn start() -> Self {
-        let folder = tempfile::Builder::new().prefix("switcher-sshd-").tempdir().expect("a folder");
-        let at = |name: &str| folder.path().join(name);
-        for name in ["host", "key"] {
-            let file = at(name);
-            let made =
-                Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(&file).status();
-            assert!(made.expect("ssh-keygen").success());
-        }
-        let port = Port::reserve();
-        let address = port.address();
-        let service = format!(
-            "ListenAddress {address}\nHostKey {}\nAuthorizedKeysFile {}\nPidFile none\nStrictModes no\nUsePAM no\n\
-             PermitRootLogin yes\nPasswordAuthentication no\n",
-            at("host").display(),
-            at("key.pub").display()
-        );
-        put(&at("sshd_config"), &service);
-        let host_key = std::fs::read_to_string(at("host.pub")).expect("a key");
-        put(&at("known"), &format!("[{}]:{} {host_key}", address.ip(), address.port()));
-        let client = format!(
-            "Host server stranger\n  HostName {}\n  Port {}\n  IdentitiesOnly yes\n  UserKnownHostsFile {}\n\
-             Host server\n  IdentityFile {}\n",
-            address.ip(),
-            address.port(),
-            at("known").display(),
-            at("key").display()
-        );
-        put(&at("ssh_config"), &client);
-        let real = program("ssh").expect("ssh");
-        let wrapper =
-            format!("#!/bin/sh\nexec {} -F {} \"$@\"\n", real.display(), at("ssh_config").display());
-        std::fs::create_dir(at("bin")).expect("a folder");
-        executable(&at("bin/ssh"), &wrapper);
-        // It insists on this folder, which a machine without a running service lacks.
-        std::fs::create_dir_all("/run/sshd").expect("a folder");
-        let mut command = Command::new(program("sshd").expect("sshd"));
-        command.args(["-D", "-e", "-f"]).arg(at("sshd_config"));
-        let mut daemon = Daemon::spawn("sshd", command);
-        until(PATIENCE, "sshd to answer", || {
-            daemon.insist();
-            async { Http1::try_connect(address).await.is_ok() }
-        })
-        .await;
-        Self { folder, _daemon: daemon }
-    }
-
-    /// The command line with this `ssh` before the machine's own, and its sockets in a folder of the test.
-    fn reached_by(&self, switcher: Switcher) -> Switcher {
-        let path = std::env::var("PATH").unwrap_or_default();
-        std::fs::create_dir_all(self.sockets()).expect("a folder");
-        switcher
-            .with("PATH", &format!("{}:{path}", self.folder.path().join("bin").display()))
-            .with("XDG_RUNTIME_DIR", &self.sockets().display().to_string())
-    }
-
-    fn sockets(&self) -> PathBuf {
-        self.folder.path().join("run")
-    }
-}
-
-fn executable(path: &Path, text: &str) {
-    use switcher_config::durable::{Durability, replace};
-    replace(path, text.as_bytes(), 0o755, Durability::Unsynced).expect("a written file");
-}
 
 #[tokio::test]
 async fn the_proxy_of_a_server_is_operated_through_ssh_and_nothing_is_left_behind() {
-    if let Some(why) = Server::lacks() {
+    if let Some(why) = SshServer::lacks() {
         return skip_or_fail(&why);
     }
     let (blue, green) = (App::start("blue").await, App::start("green").await);
     let proxy = Setup::two(&blue, &green).start_healthy().await;
-    let server = Server::start().await;
+    let server = SshServer::start().await;
     let switcher = server.reached_by(Switcher::of(&proxy));
     let moved = switcher.run(&["--host", "ssh://server", "promote", "green"]).await;
     assert_eq!(moved.code, 0, "{}", moved.stderr);
@@ -105,10 +24,10 @@ async fn the_proxy_of_a_server_is_operated_through_ssh_and_nothing_is_left_behin
 
 #[tokio::test]
 async fn what_ssh_and_the_server_say_is_told_with_a_way_on() {
-    if let Some(why) = Server::lacks() {
+    if let Some(why) = SshServer::lacks() {
         return skip_or_fail(&why);
     }
-    let server = Server::start().await;
+    let server = SshServer::start().await;
     let folder = TempDir::new().expect("a folder");
     let switcher = server.reached_by(Switcher::bare(folder.path()));
     let admin = folder.path().join("absent.sock").display().to_string();
@@ -127,11 +46,11 @@ async fn what_ssh_and_the_server_say_is_told_with_a_way_on() {
 /// A deployment, a status and a rollback on a server: its engine and its proxy are reached through `ssh` alone.
 #[tokio::test]
 async fn a_server_is_deployed_to_through_ssh() {
-    if let Some(why) = Server::lacks().or_else(Site::lacks) {
+    if let Some(why) = SshServer::lacks().or_else(Site::lacks) {
         return skip_or_fail(&why);
     }
     let site = Site::prepare().await.with_database().await.open().await;
-    let server = Server::start().await;
+    let server = SshServer::start().await;
     let url = format!("ssh://server{}", site.engine.socket().display());
     let remote = async |arguments: &[&str]| {
         let arguments: Vec<&str> = ["--host", &url].into_iter().chain(arguments.iter().copied()).collect();
@@ -194,12 +113,12 @@ async fn an_engine_behind_tls_is_deployed_to() {
 
 #[tokio::test]
 async fn the_doctor_looks_through_ssh_and_says_what_is_about_this_machine() {
-    if let Some(why) = Server::lacks() {
+    if let Some(why) = SshServer::lacks() {
         return skip_or_fail(&why);
     }
     let (blue, green) = (App::start("blue").await, App::start("green").await);
     let proxy = Setup::two(&blue, &green).start_healthy().await;
-    let server = Server::start().await;
+    let server = SshServer::start().await;
     let switcher = server.reached_by(Switcher::of(&proxy));
     let seen = switcher.run(&["doctor", "--host", "ssh://server"]).await;
     assert_eq!(seen.code, 0, "{seen:?}");

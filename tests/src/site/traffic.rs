@@ -7,6 +7,7 @@ use std::time::Duration;
 use switcher::demo::load::{Load, Plan, Tally, Target};
 
 use crate::proxy::Proxy;
+use crate::site::Front;
 use crate::until::until;
 
 /// How long streams and WebSockets may go on after a switch; as in the site's configuration.
@@ -23,7 +24,14 @@ impl Traffic {
     /// Starts it, while this version is live.
     #[must_use]
     pub fn start(proxy: &Proxy, version: &str) -> Self {
-        let target = Target { plain: proxy.http(), tls: Some(proxy.https()), host: "shop.test".to_owned() };
+        Self::through(proxy, &Front { host: "shop.test".to_owned(), tls: true }, version)
+    }
+
+    /// Starts it by the way that the application's clients come.
+    #[must_use]
+    pub fn through(proxy: &Proxy, front: &Front, version: &str) -> Self {
+        let tls = front.tls.then(|| proxy.https());
+        let target = Target { plain: proxy.http(), tls, host: front.host.clone() };
         Self { load: Load::start(Plan { target, version: version.to_owned(), drain: DRAIN }) }
     }
 
