@@ -4,3 +4,4 @@
 //! variables of the environment, and drains are shortened.
 
 mod behind_a_tunnel;
+mod small_server;
