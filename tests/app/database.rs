@@ -12,6 +12,9 @@ use crate::{secrets, variable};
 /// What went wrong, as a sentence.
 pub(crate) type Trouble = String;
 
+/// Said where no database is named.
+pub(crate) const NONE: &str = "DATABASE_URL is missing";
+
 /// A connection.
 pub(crate) struct Database {
     stream: TcpStream,
@@ -31,7 +34,7 @@ impl Database {
     /// Connects as the environment says.
     pub(crate) fn connect() -> Result<Self, Trouble> {
         let secret = || secrets().into_iter().find(|(name, _)| name == "database_url").map(|(_, url)| url);
-        let url = variable("DATABASE_URL").or_else(secret).ok_or("DATABASE_URL is missing")?;
+        let url = variable("DATABASE_URL").or_else(secret).ok_or(NONE)?;
         let rest = url.trim().split_once("://").ok_or("DATABASE_URL is no URL")?.1;
         let rest = rest.split('?').next().unwrap_or(rest);
         let (who, place) = rest.rsplit_once('@').unwrap_or(("postgres", rest));

@@ -4,4 +4,5 @@
 //! variables of the environment, and drains are shortened.
 
 mod behind_a_tunnel;
+mod immutable_images;
 mod small_server;

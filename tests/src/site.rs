@@ -95,7 +95,7 @@ impl Site {
             let entry = entry.expect("an entry");
             std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copied file");
         }
-        let setup = Setup::of_file(&folder.path().join("switcher.yaml")).deploy("ready_timeout", "5s");
+        let setup = Setup::of_file(&folder.path().join("switcher.yaml")).deploy("ready_timeout", "12s");
         Self::assemble(engine::Options::default(), folder, setup, front).await
     }
 
@@ -195,6 +195,13 @@ impl Site {
     #[must_use]
     pub fn variable(mut self, name: &str, value: &str) -> Self {
         self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Sets a variable of the environment of the proxy and of the command line.
+    #[must_use]
+    pub fn everywhere(mut self, name: &str, value: &str) -> Self {
+        self.setup = self.setup.variable(name, value);
         self
     }
 
