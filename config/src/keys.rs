@@ -27,7 +27,7 @@ use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use deploy::{
     BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys,
-    SmokeKeys, SnapshotKeys, SwitcherKeys, keeps_names,
+    SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, keeps_names,
 };
 
 section! {
@@ -385,6 +385,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`deploy.migrate`", MigrateKeys::KEYS),
         ("`deploy.smoke`", SmokeKeys::KEYS),
         ("`deploy.snapshot`", SnapshotKeys::KEYS),
+        ("`deploy.verify`", VerifyKeys::KEYS),
         ("`deploy.bake`", BakeKeys::KEYS),
         ("`deploy.limits`", LimitKeys::KEYS),
         ("`deploy.healthcheck`", HealthcheckKeys::KEYS),

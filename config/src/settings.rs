@@ -18,8 +18,8 @@ pub use acme::{
 };
 
 pub use deploy::{
-    ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, Retain, RuntimeKind,
-    SmokeTest, SnapshotSettings, SwitcherSettings, Workers,
+    ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, OnUnverified, Retain,
+    RuntimeKind, SmokeTest, SnapshotSettings, SwitcherSettings, VerifySettings, Workers,
 };
 
 /// Everything the configuration says.

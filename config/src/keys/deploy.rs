@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 
 use crate::section::{record, section};
-use crate::settings::{HealthcheckChoice, Hook, RuntimeKind, Workers};
+use crate::settings::{HealthcheckChoice, Hook, OnUnverified, RuntimeKind, Workers};
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand,
     ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath,
-    Repository, SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    PublicUrl, Repository, SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
 };
 use crate::{BakeLimits, Bytes, Factor, OnInconclusive, Share, Span};
 
@@ -76,6 +76,8 @@ section! {
         snapshot: Option<SnapshotKeys> = None;
         /// How the new version is judged on live traffic after the switch. Absent: not at all.
         bake: Option<BakeKeys> = None;
+        /// What the public address must answer after the switch, asked from where `switcher` runs. Absent: it is not asked.
+        verify: Option<VerifyKeys> = None;
         /// How long the slot that was left keeps running.
         keep_previous: Span = Span::seconds(1800);
         /// Whether the workers of two versions may run together: `overlap` or `stop_old_first`.
@@ -192,6 +194,26 @@ section! {
         min_requests: Limit = Limit(BakeLimits::default().min_requests);
         /// What becomes of a version that too few requests reached: `keep` or `rollback`.
         on_inconclusive: OnInconclusive = OnInconclusive::Keep;
+    }
+}
+
+record! {
+    /// What the public address must answer after the switch.
+    VerifyKeys, "write for example `verify: {url: \"https://shop.example.com/version\", contains: \"{version}\"}`" {
+        /// The address, as users ask for it. Words such as `{version}` are filled in; no redirect is followed.
+        url: PublicUrl;
+        /// The status, or range of them, that is a success.
+        status: StatusRange = StatusRange(200, 299);
+        /// A text that the body must contain, in its first 64 KiB. Without it an answer is also wrong when its header names another slot.
+        contains: Option<Text> = None;
+        /// How long a good answer is waited for in all.
+        timeout: Positive = Positive(Span::seconds(30));
+        /// From one question to the next.
+        interval: Positive = Positive(Span::seconds(1));
+        /// Roots in PEM that are believed beside the system's, relative to the configuration file's folder.
+        ca_file: Option<PathBuf> = None;
+        /// What becomes of a version that it does not answer well for: `rollback` or `keep`.
+        on_failure: OnUnverified = OnUnverified::Rollback;
     }
 }
 

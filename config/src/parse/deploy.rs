@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::keys::{
-    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys,
+    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys,
+    SwitcherKeys, VerifyKeys,
 };
 use crate::settings::{
     ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SmokeTest, SnapshotSettings,
-    SwitcherSettings,
+    SwitcherSettings, VerifySettings,
 };
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels,
-    LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository, SecretName,
-    StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, PublicUrl, Repository,
+    SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
 };
 use crate::{BakeLimits, Template};
 
@@ -64,6 +65,7 @@ impl From<DeployKeys> for DeploySettings {
             migrate: keys.migrate.map(Into::into),
             snapshot: keys.snapshot.map(Into::into),
             bake: keys.bake.map(Into::into),
+            verify: keys.verify.map(Into::into),
             keep_previous: keys.keep_previous,
             workers: keys.workers,
             retain: keys.retain.into(),
@@ -100,6 +102,7 @@ impl From<DeploySettings> for DeployKeys {
             migrate: deploy.migrate.map(Into::into),
             snapshot: deploy.snapshot.map(Into::into),
             bake: deploy.bake.map(Into::into),
+            verify: deploy.verify.map(Into::into),
             keep_previous: deploy.keep_previous,
             workers: deploy.workers,
             retain: deploy.retain.into(),
@@ -156,6 +159,34 @@ impl From<SmokeTest> for SmokeKeys {
             contains: test.contains.map(Text),
             timeout: Positive(test.timeout),
             attempts: Count(test.attempts),
+        }
+    }
+}
+
+impl From<VerifyKeys> for VerifySettings {
+    fn from(keys: VerifyKeys) -> Self {
+        Self {
+            url: keys.url.0,
+            status: (keys.status.0, keys.status.1),
+            contains: keys.contains.map(|text| text.0),
+            timeout: keys.timeout.0,
+            interval: keys.interval.0,
+            ca_file: keys.ca_file,
+            on_failure: keys.on_failure,
+        }
+    }
+}
+
+impl From<VerifySettings> for VerifyKeys {
+    fn from(verify: VerifySettings) -> Self {
+        Self {
+            url: PublicUrl(verify.url),
+            status: StatusRange(verify.status.0, verify.status.1),
+            contains: verify.contains.map(Text),
+            timeout: Positive(verify.timeout),
+            interval: Positive(verify.interval),
+            ca_file: verify.ca_file,
+            on_failure: verify.on_failure,
         }
     }
 }

@@ -75,6 +75,8 @@ pub struct DeploySettings {
     pub snapshot: Option<SnapshotSettings>,
     /// How the new version is judged on live traffic after the switch. Default: not at all.
     pub bake: Option<BakeLimits>,
+    /// What the public address must answer after the switch. Default: it is not asked.
+    pub verify: Option<VerifySettings>,
     /// How long the slot that was left keeps running. Default 30m.
     pub keep_previous: Span,
     /// Whether the workers of two versions may run together. Default `overlap`.
@@ -141,6 +143,35 @@ pub struct SmokeTest {
     pub timeout: Span,
     /// How often it is asked at most, a second apart, until it succeeds. Default 1.
     pub attempts: u16,
+}
+
+/// What the public address must answer after the switch, asked from where the deployer runs, as users ask it.
+/// Words such as `{version}` in `url` and `contains` are filled in by the deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// The address: http or https, without user and password.
+    pub url: String,
+    /// The lowest and highest status that is a success. Default 200-299.
+    pub status: (u16, u16),
+    /// A text that the body must contain, in its first 64 KiB. Without it the slot that the answer names counts.
+    pub contains: Option<String>,
+    /// How long a good answer is waited for in all. Default 30s.
+    pub timeout: Span,
+    /// From one question to the next. Default 1s.
+    pub interval: Span,
+    /// Roots in PEM that are believed beside the system's, relative to the configuration file's folder. Default none.
+    pub ca_file: Option<PathBuf>,
+    /// What becomes of a version that it does not answer well for. Default `rollback`.
+    pub on_failure: OnUnverified,
+}
+
+/// What becomes of a version for which the public address does not answer well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnverified {
+    /// Traffic goes back.
+    Rollback,
+    /// It stays live, and that is told.
+    Keep,
 }
 
 /// Schema migrations. They run once, from the new image, before the slot starts.

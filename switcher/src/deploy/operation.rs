@@ -32,6 +32,19 @@ pub(crate) struct Finished {
 pub(crate) struct Recovered {
     /// What happened, as a sentence.
     pub(crate) sentence: String,
+    /// Traffic went back to the version before.
+    pub(crate) went_back: bool,
+}
+
+/// How a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// With a new deployment.
+    Fresh,
+    /// With one that was cut short.
+    Again,
+    /// With one that was cut short, for somebody who wants traffic back.
+    InHaste,
 }
 
 /// Operations under one lease.
@@ -46,11 +59,20 @@ impl Operator<'_> {
     /// Begins a deployment and runs it to its end.
     pub(crate) async fn begin(&self, order: Order) -> Result<Finished, Failure> {
         self.lease.hold_for(&order.id).map_err(|error| self.site.lease_failure(&error))?;
-        self.run(Machine::new(order), true, None).await
+        self.run(Machine::new(order), Start::Fresh, None).await
     }
 
     /// Brings the deployment of an earlier command to its end, if there is one.
     pub(crate) async fn recover(&self) -> Result<Option<Recovered>, Failure> {
+        self.recover_from(Start::Again).await
+    }
+
+    /// The same for somebody who wants traffic back: it ends without asking whether the switch was good.
+    pub(crate) async fn recover_in_haste(&self) -> Result<Option<Recovered>, Failure> {
+        self.recover_from(Start::InHaste).await
+    }
+
+    async fn recover_from(&self, start: Start) -> Result<Option<Recovered>, Failure> {
         let Some(told) = self.told()? else { return Ok(None) };
         let order = told.machine.order.clone();
         let began = format!(
@@ -65,8 +87,8 @@ impl Operator<'_> {
         let seen = self.observe(&told.machine).await?;
         let finished = match recover(&told, &seen) {
             Recovery::Over => self.close(told.machine, None)?,
-            Recovery::Perform => self.run(told.machine, false, None).await?,
-            Recovery::Happened(event) => self.run(told.machine, false, Some(event)).await?,
+            Recovery::Perform => self.run(told.machine, start, None).await?,
+            Recovery::Happened(event) => self.run(told.machine, start, Some(event)).await?,
         };
         let end = match (&finished.machine.phase, finished.machine.has_moved()) {
             (Phase::Failed { cause, .. }, true) => format!("traffic went back: {}", cause.message),
@@ -74,7 +96,8 @@ impl Operator<'_> {
             (_, true) => format!("traffic had moved, so it was finished: {} is live", order.release.version),
             (_, false) => format!("{} waits in {}", order.release.version, order.slot),
         };
-        Ok(Some(Recovered { sentence: format!("{began}; {end}") }))
+        let went_back = finished.machine.facts.went_back.is_some();
+        Ok(Some(Recovered { sentence: format!("{began}; {end}"), went_back }))
     }
 
     /// What the journal of an earlier command says; none when there is none.
@@ -112,7 +135,7 @@ impl Operator<'_> {
             at.as_str()
         );
         self.close(machine, None)?;
-        Ok(Some(Recovered { sentence }))
+        Ok(Some(Recovered { sentence, went_back: false }))
     }
 
     /// What `recover` has to know of the world.
@@ -142,7 +165,7 @@ impl Operator<'_> {
         })
     }
 
-    async fn run(&self, machine: Machine, fresh: bool, event: Option<Event>) -> Result<Finished, Failure> {
+    async fn run(&self, machine: Machine, start: Start, event: Option<Event>) -> Result<Finished, Failure> {
         let log = self.site.log_of(self.lease, &machine.order.id)?;
         let mut world = World {
             site: self.site,
@@ -151,6 +174,7 @@ impl Operator<'_> {
             interrupt: self.interrupt.clone(),
             detach: self.detach,
             receipt: None,
+            haste: start == Start::InHaste,
             undoing: false,
         };
         let mut runner = Runner {
@@ -159,7 +183,10 @@ impl Operator<'_> {
             interrupt: self.interrupt.clone(),
             crash: Crash::from_process(),
         };
-        let ran = if fresh { runner.begin(machine).await } else { runner.go_on(machine, event).await };
+        let ran = match start {
+            Start::Fresh => runner.begin(machine).await,
+            Start::Again | Start::InHaste => runner.go_on(machine, event).await,
+        };
         self.site.ctx.reporter.done();
         match ran {
             Ran::Over(machine) => self.close(machine, world.receipt),

@@ -18,6 +18,7 @@ use super::conclude::with_evidence;
 use super::journal::{Entry, replay};
 use super::machine::Machine;
 use super::order::{Order, Stage};
+use super::verify::Marks;
 use crate::admin::{Admin, AdminError};
 use crate::code::Code;
 use crate::commands::lock;
@@ -46,6 +47,8 @@ pub(crate) struct Site<'a> {
     pub(crate) settings: AppSettings,
     pub(crate) deploy: DeploySettings,
     pub(crate) lease_length: Span,
+    /// The headers in which answers name their slot and release.
+    pub(crate) marks: Marks,
     pub(crate) environment_name: String,
     pub(crate) folder: std::path::PathBuf,
     /// The secrets, or why they cannot be had: a warm rollback needs none.
@@ -159,6 +162,10 @@ impl<'a> Site<'a> {
             settings,
             deploy,
             lease_length: loaded.settings.switcher.lease,
+            marks: Marks {
+                slot: loaded.settings.proxy.slot_header.clone(),
+                release: loaded.settings.proxy.release_header.clone(),
+            },
             environment_name,
             folder,
             environment,
