@@ -11,6 +11,7 @@ mod deploy;
 mod dns;
 mod environment;
 mod tls;
+mod web;
 
 use std::net::IpAddr;
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Labels};
 pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
+pub(crate) use web::{HookUrl, PublicUrl};
 
 /// A text that holds a name to replace: an editor must accept it wherever a value is expected.
 pub(crate) fn or_name(schema: Value) -> Value {

@@ -205,6 +205,9 @@ pub struct PromoteArgs {
     /// One drain time for every kind of request, such as 30s, instead of the configured ones
     #[arg(long, value_name = "TIME")]
     pub drain_timeout: Option<Span>,
+    /// Do not ask the public address after the switch
+    #[arg(long)]
+    pub skip_verify: bool,
     /// Ask the proxy alone: no lease, no journal, no record. For a full disk or a deployment that is stuck; `repair`
     /// then records what is live
     #[arg(long)]
@@ -252,6 +255,9 @@ pub struct DeployArgs {
     /// Do not judge the release on live traffic after the switch
     #[arg(long)]
     pub skip_bake: bool,
+    /// Do not ask the public address after the switch
+    #[arg(long)]
+    pub skip_verify: bool,
     /// Take `latest`, or an image without a tag, in production as well
     #[arg(long)]
     pub allow_latest: bool,
@@ -292,6 +298,9 @@ pub struct RollbackArgs {
     /// Say what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Do not ask the public address after the switch
+    #[arg(long)]
+    pub skip_verify: bool,
     /// Return as soon as traffic has moved
     #[arg(long)]
     pub detach: bool,

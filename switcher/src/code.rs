@@ -262,6 +262,25 @@ which slot, `switcher rollback --to ID` starts an earlier release again."
 "The proxy remembers no switch that was to be judged on live traffic. It may have been started again with another data
 folder, or it is older than this command and does not judge at all. `switcher status` tells what is live."
 
+    VerifyFailed "E-VERIFY-01" Unhealthy "the new version was not seen at the public address, and traffic went back"
+"After the switch the deployer asked `deploy.verify.url` from its own machine, as users ask it, until `timeout` was over,
+and the answer was not that of the new version: another status, without `contains`, or by its header from the other
+slot. A listener, load balancer or cache in front may lead elsewhere, the name may point to another host, or the version
+says something else of itself. Traffic was moved back to the version before, which serves. What was seen last stands in
+`switcher history --json` under `verified`. The new version is left in its slot, for its logs. `--skip-verify` does
+without once; `on_failure: keep` keeps the new version and tells."
+
+    VerifyKept "E-VERIFY-02" Unhealthy "traffic HAS moved, and the new version is not seen at the public address"
+"As E-VERIFY-01, but traffic was left where it is: `on_failure: keep` stands in `deploy.verify`, or the command was
+itself a way back, which is never taken back. The new version is live for the proxy, and its record says degraded. Look
+at what is in front of the proxy; `switcher rollback` goes back."
+
+    VerifyStays "E-VERIFY-03" Unhealthy "traffic HAS moved, and a version that is not seen at the public address stays"
+"As E-VERIFY-01, but traffic could not be moved back: the version before has no addresses, is not healthy or its
+containers are gone, or somebody else changed the application meanwhile. The new version serves on, and its record says
+degraded. `switcher status` tells what is wrong with which slot, `switcher rollback --to ID` starts an earlier release
+again."
+
     CertFailed "E-CERT-01" Failed "a certificate was not renewed, or not revoked"
 "The authority refused, could not be reached, or could not see the proof of control over a name; the error carries
 the reason. The certificate before is served on, and the proxy tries again by itself, later each time. `switcher

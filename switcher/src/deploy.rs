@@ -5,14 +5,16 @@
 //! `runner` performs one effect at a time: it journals the intent, performs, journals the outcome.
 //!
 //! Invariant: before traffic moves every failure is undone, and users notice nothing; after it has moved
-//! nothing is undone, and what fails is a warning.
+//! nothing is undone, and what fails is a warning; traffic goes back when the proxy's bake or the public address says so.
 
 pub mod asked;
 pub mod conclude;
 mod data;
 pub mod journal;
 pub mod machine;
+pub(crate) mod messenger;
 pub(crate) mod migration;
+pub mod notice;
 pub(crate) mod operation;
 pub mod order;
 pub mod plan;
@@ -27,4 +29,5 @@ mod simulation;
 pub(crate) mod site;
 pub mod smoke;
 pub mod undo;
+pub mod verify;
 pub(crate) mod world;

@@ -6,6 +6,7 @@ use switcher_config::wire::{
 };
 
 use crate::layout::Tone;
+use crate::state::record::Verified;
 
 /// `3 requests, 1 websocket`, or `nothing`.
 #[must_use]
@@ -131,6 +132,18 @@ pub fn reason(slot: &SlotStatus) -> String {
         None if slot.upstreams.is_empty() => "it has no upstreams".to_owned(),
         None => "no check of it has failed, but too few have succeeded".to_owned(),
     }
+}
+
+/// What the public address answered: `https://shop.example.com/ answered 200 (green, v2)`.
+#[must_use]
+pub fn verified(verified: &Verified) -> String {
+    let named: Vec<&str> = verified.slot.iter().chain(&verified.release).map(String::as_str).collect();
+    let from = if named.is_empty() { String::new() } else { format!(" ({})", named.join(", ")) };
+    let came = match verified.status {
+        Some(status) => format!("{} answered {status}{from}", verified.url),
+        None => format!("{} gave no answer", verified.url),
+    };
+    if verified.matched { came } else { format!("{came}, which is not what was wanted") }
 }
 
 /// A bake: how it stands, or what came of it and why.

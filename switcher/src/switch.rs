@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) fence: Option<Fence>,
     /// How it is judged on live traffic; the proxy goes back by itself when it is worse.
     pub(crate) bake: Option<BakeLimits>,
+    /// Traffic is brought back: no signal stops it.
+    pub(crate) unstoppable: bool,
     /// The generation that the decision to switch was made on. Without one, what the status shows is adopted.
     pub(crate) expected: Option<Generation>,
 }
@@ -100,7 +102,9 @@ impl Switch<'_> {
             | Decision::Empty
             | Decision::NotHealthy { .. }) => return Err(self.objection(&objection, &status)),
         };
-        self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
+        if !self.options.unstoppable {
+            self.interrupt.unless(ready(())).await.map_err(|Interrupted| self.interrupted_before(&status))?;
+        }
         let switched = self.ask(&status, expected).await?;
         self.ctx.reporter.step(&format!(
             "traffic has moved: {} is live in {} (generation {})",

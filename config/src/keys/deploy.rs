@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::section::{record, section};
-use crate::settings::{HealthcheckChoice, Hook, RuntimeKind, Workers};
+use crate::settings::{HealthcheckChoice, Hook, NotifyEvent, OnUnverified, RuntimeKind, Workers};
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand,
-    ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath,
-    Repository, SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    HookUrl, ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, OneOrMore, Platform, Port, Positive,
+    ProbePath, PublicUrl, Repository, SecretFile, SecretName, StatusRange, Text, Unique, User, VariableName,
+    Volume, Words,
 };
 use crate::{BakeLimits, Bytes, Factor, OnInconclusive, Share, Span};
 
@@ -20,6 +21,22 @@ section! {
         lease: LeaseSpan = LeaseSpan(Span::seconds(120));
         /// The Docker Engine: `unix:///path`, `tcp://host:2376` or `ssh://user@host`. Default: `$DOCKER_HOST`, else the local socket.
         docker_host: Option<DockerHost> = None;
+        /// Who is told of deployments: one section or a list.
+        notify: Vec<NotifyKeys> = Vec::new();
+    }
+}
+
+section! {
+    /// Somebody who is told of deployments by a POST of JSON. Its `text` is a sentence, as Slack and Mattermost show it.
+    NotifyKeys {
+        /// The address, or `url_file`; never shown, because who knows it can post there.
+        url: Option<HookUrl> = None;
+        /// A file with mode 0600 that holds the address, relative to the configuration file's folder.
+        url_file: Option<SecretFile> = None;
+        /// What is told: `deployed`, `failed`, `rolled_back` and `attention`.
+        events: OneOrMore<NotifyEvent> = OneOrMore(NotifyEvent::ALL.to_vec());
+        /// A file with mode 0600 that holds the key of `X-Hub-Signature-256`, relative to the configuration file's folder. Default: nothing is signed.
+        secret_file: Option<SecretFile> = None;
     }
 }
 
@@ -76,6 +93,8 @@ section! {
         snapshot: Option<SnapshotKeys> = None;
         /// How the new version is judged on live traffic after the switch. Absent: not at all.
         bake: Option<BakeKeys> = None;
+        /// What the public address must answer after the switch, asked from where `switcher` runs. Absent: it is not asked.
+        verify: Option<VerifyKeys> = None;
         /// How long the slot that was left keeps running.
         keep_previous: Span = Span::seconds(1800);
         /// Whether the workers of two versions may run together: `overlap` or `stop_old_first`.
@@ -192,6 +211,26 @@ section! {
         min_requests: Limit = Limit(BakeLimits::default().min_requests);
         /// What becomes of a version that too few requests reached: `keep` or `rollback`.
         on_inconclusive: OnInconclusive = OnInconclusive::Keep;
+    }
+}
+
+record! {
+    /// What the public address must answer after the switch.
+    VerifyKeys, "write for example `verify: {url: \"https://shop.example.com/version\", contains: \"{version}\"}`" {
+        /// The address, as users ask for it. Words such as `{version}` are filled in; no redirect is followed.
+        url: PublicUrl;
+        /// The status, or range of them, that is a success.
+        status: StatusRange = StatusRange(200, 299);
+        /// A text that the body must contain, in its first 64 KiB. Without it an answer is also wrong when its header names another slot.
+        contains: Option<Text> = None;
+        /// How long a good answer is waited for in all.
+        timeout: Positive = Positive(Span::seconds(30));
+        /// From one question to the next.
+        interval: Positive = Positive(Span::seconds(1));
+        /// Roots in PEM that are believed beside the system's, relative to the configuration file's folder.
+        ca_file: Option<PathBuf> = None;
+        /// What becomes of a version that it does not answer well for: `rollback` or `keep`.
+        on_failure: OnUnverified = OnUnverified::Rollback;
     }
 }
 

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 
 use crate::keys::{
-    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys,
+    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, NotifyKeys, RetainKeys, SmokeKeys, SnapshotKeys,
+    SwitcherKeys, VerifyKeys,
 };
 use crate::settings::{
-    ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SmokeTest, SnapshotSettings,
-    SwitcherSettings,
+    ContainerLimits, DeploySettings, Hooks, MigrateSettings, NotifySettings, NotifyTarget, Retain, SmokeTest,
+    SnapshotSettings, SwitcherSettings, VerifySettings,
 };
 use crate::values::{
-    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels,
-    LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository, SecretName,
-    StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HookUrl, ImageName,
+    Labels, LeaseSpan, Limit, MemoryLimit, Network, OneOrMore, Platform, Port, Positive, ProbePath,
+    PublicUrl, Repository, SecretFile, SecretName, StatusRange, Text, Unique, User, VariableName, Volume,
+    Words,
 };
 use crate::{BakeLimits, Template};
 
@@ -22,6 +24,7 @@ impl From<SwitcherKeys> for SwitcherSettings {
             state_dir: keys.state_dir,
             lease: keys.lease.0,
             docker_host: keys.docker_host.map(|host| host.0),
+            notify: keys.notify.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -32,7 +35,30 @@ impl From<SwitcherSettings> for SwitcherKeys {
             state_dir: switcher.state_dir,
             lease: LeaseSpan(switcher.lease),
             docker_host: switcher.docker_host.map(DockerHost),
+            notify: switcher.notify.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+/// That one of the two is written is seen to by [`crate::checks`].
+impl From<NotifyKeys> for NotifySettings {
+    fn from(keys: NotifyKeys) -> Self {
+        let to = match keys.url {
+            Some(url) => NotifyTarget::Url(url.0),
+            None => NotifyTarget::File(keys.url_file.map(|file| file.0).unwrap_or_default()),
+        };
+        Self { to, events: keys.events.0, secret_file: keys.secret_file.map(|file| file.0) }
+    }
+}
+
+impl From<NotifySettings> for NotifyKeys {
+    fn from(notify: NotifySettings) -> Self {
+        let (url, url_file) = match notify.to {
+            NotifyTarget::Url(url) => (Some(HookUrl(url)), None),
+            NotifyTarget::File(file) => (None, Some(SecretFile(file))),
+        };
+        let (events, secret_file) = (OneOrMore(notify.events), notify.secret_file.map(SecretFile));
+        Self { url, url_file, events, secret_file }
     }
 }
 
@@ -64,6 +90,7 @@ impl From<DeployKeys> for DeploySettings {
             migrate: keys.migrate.map(Into::into),
             snapshot: keys.snapshot.map(Into::into),
             bake: keys.bake.map(Into::into),
+            verify: keys.verify.map(Into::into),
             keep_previous: keys.keep_previous,
             workers: keys.workers,
             retain: keys.retain.into(),
@@ -100,6 +127,7 @@ impl From<DeploySettings> for DeployKeys {
             migrate: deploy.migrate.map(Into::into),
             snapshot: deploy.snapshot.map(Into::into),
             bake: deploy.bake.map(Into::into),
+            verify: deploy.verify.map(Into::into),
             keep_previous: deploy.keep_previous,
             workers: deploy.workers,
             retain: deploy.retain.into(),
@@ -156,6 +184,34 @@ impl From<SmokeTest> for SmokeKeys {
             contains: test.contains.map(Text),
             timeout: Positive(test.timeout),
             attempts: Count(test.attempts),
+        }
+    }
+}
+
+impl From<VerifyKeys> for VerifySettings {
+    fn from(keys: VerifyKeys) -> Self {
+        Self {
+            url: keys.url.0,
+            status: (keys.status.0, keys.status.1),
+            contains: keys.contains.map(|text| text.0),
+            timeout: keys.timeout.0,
+            interval: keys.interval.0,
+            ca_file: keys.ca_file,
+            on_failure: keys.on_failure,
+        }
+    }
+}
+
+impl From<VerifySettings> for VerifyKeys {
+    fn from(verify: VerifySettings) -> Self {
+        Self {
+            url: PublicUrl(verify.url),
+            status: StatusRange(verify.status.0, verify.status.1),
+            contains: verify.contains.map(Text),
+            timeout: Positive(verify.timeout),
+            interval: Positive(verify.interval),
+            ca_file: verify.ca_file,
+            on_failure: verify.on_failure,
         }
     }
 }

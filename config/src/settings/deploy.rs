@@ -19,6 +19,67 @@ pub struct SwitcherSettings {
     /// The Docker Engine: `unix:///path`, `tcp://host:2376` or `ssh://user@host`. Default: `$DOCKER_HOST`, else the
     /// local socket.
     pub docker_host: Option<String>,
+    /// Who is told of deployments. Default nobody.
+    pub notify: Vec<NotifySettings>,
+}
+
+/// Somebody who is told of deployments by a POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Where.
+    pub to: NotifyTarget,
+    /// What is told. Default everything.
+    pub events: Vec<NotifyEvent>,
+    /// A file with what the body is signed with, relative to the configuration file's folder. Default: it is not signed.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Where a notification goes. Such addresses are secrets: who knows one can post there.
+#[derive(Clone, PartialEq, Eq)]
+pub enum NotifyTarget {
+    /// To this address.
+    Url(String),
+    /// To the address in this file, relative to the configuration file's folder.
+    File(PathBuf),
+}
+
+/// Never shows the address.
+impl std::fmt::Debug for NotifyTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Url(_) => f.write_str("Url(***)"),
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+        }
+    }
+}
+
+/// What is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyEvent {
+    /// A version is live.
+    Deployed,
+    /// A deployment failed before traffic moved.
+    Failed,
+    /// Traffic went back.
+    RolledBack,
+    /// A version is live, and a person has to look at it.
+    Attention,
+}
+
+impl NotifyEvent {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Deployed, Self::Failed, Self::RolledBack, Self::Attention];
+
+    /// The word for it, as the configuration and the notification have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Attention => "attention",
+        }
+    }
 }
 
 /// How a new version of an application is brought up.
@@ -75,6 +136,8 @@ pub struct DeploySettings {
     pub snapshot: Option<SnapshotSettings>,
     /// How the new version is judged on live traffic after the switch. Default: not at all.
     pub bake: Option<BakeLimits>,
+    /// What the public address must answer after the switch. Default: it is not asked.
+    pub verify: Option<VerifySettings>,
     /// How long the slot that was left keeps running. Default 30m.
     pub keep_previous: Span,
     /// Whether the workers of two versions may run together. Default `overlap`.
@@ -141,6 +204,35 @@ pub struct SmokeTest {
     pub timeout: Span,
     /// How often it is asked at most, a second apart, until it succeeds. Default 1.
     pub attempts: u16,
+}
+
+/// What the public address must answer after the switch, asked from where the deployer runs, as users ask it.
+/// Words such as `{version}` in `url` and `contains` are filled in by the deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VerifySettings {
+    /// The address: http or https, without user and password.
+    pub url: String,
+    /// The lowest and highest status that is a success. Default 200-299.
+    pub status: (u16, u16),
+    /// A text that the body must contain, in its first 64 KiB. Without it the slot that the answer names counts.
+    pub contains: Option<String>,
+    /// How long a good answer is waited for in all. Default 30s.
+    pub timeout: Span,
+    /// From one question to the next. Default 1s.
+    pub interval: Span,
+    /// Roots in PEM that are believed beside the system's, relative to the configuration file's folder. Default none.
+    pub ca_file: Option<PathBuf>,
+    /// What becomes of a version that it does not answer well for. Default `rollback`.
+    pub on_failure: OnUnverified,
+}
+
+/// What becomes of a version for which the public address does not answer well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnUnverified {
+    /// Traffic goes back.
+    Rollback,
+    /// It stays live, and that is told.
+    Keep,
 }
 
 /// Schema migrations. They run once, from the new image, before the slot starts.

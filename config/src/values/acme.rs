@@ -62,7 +62,7 @@ fn list_or(words: &[&str]) -> String {
 }
 
 /// A URL as a message may show it: one with a password in it not at all.
-fn told_url(node: &Node, text: &str) -> String {
+pub(super) fn told_url(node: &Node, text: &str) -> String {
     if has_user(text) { "the value (***)".to_owned() } else { shown(node, text) }
 }
 
@@ -74,7 +74,7 @@ fn has_user(text: &str) -> bool {
 }
 
 /// Whether `text` is an http or https URL (RFC 3986) without user, password and fragment.
-fn is_web_address(text: &str) -> bool {
+pub(super) fn is_web_address(text: &str) -> bool {
     let Some(rest) = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")) else {
         return false;
     };

@@ -13,6 +13,7 @@ use crate::deploy::operation::{Finished, Operator};
 use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::plan::{self, plan};
 use crate::deploy::site::Site;
+use crate::deploy::world::verify::askable;
 use crate::deploy::{conclude, record};
 use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::docker::LoadProgress;
@@ -53,6 +54,7 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &DeployArgs, mut interrupt:
     if let Some(note) = risk(&order) {
         site.ctx.reporter.step(&format!("warning: {note}"));
     }
+    askable(site, &order)?;
     let finished = operator.begin(order).await?;
     finish(site, finished, recovered.map(|recovered| recovered.sentence)).await
 }
@@ -148,6 +150,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         skip_snapshot: args.skip_snapshot,
         skip_smoke: args.skip_smoke,
         skip_bake: args.skip_bake,
+        skip_verify: args.skip_verify,
         no_pull: release.image.as_ref().is_none_or(|image| !image.pinned.contains('@')),
     };
     Order {

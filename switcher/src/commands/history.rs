@@ -129,6 +129,9 @@ fn note(deployment: &DeploymentRecord) -> String {
             notes.push(format!("was {}", deployment.health_status.as_str()));
         }
     }
+    if let Some(verified) = &deployment.verified {
+        notes.push(phrase::verified(verified));
+    }
     notes.extend(deployment.warnings.iter().cloned());
     notes.join("; ")
 }
@@ -167,6 +170,7 @@ mod tests {
             warm_until: None,
             failure: None,
             warnings: Vec::new(),
+            verified: None,
             seconds: None,
         }
     }

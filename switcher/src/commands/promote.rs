@@ -15,6 +15,7 @@ use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::record;
 use crate::deploy::rollback::{Seen, in_the_way};
 use crate::deploy::site::{self, Site};
+use crate::deploy::world::verify::askable;
 use crate::deployment::{DeploymentId, PinnedImage, Release};
 use crate::failure::Failure;
 use crate::interrupt::Interrupt;
@@ -92,7 +93,9 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &PromoteArgs, interrupt: In
     match known.filter(|_| status.active != args.slot) {
         Some(target) => {
             suits(site, &state, &status, target, args.force).await?;
-            let finished = operator.begin(order(site, args, target, &status)).await?;
+            let order = order(site, args, target, &status);
+            askable(site, &order)?;
+            let finished = operator.begin(order).await?;
             finish(site, finished, recovered.map(|recovered| recovered.sentence)).await
         }
         // Nothing that we know of is in there; the switch itself is no less safe, and no less fenced.
@@ -158,7 +161,8 @@ fn adopted(site: &Site<'_>, lease: &Lease, receipt: &Receipt, release: Option<St
 
 fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status: &AppStatus) -> Order {
     let now = Timestamp::now();
-    let mut stages = stages(Purpose::Promote, &site.deploy, Choices::default());
+    let choices = Choices { skip_verify: args.skip_verify, ..Choices::default() };
+    let mut stages = stages(Purpose::Promote, &site.deploy, choices);
     stages.retain(|stage| !(args.force && matches!(stage, Stage::Probe | Stage::Smoke)));
     Order {
         id: DeploymentId::new(now),

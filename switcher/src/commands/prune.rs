@@ -204,6 +204,7 @@ async fn remove(
                 interrupt: interrupt.clone(),
                 detach: false,
                 receipt: None,
+                haste: false,
                 undoing: false,
             };
             world.cool(*slot).await.map_err(|trouble| not_cooled(site, trouble))?;

@@ -63,7 +63,14 @@ async fn deployed(ctx: &Context, args: RollbackArgs) -> Outcome {
 async fn under(site: &Site<'_>, lease: &Lease, args: &RollbackArgs, interrupt: Interrupt) -> Outcome {
     // Whoever goes back waits for nobody who is still inside the slot that was left.
     let hurried = Operator { site, lease, interrupt: interrupt.clone(), detach: true };
-    let recovered = hurried.recover().await?;
+    let recovered = hurried.recover_in_haste().await?;
+    // What was to be gone back from has gone already: nobody wants to lose another version over it.
+    if args.to.is_none() && recovered.as_ref().is_some_and(|recovered| recovered.went_back) {
+        let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+        if let Some(live) = state.current_deployment {
+            return nothing(site, &live);
+        }
+    }
     let operator = Operator { detach: args.detach, ..hurried };
     let (order, target) = match order(site, args).await? {
         Wish::Go(order, target) => (order, target),
@@ -130,11 +137,15 @@ fn of_target(
         drain: args.drain_timeout,
         force: false,
         bake: None,
-        stages: stages(purpose, &site.deploy, Choices { no_pull, ..Choices::default() }),
+        stages: stages(
+            purpose,
+            &site.deploy,
+            Choices { no_pull, skip_verify: args.skip_verify, ..Choices::default() },
+        ),
     }
 }
 
-/// Asks a deployment on this machine that only waits for its drain to end now: whoever goes back waits for nobody who is
+/// Asks a deployment on this machine that only waits for its drain, or for its public address, to end now: whoever goes back waits for nobody who is
 /// still inside the slot that was left. Ended like this it records what is live. Whether one was asked.
 fn hurry(site: &Site<'_>) -> Result<bool, Failure> {
     let state = site.store.read().map_err(|error| site.state_failure(&error))?;
@@ -142,14 +153,13 @@ fn hurry(site: &Site<'_>) -> Result<bool, Failure> {
         return Ok(false);
     };
     let entries = site.store.journal::<Entry>().map_err(|error| site.state_failure(&error))?;
-    let drains = replay(entries.unwrap_or_default())
-        .ok()
-        .flatten()
-        .is_some_and(|told| told.machine.has_moved() && told.machine.stage() == Stage::Drain);
+    let drains = replay(entries.unwrap_or_default()).ok().flatten().is_some_and(|told| {
+        told.machine.has_moved() && matches!(told.machine.stage(), Stage::Verify | Stage::Drain)
+    });
     if !drains || rustix::process::kill_process(pid, rustix::process::Signal::INT).is_err() {
         return Ok(false);
     }
-    let text = format!("{} only waits for its drain: it is asked to end", state.lock.sentence());
+    let text = format!("{} only waits: it is asked to end", state.lock.sentence());
     site.ctx.reporter.step(&text);
     Ok(true)
 }

@@ -112,6 +112,9 @@ pub fn page(conclusion: &Conclusion, rollback: &str, promote: &str) -> Page {
             &format!("{} in {}{until}: `{rollback}` is instant", previous.version, previous.active_slot),
         );
     }
+    if let Some(verified) = &deployment.verified {
+        fact(&mut page, "verified", &phrase::verified(verified));
+    }
     for warning in &deployment.warnings {
         page.line("  warning", Tone::Warn, 14).words(warning, Tone::Plain);
     }
@@ -176,7 +179,8 @@ pub fn failure(machine: &Machine, live: Live, next: &str) -> Option<Failure> {
         Phase::Failed { at, cause } => (*at, cause),
         Phase::Done if machine.facts.stays.is_some() => {
             let cause = machine.facts.stays.as_ref()?;
-            let failure = Failure::new(Code::BakeStays, cause.message.clone(), live, next);
+            let code = Code::find(&cause.code).unwrap_or(Code::BakeStays);
+            let failure = Failure::new(code, cause.message.clone(), live, next);
             return Some(with_evidence(failure, &cause.evidence));
         }
         Phase::Done if machine.facts.interrupted => {

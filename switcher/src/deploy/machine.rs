@@ -7,7 +7,7 @@ use switcher_config::{Generation, Slot, UpstreamAddress};
 
 use super::order::{Order, Stage};
 use super::undo::{self, Undo};
-use crate::state::record::HealthStatus;
+use crate::state::record::{HealthStatus, Verified};
 
 /// A deployment under way.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,7 +28,7 @@ pub enum Phase {
         /// Its place among the order's stages.
         at: usize,
     },
-    /// It failed before traffic moved, and what it did is being undone.
+    /// It failed before traffic moved, or traffic goes back, and what it did is being undone.
     Undoing {
         /// The stage that failed.
         at: Stage,
@@ -71,10 +71,12 @@ pub struct Facts {
     pub warnings: Vec<String>,
     /// Somebody asked to stop after traffic had moved.
     pub interrupted: bool,
-    /// The generation by which traffic went back, without our doing.
+    /// The generation by which traffic went back.
     pub went_back: Option<Generation>,
-    /// It is worse than the version before, and traffic could not go back.
+    /// It is worse than the version before, or its public address does not answer well, and traffic stays.
     pub stays: Option<Cause>,
+    /// What the public address answered last.
+    pub verified: Option<Verified>,
 }
 
 /// The switch that a deployment made.
@@ -159,7 +161,7 @@ pub enum Fact {
     },
     /// Traffic moved.
     Moved(Moved),
-    /// Traffic is back at the version before: the proxy, or somebody, took it there.
+    /// Traffic is back at the version before: the proxy, somebody, or this deployment took it there.
     WentBack {
         /// The generation that did it.
         generation: Generation,
@@ -170,6 +172,20 @@ pub enum Fact {
     Stays {
         /// Why, with the figures.
         cause: Cause,
+    },
+    /// The public address answered well.
+    Verified {
+        /// What was seen.
+        verified: Verified,
+    },
+    /// The public address does not answer well.
+    Unverified {
+        /// What was seen last.
+        verified: Verified,
+        /// Why that is wrong.
+        cause: Cause,
+        /// Whether traffic is to go back; else it stays.
+        returns: bool,
     },
     /// It worked, but something is worth a word.
     Warning {
@@ -263,10 +279,15 @@ impl Machine {
         self.facts.generation.unwrap_or(self.order.seen)
     }
 
-    /// After the last stage it is done, after the last undoing it has failed.
+    /// After the last stage it is done, after the last undoing it has failed; where traffic could not go back after all,
+    /// it goes on.
     fn settled(mut self) -> Self {
         self.phase = match self.phase {
             Phase::Working { at } if at >= self.order.stages.len() => Phase::Done,
+            Phase::Undoing { at, left, .. } if left.is_empty() && self.facts.stays.is_some() => {
+                let failed = self.order.stages.iter().position(|stage| *stage == at);
+                Phase::Working { at: failed.map_or(self.order.stages.len(), |failed| failed + 1) }
+            }
             Phase::Undoing { at, cause, left } if left.is_empty() => Phase::Failed { at, cause },
             other @ (Phase::Working { .. } | Phase::Undoing { .. } | Phase::Done | Phase::Failed { .. }) => {
                 other
@@ -289,6 +310,35 @@ impl Machine {
         let at = self.stage();
         self.phase = Phase::Undoing { at, cause, left: undo::of(&self.order, at) };
         self.settled()
+    }
+
+    /// Its public address does not answer well after traffic has moved.
+    fn unverified(self, verified: Verified, cause: Cause, returns: bool) -> Self {
+        let at = self.stage();
+        let mut machine = self.learn(Fact::Verified { verified });
+        if !returns {
+            return machine.learn(Fact::Stays { cause }).next();
+        }
+        machine.phase = Phase::Undoing { at, cause, left: undo::going_back(&machine.order) };
+        machine
+    }
+
+    /// Traffic went back by our own doing: the rest is as it is whenever traffic has gone back.
+    fn returned(self, generation: Generation, cause: Cause) -> Self {
+        let mut machine = self.learn(Fact::WentBack { generation, cause: cause.clone() }).next();
+        if let Phase::Undoing { cause: known, .. } = &mut machine.phase {
+            *known = cause;
+        }
+        machine
+    }
+
+    /// Traffic could not go back: what was undone for that is done again, and the deployment goes on.
+    fn stays(self, cause: Cause) -> Self {
+        let mut machine = self.learn(Fact::Stays { cause });
+        if let Phase::Undoing { left, .. } = &mut machine.phase {
+            *left = undo::after_staying(&machine.order);
+        }
+        machine.settled()
     }
 
     fn warn(mut self, warning: String) -> Self {
@@ -322,11 +372,15 @@ impl Machine {
             Fact::WentBack { generation, .. } => {
                 facts.generation = Some(generation);
                 facts.went_back = Some(generation);
+                facts.stays = None;
             }
             Fact::Stays { cause } => {
                 facts.health = Some(HealthStatus::Degraded);
                 facts.warnings.push(cause.message.clone());
                 facts.stays = Some(cause);
+            }
+            Fact::Verified { verified } | Fact::Unverified { verified, .. } => {
+                facts.verified = Some(verified)
             }
             Fact::Warning { warning } => facts.warnings.push(warning),
         }
@@ -338,7 +392,17 @@ impl Machine {
 #[must_use]
 pub fn step(machine: Machine, event: Event) -> Machine {
     match (machine.phase.clone(), event) {
-        // After the switch nothing is undone by us: the proxy's own act was seen, and what it knows nothing of is left.
+        (
+            Phase::Working { .. },
+            Event::Performed { fact: Some(Fact::Unverified { verified, cause, returns }) },
+        ) => machine.unverified(verified, cause, returns),
+        (Phase::Undoing { .. }, Event::Performed { fact: Some(Fact::WentBack { generation, cause }) }) => {
+            machine.returned(generation, cause)
+        }
+        (Phase::Undoing { .. }, Event::Performed { fact: Some(Fact::Stays { cause }) }) => {
+            machine.stays(cause)
+        }
+        // The proxy's own act was seen, and what it knows nothing of is left.
         (Phase::Working { .. }, Event::Performed { fact: Some(Fact::WentBack { generation, cause }) }) => {
             let at = machine.stage();
             let mut machine = machine.learn(Fact::WentBack { generation, cause: cause.clone() });
@@ -361,7 +425,7 @@ pub fn step(machine: Machine, event: Event) -> Machine {
             machine.warn(warning).next()
         }
         (Phase::Working { .. }, Event::Interrupted { cause }) if machine.has_moved() => {
-            let skips = machine.stage() == Stage::Drain;
+            let skips = matches!(machine.stage(), Stage::Verify | Stage::Drain);
             let mut machine = machine.warn(cause.message);
             machine.facts.interrupted = true;
             if skips { machine.next() } else { machine }
@@ -370,7 +434,7 @@ pub fn step(machine: Machine, event: Event) -> Machine {
             if machine.stage() == Stage::Record { machine } else { machine.fail(cause) }
         }
         (Phase::Undoing { left, .. }, Event::Failed { cause }) => match left.first() {
-            // A hook that fails cannot be mended by running it again; a slot that is not empty can.
+            // A hook that fails cannot be mended by running it again; a slot that is not empty, or a proxy that is away, can.
             Some(undo) if undo.is_hook() => machine.warn(cause.message).next(),
             Some(_) | None => machine,
         },

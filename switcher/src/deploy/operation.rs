@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::PerSlot;
+use switcher_config::settings::NotifyEvent;
 use switcher_config::wire::DrainReceipt;
 
 use super::journal::{Entry, Told, replay};
@@ -12,10 +13,12 @@ use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
 use super::runner::{Crash, Journal, Ran, Runner};
 use super::site::Site;
 use super::world::{World, cause, writing};
+use super::{messenger, notice};
 use crate::code::Code;
 use crate::container::Container;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
+use crate::log::Level;
 use crate::state::{Lease, LeaseError};
 
 /// A deployment that is over.
@@ -32,6 +35,19 @@ pub(crate) struct Finished {
 pub(crate) struct Recovered {
     /// What happened, as a sentence.
     pub(crate) sentence: String,
+    /// Traffic went back to the version before.
+    pub(crate) went_back: bool,
+}
+
+/// How a run begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Start {
+    /// With a new deployment.
+    Fresh,
+    /// With one that was cut short.
+    Again,
+    /// With one that was cut short, for somebody who wants traffic back.
+    InHaste,
 }
 
 /// Operations under one lease.
@@ -46,11 +62,20 @@ impl Operator<'_> {
     /// Begins a deployment and runs it to its end.
     pub(crate) async fn begin(&self, order: Order) -> Result<Finished, Failure> {
         self.lease.hold_for(&order.id).map_err(|error| self.site.lease_failure(&error))?;
-        self.run(Machine::new(order), true, None).await
+        self.run(Machine::new(order), Start::Fresh, None).await
     }
 
     /// Brings the deployment of an earlier command to its end, if there is one.
     pub(crate) async fn recover(&self) -> Result<Option<Recovered>, Failure> {
+        self.recover_from(Start::Again).await
+    }
+
+    /// The same for somebody who wants traffic back: it ends without asking whether the switch was good.
+    pub(crate) async fn recover_in_haste(&self) -> Result<Option<Recovered>, Failure> {
+        self.recover_from(Start::InHaste).await
+    }
+
+    async fn recover_from(&self, start: Start) -> Result<Option<Recovered>, Failure> {
         let Some(told) = self.told()? else { return Ok(None) };
         let order = told.machine.order.clone();
         let began = format!(
@@ -64,9 +89,9 @@ impl Operator<'_> {
         self.site.ctx.reporter.step(&format!("{began}: bringing it to its end"));
         let seen = self.observe(&told.machine).await?;
         let finished = match recover(&told, &seen) {
-            Recovery::Over => self.close(told.machine, None)?,
-            Recovery::Perform => self.run(told.machine, false, None).await?,
-            Recovery::Happened(event) => self.run(told.machine, false, Some(event)).await?,
+            Recovery::Over => self.close(told.machine, None).await?,
+            Recovery::Perform => self.run(told.machine, start, None).await?,
+            Recovery::Happened(event) => self.run(told.machine, start, Some(event)).await?,
         };
         let end = match (&finished.machine.phase, finished.machine.has_moved()) {
             (Phase::Failed { cause, .. }, true) => format!("traffic went back: {}", cause.message),
@@ -74,7 +99,8 @@ impl Operator<'_> {
             (_, true) => format!("traffic had moved, so it was finished: {} is live", order.release.version),
             (_, false) => format!("{} waits in {}", order.release.version, order.slot),
         };
-        Ok(Some(Recovered { sentence: format!("{began}; {end}") }))
+        let went_back = finished.machine.facts.went_back.is_some();
+        Ok(Some(Recovered { sentence: format!("{began}; {end}"), went_back }))
     }
 
     /// What the journal of an earlier command says; none when there is none.
@@ -90,7 +116,7 @@ impl Operator<'_> {
 
     /// Gives the deployment of an earlier command up, if there is one: it is recorded as it is, and nothing that it
     /// started is undone.
-    pub(crate) fn abandon(&self) -> Result<Option<Recovered>, Failure> {
+    pub(crate) async fn abandon(&self) -> Result<Option<Recovered>, Failure> {
         let Some(told) = self.told()? else { return Ok(None) };
         let at = told.machine.stage();
         let message = format!("it was given up during {}; what it started was left", at.as_str());
@@ -111,8 +137,9 @@ impl Operator<'_> {
             order.id,
             at.as_str()
         );
-        self.close(machine, None)?;
-        Ok(Some(Recovered { sentence }))
+        self.tell(&machine, NotifyEvent::Attention).await;
+        self.put_away(&machine)?;
+        Ok(Some(Recovered { sentence, went_back: false }))
     }
 
     /// What `recover` has to know of the world.
@@ -142,7 +169,7 @@ impl Operator<'_> {
         })
     }
 
-    async fn run(&self, machine: Machine, fresh: bool, event: Option<Event>) -> Result<Finished, Failure> {
+    async fn run(&self, machine: Machine, start: Start, event: Option<Event>) -> Result<Finished, Failure> {
         let log = self.site.log_of(self.lease, &machine.order.id)?;
         let mut world = World {
             site: self.site,
@@ -151,6 +178,7 @@ impl Operator<'_> {
             interrupt: self.interrupt.clone(),
             detach: self.detach,
             receipt: None,
+            haste: start == Start::InHaste,
             undoing: false,
         };
         let mut runner = Runner {
@@ -159,10 +187,13 @@ impl Operator<'_> {
             interrupt: self.interrupt.clone(),
             crash: Crash::from_process(),
         };
-        let ran = if fresh { runner.begin(machine).await } else { runner.go_on(machine, event).await };
+        let ran = match start {
+            Start::Fresh => runner.begin(machine).await,
+            Start::Again | Start::InHaste => runner.go_on(machine, event).await,
+        };
         self.site.ctx.reporter.done();
         match ran {
-            Ran::Over(machine) => self.close(machine, world.receipt),
+            Ran::Over(machine) => self.close(machine, world.receipt).await,
             Ran::Suspended { machine, cause } => Err(self.suspended(&machine, cause).await),
             Ran::Quit(machine) => Err(self.quit(&machine).await),
             Ran::Lost { machine, error } => {
@@ -181,11 +212,31 @@ impl Operator<'_> {
         }
     }
 
-    /// Puts the journal away.
-    fn close(&self, machine: Machine, receipt: Option<DrainReceipt>) -> Result<Finished, Failure> {
-        let archived = self.lease.journal().archive(&machine.order.id);
-        archived.map_err(|error| self.site.lease_failure(&error))?;
+    /// Tells those who want to hear of it, and puts the journal away. A command that dies in between leaves both to the
+    /// next one: rather told twice, by the same name, than never.
+    async fn close(&self, machine: Machine, receipt: Option<DrainReceipt>) -> Result<Finished, Failure> {
+        if let Some(event) = notice::event(&machine) {
+            self.tell(&machine, event).await;
+        }
+        self.put_away(&machine)?;
         Ok(Finished { machine, receipt })
+    }
+
+    fn put_away(&self, machine: &Machine) -> Result<(), Failure> {
+        let archived = self.lease.journal().archive(&machine.order.id);
+        archived.map(drop).map_err(|error| self.site.lease_failure(&error))
+    }
+
+    /// Whoever cannot be told is a warning; a second signal ends the wait.
+    async fn tell(&self, machine: &Machine, event: NotifyEvent) {
+        let mut interrupt = self.interrupt.clone();
+        let told = interrupt.unless_twice(messenger::tell(self.site, machine, event)).await;
+        for warning in told.unwrap_or_default() {
+            self.site.ctx.reporter.step(&format!("warning: {warning}"));
+            if let Ok(log) = self.site.log_of(self.lease, &machine.order.id) {
+                log.write(Level::Warn, "notify", &warning, &[]);
+            }
+        }
     }
 
     /// It cannot go on now: the journal stays open for the next command.

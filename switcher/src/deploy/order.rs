@@ -120,6 +120,8 @@ pub enum Stage {
     Activate,
     /// Traffic moves.
     Promote,
+    /// The public address answers with the new version.
+    Verify,
     /// The old slot empties.
     Drain,
     /// The proxy judges the release on live traffic, and goes back by itself when it is worse.
@@ -153,6 +155,7 @@ impl Stage {
             Self::Deactivate => "deactivate",
             Self::Activate => "activate",
             Self::Promote => "promote",
+            Self::Verify => "verify",
             Self::Drain => "drain",
             Self::Bake => "bake",
             Self::Retire => "retire",
@@ -176,6 +179,8 @@ pub struct Choices {
     pub no_pull: bool,
     /// `--skip-bake`.
     pub skip_bake: bool,
+    /// `--skip-verify`.
+    pub skip_verify: bool,
 }
 
 impl Choices {
@@ -222,6 +227,8 @@ pub fn stages(purpose: Purpose, settings: &DeploySettings, choices: Choices) -> 
         add(hooks.deactivate.is_some() && stops_first, Stage::Deactivate);
         add(hooks.activate.is_some(), Stage::Activate);
         add(true, Stage::Promote);
+        // Before the drain, which may take minutes: whoever asks the public address is served wrongly meanwhile.
+        add(settings.verify.is_some() && !choices.skip_verify, Stage::Verify);
         add(true, Stage::Drain);
         // Before the old workers stop: traffic may still go back to them.
         add(choices.bake(purpose, settings).is_some(), Stage::Bake);

@@ -5,6 +5,7 @@ use switcher_config::settings::{DeploySettings, Hook, RuntimeKind, Workers};
 use switcher_config::{Slot, Span};
 
 use super::order::{Order, Purpose, Stage};
+use super::verify::{returns, without_query};
 use crate::layout::{Page, Tone};
 use crate::redact::Redactor;
 
@@ -124,6 +125,11 @@ pub fn what(stage: Stage, order: &Order, settings: &DeploySettings, there: Optio
             format!("start the workers of {slot}: {}", hook("activate", hooks.activate.as_ref()))
         }
         Stage::Promote => format!("move traffic from {old} to {slot}"),
+        Stage::Verify => settings.verify.as_ref().map_or_else(String::new, |verify| {
+            let else_what = if returns(order.purpose, verify) { "else traffic goes back" } else { "else that is told" };
+            let address = without_query(&verify.url);
+            format!("ask {address} until it answers with the new version, at most {}; {else_what}", verify.timeout)
+        }),
         Stage::Drain => format!("wait until {old} has drained; it stays warm for {}", order.keep_previous),
         Stage::Bake => order.bake.as_ref().map_or_else(String::new, |bake| {
             format!(

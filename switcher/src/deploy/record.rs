@@ -64,6 +64,7 @@ fn line(machine: &Machine, state: &State, now: Timestamp) -> DeploymentRecord {
     line.schema_after = facts.schema_after.clone().or(line.schema_after);
     line.snapshot = facts.snapshot.clone().or(line.snapshot);
     line.warnings.clone_from(&facts.warnings);
+    line.verified.clone_from(&facts.verified);
     line.seconds = Some(seconds(now, order.began_at));
     line.warm_until = None;
     match (&machine.phase, &facts.switched) {

@@ -102,6 +102,7 @@ fn after(stage: Stage, begun: bool) -> Recovery {
         | Stage::Deactivate
         | Stage::Activate
         | Stage::Promote
+        | Stage::Verify
         | Stage::Drain
         | Stage::Bake
         | Stage::Retire

@@ -131,6 +131,7 @@ mod tests {
             warm_until: None,
             failure: None,
             warnings: Vec::new(),
+            verified: None,
             seconds: None,
         }
     }

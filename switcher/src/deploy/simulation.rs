@@ -11,9 +11,9 @@ use super::journal::{Entry, replay};
 use super::machine::{Cause, Effect, Event, Fact, Machine, Moved, Phase, step};
 use super::order::{Order, Purpose, Stage};
 use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
-use super::undo::Undo;
+use super::undo::{Undo, going_back};
 use crate::deployment::{DeploymentId, Release};
-use crate::state::record::HealthStatus;
+use crate::state::record::{HealthStatus, Verified};
 
 /// The world as far as deployments change it.
 #[derive(Debug, Clone)]
@@ -26,6 +26,8 @@ struct World {
     went_back: Option<Generation>,
     /// Whether the proxy finds the next version worse; it goes back as soon as it is live.
     worse: bool,
+    /// What the public address says of the next version.
+    public: Public,
     registered: PerSlot<Option<DeploymentId>>,
     inside: PerSlot<Option<DeploymentId>>,
     migration_running: Option<DeploymentId>,
@@ -35,6 +37,19 @@ struct World {
     journal: Vec<Entry>,
     archived: Vec<DeploymentId>,
     hooks: Vec<(DeploymentId, &'static str)>,
+}
+
+/// What the public address says of a version that is live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Public {
+    /// It is seen there.
+    Seen,
+    /// It is not, and traffic is to go back.
+    Unseen,
+    /// It is not, and it is kept.
+    Kept,
+    /// It is not, and the version before does not serve any more.
+    Stuck,
 }
 
 /// The command died.
@@ -69,6 +84,7 @@ impl World {
             judged: None,
             went_back: None,
             worse: false,
+            public: Public::Seen,
             registered: PerSlot { blue: None, green: None },
             inside: PerSlot { blue: None, green: None },
             migration_running: None,
@@ -95,10 +111,7 @@ impl World {
         }
         let fact = match effect {
             Effect::Stage { stage } => self.stage(machine, *stage, fuse)?,
-            Effect::Undo { undo } => {
-                self.undo(machine, *undo, fuse)?;
-                None
-            }
+            Effect::Undo { undo } => self.undo(machine, *undo, fuse)?,
         };
         Ok(Event::Performed { fact })
     }
@@ -108,6 +121,10 @@ impl World {
         match stage {
             Stage::Pull | Stage::Inspect | Stage::Drain => {}
             Stage::Bake => return Ok(self.bake(machine)),
+            Stage::Verify => {
+                fuse.burn()?;
+                return Ok(Some(self.verify(machine)));
+            }
             Stage::Snapshot => return Ok(Some(Fact::Snapshot { id: "snap".into() })),
             Stage::Migrate => {
                 self.migration_running = Some(id);
@@ -192,7 +209,36 @@ impl World {
         }))
     }
 
-    fn undo(&mut self, machine: &Machine, undo: Undo, fuse: &mut Fuse) -> Result<(), Died> {
+    /// What the public address said.
+    fn verify(&self, machine: &Machine) -> Fact {
+        let back = machine.order.purpose.goes_back();
+        match self.public {
+            Public::Seen => Fact::Verified { verified: verified(true) },
+            Public::Unseen | Public::Stuck if !back => {
+                Fact::Unverified { verified: verified(false), cause: cause("it is not seen"), returns: true }
+            }
+            Public::Unseen | Public::Stuck | Public::Kept => {
+                Fact::Unverified { verified: verified(false), cause: cause("it is not seen"), returns: false }
+            }
+        }
+    }
+
+    /// Traffic goes back, if it has not gone yet and what was left still serves.
+    fn go_back(&mut self, machine: &Machine, fuse: &mut Fuse) -> Result<Fact, Died> {
+        let from = machine.facts.switched.as_ref().expect("traffic has moved").from;
+        if self.active != from {
+            assert_eq!(self.generation, machine.expected(), "nobody else acts here");
+            if self.public == Public::Stuck || self.registered.get(from).is_none() {
+                return Ok(Fact::Stays { cause: cause("it cannot go back") });
+            }
+            self.active = from;
+            self.generation = self.generation.next();
+        }
+        fuse.burn()?;
+        Ok(Fact::WentBack { generation: self.generation, cause: cause("it went back") })
+    }
+
+    fn undo(&mut self, machine: &Machine, undo: Undo, fuse: &mut Fuse) -> Result<Option<Fact>, Died> {
         let (id, slot) = (machine.order.id.clone(), machine.order.slot);
         match undo {
             Undo::Withdraw => {
@@ -206,12 +252,16 @@ impl World {
                     *self.inside.get_mut(slot) = None;
                 }
             }
-            Undo::Record => return self.record(machine, false, fuse),
-            Undo::DeactivateNew | Undo::ActivateOld | Undo::PostRollback | Undo::OnFailure => {
-                self.hooks.push((id, undo.as_str()))
-            }
+            Undo::Return => return self.go_back(machine, fuse).map(Some),
+            Undo::Record => return self.record(machine, false, fuse).map(|()| None),
+            Undo::DeactivateNew
+            | Undo::ActivateOld
+            | Undo::DeactivateOld
+            | Undo::ActivateNew
+            | Undo::PostRollback
+            | Undo::OnFailure => self.hooks.push((id, undo.as_str())),
         }
-        fuse.burn()
+        fuse.burn().map(|()| None)
     }
 
     fn record(&mut self, machine: &Machine, live: bool, fuse: &mut Fuse) -> Result<(), Died> {
@@ -322,6 +372,11 @@ impl World {
     }
 }
 
+fn verified(matched: bool) -> Verified {
+    let url = "https://shop.test/".to_owned();
+    Verified { url, at: NOW, status: Some(200), slot: None, release: None, matched }
+}
+
 fn cause(message: &str) -> Cause {
     Cause { code: "E-TEST-01".to_owned(), message: message.to_owned(), evidence: Vec::new() }
 }
@@ -334,6 +389,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
         Stage::Deactivate,
         Stage::Activate,
         Stage::Promote,
+        Stage::Verify,
         Stage::Drain,
         Stage::Bake,
         Stage::Retire,
@@ -381,7 +437,19 @@ struct Act {
     crash_in_recovery: Option<u32>,
     /// The proxy finds it worse.
     worse: bool,
+    /// What the public address says of it.
+    public: Public,
 }
+
+/// A deployment that nothing happens to.
+const PLAIN: Act = Act {
+    purpose: Purpose::Deploy,
+    fail_at: None,
+    crash: None,
+    crash_in_recovery: None,
+    worse: false,
+    public: Public::Seen,
+};
 
 fn acts() -> impl Strategy<Value = Vec<Act>> {
     let purpose = prop_oneof![
@@ -404,22 +472,31 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         Stage::PrePromote,
         Stage::Activate,
         Stage::Promote,
+        Stage::Verify,
         Stage::Drain,
         Stage::PostPromote,
     ]);
+    let public = prop_oneof![
+        4 => Just(Public::Seen),
+        3 => Just(Public::Unseen),
+        1 => Just(Public::Kept),
+        1 => Just(Public::Stuck),
+    ];
     let act = (
         purpose,
         proptest::option::weighted(0.3, stage),
-        proptest::option::weighted(0.6, 0u32..110),
+        proptest::option::weighted(0.6, 0u32..140),
         proptest::option::weighted(0.3, 0u32..60),
         proptest::bool::weighted(0.3),
+        public,
     )
-        .prop_map(|(purpose, fail_at, crash, crash_in_recovery, worse)| Act {
+        .prop_map(|(purpose, fail_at, crash, crash_in_recovery, worse, public)| Act {
             purpose,
             fail_at,
             crash,
             crash_in_recovery,
             worse,
+            public,
         });
     proptest::collection::vec(act, 1..12)
 }
@@ -434,6 +511,7 @@ fn play(acts: &[Act]) -> World {
         }
         let mut fuse = Fuse(act.crash);
         world.worse = act.worse;
+        world.public = act.public;
         if world.begin(act.purpose, n as u64 + 1, act.fail_at, &mut fuse).is_err() {
             let mut fuse = Fuse(act.crash_in_recovery);
             if world.recover(&mut fuse).is_err() {
@@ -458,13 +536,7 @@ fn every_boundary_of_a_deployment_can_be_the_last() {
     let mut live = 0;
     let mut undone = 0;
     for crash in 0..110 {
-        let first = Act {
-            purpose: Purpose::Deploy,
-            fail_at: None,
-            crash: None,
-            crash_in_recovery: None,
-            worse: false,
-        };
+        let first = PLAIN;
         let second = Act { crash: Some(crash), ..first.clone() };
         let world = play(&[first, second]);
         match world.history.last() {
@@ -480,13 +552,7 @@ fn every_boundary_of_a_deployment_can_be_the_last() {
 fn a_version_that_the_proxy_took_back_is_recorded_as_such_whenever_the_command_dies() {
     let mut back = 0;
     for crash in 0..130 {
-        let first = Act {
-            purpose: Purpose::Deploy,
-            fail_at: None,
-            crash: None,
-            crash_in_recovery: None,
-            worse: false,
-        };
+        let first = PLAIN;
         let second = Act { crash: Some(crash), worse: true, ..first.clone() };
         let world = play(&[first.clone(), second]);
         assert_eq!(world.current, play(&[first]).current, "the version before is live, and recorded so");
@@ -497,14 +563,53 @@ fn a_version_that_the_proxy_took_back_is_recorded_as_such_whenever_the_command_d
 }
 
 #[test]
-fn a_failure_before_the_switch_is_undone_and_one_after_it_is_a_warning() {
-    let act = |fail_at| Act {
-        purpose: Purpose::Deploy,
-        fail_at,
-        crash: None,
-        crash_in_recovery: None,
-        worse: false,
+fn a_version_that_is_not_seen_at_the_public_address_goes_back_whenever_the_command_dies() {
+    let (mut back, mut never_live) = (0, 0);
+    for crash in 0..150 {
+        let second = Act { crash: Some(crash), public: Public::Unseen, ..PLAIN };
+        let world = play(&[PLAIN, second]);
+        assert_eq!(world.current, play(&[PLAIN]).current, "the version before is live, and recorded so");
+        assert_eq!(world.history.last().map(|(_, live)| *live), Some(false));
+        let returned = world.hooks.iter().any(|(_, hook)| *hook == "post_rollback");
+        back += u32::from(returned);
+        never_live += u32::from(!returned);
+    }
+    assert!(back > 30 && never_live > 30, "both happen: {back} went back, {never_live} were never live");
+}
+
+#[test]
+fn one_that_cannot_go_back_stays_with_its_workers_and_is_recorded() {
+    let stuck = |crash| play(&[PLAIN, Act { crash, public: Public::Stuck, ..PLAIN }]);
+    let mut live = 0;
+    for crash in 0..150 {
+        // A hook that a kill has cut is not run again, so they are counted below alone.
+        live += u32::from(stuck(Some(crash)).history.last().is_some_and(|(_, live)| *live));
+    }
+    assert!(live > 60, "{live} of 150 stay");
+    let world = stuck(None);
+    let hooks: Vec<&str> = world.hooks.iter().rev().map(|(_, hook)| *hook).take(6).collect();
+    let exchanged = ["activate_new", "deactivate_old", "activate_old", "deactivate_new"];
+    assert_eq!(hooks, [&["post_promote", "retire"][..], &exchanged].concat());
+    assert_eq!(world.history.last().map(|(_, live)| *live), Some(true));
+}
+
+#[test]
+fn workers_that_may_overlap_change_after_traffic_has_gone_back_and_others_before() {
+    let order = |workers: &[Stage]| Order {
+        stages: [workers, &[Stage::Activate, Stage::Promote, Stage::Verify, Stage::Record]].concat(),
+        ..order(Purpose::Deploy, 1, Slot::Green, Generation::FIRST)
     };
+    let words = |order: &Order| going_back(order).iter().map(|undo| undo.as_str()).collect::<Vec<_>>();
+    let end = ["post_rollback", "on_failure", "record_failure"];
+    let overlap = [&["return", "deactivate_new"][..], &end].concat();
+    assert_eq!(words(&order(&[])), overlap);
+    let one_at_a_time = [&["deactivate_new", "activate_old", "return"][..], &end].concat();
+    assert_eq!(words(&order(&[Stage::Deactivate])), one_at_a_time);
+}
+
+#[test]
+fn a_failure_before_the_switch_is_undone_and_one_after_it_is_a_warning() {
+    let act = |fail_at| Act { fail_at, ..PLAIN };
     let before = play(&[act(None), act(Some(Stage::Promote))]);
     assert_eq!(before.history.last().map(|(_, live)| *live), Some(false));
     let undone: Vec<_> = before.hooks.iter().rev().take(3).map(|(_, hook)| *hook).collect();
@@ -514,9 +619,15 @@ fn a_failure_before_the_switch_is_undone_and_one_after_it_is_a_warning() {
 }
 
 #[test]
-fn an_interrupt_during_the_drain_ends_the_wait_and_nothing_else() {
+fn an_interrupt_during_the_drain_or_the_verification_ends_the_wait_and_nothing_else() {
+    for (stage, next) in [(Stage::Verify, Stage::Drain), (Stage::Drain, Stage::Bake)] {
+        ends_the_wait(stage, next);
+    }
+}
+
+fn ends_the_wait(stage: Stage, next: Stage) {
     let order = order(Purpose::Promote, 1, Slot::Green, Generation::FIRST);
-    let at = order.stages.iter().position(|stage| *stage == Stage::Drain).expect("a drain");
+    let at = order.stages.iter().position(|known| *known == stage).expect("that stage");
     let mut machine = Machine::new(order);
     machine.phase = Phase::Working { at };
     machine.facts.switched = Some(Moved {
@@ -527,6 +638,6 @@ fn an_interrupt_during_the_drain_ends_the_wait_and_nothing_else() {
         switch_micros: None,
     });
     let after = step(machine, Event::Interrupted { cause: cause("Ctrl-C") });
-    assert_eq!(after.stage(), Stage::Bake);
+    assert_eq!(after.stage(), next);
     assert!(after.facts.interrupted);
 }

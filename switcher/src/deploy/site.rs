@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::AppName;
-use switcher_config::settings::{AppSettings, DeploySettings, Hook, RuntimeKind, Settings};
+use switcher_config::settings::{AppSettings, DeploySettings, Hook, NotifySettings, RuntimeKind, Settings};
 use switcher_config::wire::{AppStatus, Claim, Fence, RefusalReason};
 use switcher_config::{Slot, Span};
 use tokio::task::JoinHandle;
@@ -18,6 +18,7 @@ use super::conclude::with_evidence;
 use super::journal::{Entry, replay};
 use super::machine::Machine;
 use super::order::{Order, Stage};
+use super::verify::Marks;
 use crate::admin::{Admin, AdminError};
 use crate::code::Code;
 use crate::commands::lock;
@@ -46,6 +47,10 @@ pub(crate) struct Site<'a> {
     pub(crate) settings: AppSettings,
     pub(crate) deploy: DeploySettings,
     pub(crate) lease_length: Span,
+    /// Who is told of deployments.
+    pub(crate) notify: Vec<NotifySettings>,
+    /// The headers in which answers name their slot and release.
+    pub(crate) marks: Marks,
     pub(crate) environment_name: String,
     pub(crate) folder: std::path::PathBuf,
     /// The secrets, or why they cannot be had: a warm rollback needs none.
@@ -159,6 +164,11 @@ impl<'a> Site<'a> {
             settings,
             deploy,
             lease_length: loaded.settings.switcher.lease,
+            notify: loaded.settings.switcher.notify.clone(),
+            marks: Marks {
+                slot: loaded.settings.proxy.slot_header.clone(),
+                release: loaded.settings.proxy.release_header.clone(),
+            },
             environment_name,
             folder,
             environment,

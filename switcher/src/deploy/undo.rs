@@ -1,4 +1,4 @@
-//! How a deployment that failed before traffic moved leaves no trace. Pure.
+//! How a deployment that failed before traffic moved leaves no trace, and how traffic goes back after it. Pure.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,6 +12,12 @@ pub enum Undo {
     DeactivateNew,
     /// The old slot's workers start again.
     ActivateOld,
+    /// Traffic moves back to the slot that was left.
+    Return,
+    /// The old slot's workers stop again: traffic could not move back.
+    DeactivateOld,
+    /// The new slot's workers start again: traffic could not move back.
+    ActivateNew,
     /// The proxy forgets the new slot's addresses.
     Withdraw,
     /// What this deployment started in the slot is stopped and removed.
@@ -29,8 +35,13 @@ impl Undo {
     #[must_use]
     pub const fn is_hook(self) -> bool {
         match self {
-            Self::DeactivateNew | Self::ActivateOld | Self::PostRollback | Self::OnFailure => true,
-            Self::Withdraw | Self::Remove | Self::Record => false,
+            Self::DeactivateNew
+            | Self::ActivateOld
+            | Self::DeactivateOld
+            | Self::ActivateNew
+            | Self::PostRollback
+            | Self::OnFailure => true,
+            Self::Return | Self::Withdraw | Self::Remove | Self::Record => false,
         }
     }
 
@@ -40,6 +51,9 @@ impl Undo {
         match self {
             Self::DeactivateNew => "deactivate_new",
             Self::ActivateOld => "activate_old",
+            Self::Return => "return",
+            Self::DeactivateOld => "deactivate_old",
+            Self::ActivateNew => "activate_new",
             Self::Withdraw => "withdraw",
             Self::Remove => "remove",
             Self::PostRollback => "post_rollback",
@@ -92,4 +106,26 @@ pub fn after_going_back(order: &Order) -> Vec<Undo> {
     .into_iter()
     .filter_map(|(wanted, undo)| wanted.then_some(undo))
     .collect()
+}
+
+/// What is left to do when traffic is to go back by our own doing. Workers of which only one version may run at a time are
+/// the old ones again before traffic returns to them; others change after it, for it may turn out to stay.
+#[must_use]
+pub fn going_back(order: &Order) -> Vec<Undo> {
+    let left = after_going_back(order);
+    let one_at_a_time = order.stages.contains(&Stage::Deactivate);
+    let workers = |undo: &Undo| one_at_a_time && matches!(undo, Undo::DeactivateNew | Undo::ActivateOld);
+    let (first, then): (Vec<Undo>, Vec<Undo>) = left.into_iter().partition(workers);
+    first.into_iter().chain([Undo::Return]).chain(then).collect()
+}
+
+/// What is left to do when traffic could not go back: the workers are the new ones again.
+#[must_use]
+pub fn after_staying(order: &Order) -> Vec<Undo> {
+    let has = |stage: Stage| order.stages.contains(&stage);
+    let exchanged = has(Stage::Deactivate);
+    [(exchanged, Undo::DeactivateOld), (exchanged && has(Stage::Activate), Undo::ActivateNew)]
+        .into_iter()
+        .filter_map(|(wanted, undo)| wanted.then_some(undo))
+        .collect()
 }

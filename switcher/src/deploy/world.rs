@@ -9,6 +9,7 @@ mod hooks;
 mod slots;
 mod smoke;
 mod traffic;
+pub(crate) mod verify;
 pub(crate) mod writing;
 
 use std::future::Future;
@@ -38,6 +39,8 @@ pub(crate) struct World<'a> {
     pub(crate) detach: bool,
     /// How the old slot emptied.
     pub(crate) receipt: Option<DrainReceipt>,
+    /// Somebody wants traffic back: what only tells whether the switch was good is left out.
+    pub(crate) haste: bool,
     /// The failure that is being undone is told to the hook `on_failure`.
     pub(crate) undoing: bool,
 }
@@ -116,6 +119,7 @@ impl World<'_> {
             Stage::Probe => self.probe(machine).await,
             Stage::Smoke => self.smoke(machine).await,
             Stage::Promote => self.promote(machine).await,
+            Stage::Verify => self.verify(machine).await,
             Stage::Drain => self.drain(machine).await,
             Stage::Bake => self.bake(machine).await,
             Stage::Record => self.record(machine).await,
@@ -124,9 +128,13 @@ impl World<'_> {
 
     async fn undo(&mut self, machine: &Machine, undo: Undo) -> Result<Option<Fact>, Trouble> {
         match undo {
-            Undo::DeactivateNew | Undo::ActivateOld | Undo::PostRollback | Undo::OnFailure => {
-                self.hook_again(machine, undo).await
-            }
+            Undo::DeactivateNew
+            | Undo::ActivateOld
+            | Undo::DeactivateOld
+            | Undo::ActivateNew
+            | Undo::PostRollback
+            | Undo::OnFailure => self.hook_again(machine, undo).await,
+            Undo::Return => self.go_back(machine).await,
             Undo::Withdraw => {
                 let generation = self.withdraw(machine.order.slot).await?;
                 Ok(Some(Fact::Registered { generation }))
@@ -159,9 +167,13 @@ impl Performer for World<'_> {
             Effect::Stage { stage } => self.site.says(machine, *stage),
             Effect::Undo { undo } => match undo {
                 Undo::Record => "recording the failure".to_owned(),
-                Undo::DeactivateNew | Undo::ActivateOld | Undo::PostRollback | Undo::OnFailure => {
-                    format!("undoing: the hook {}", undo.as_str())
-                }
+                Undo::DeactivateNew
+                | Undo::ActivateOld
+                | Undo::DeactivateOld
+                | Undo::ActivateNew
+                | Undo::PostRollback
+                | Undo::OnFailure => format!("undoing: the hook {}", undo.as_str()),
+                Undo::Return => format!("moving traffic back to {}", machine.order.slot.other()),
                 Undo::Withdraw => format!("undoing: taking {} away from the proxy", machine.order.slot),
                 Undo::Remove => format!("undoing: removing what was started in {}", machine.order.slot),
             },
@@ -176,7 +188,10 @@ impl Performer for World<'_> {
                 self.log.write(Level::Warn, name(effect), warning, &[]);
                 self.site.ctx.reporter.step(&format!("warning: {warning}"));
             }
-            Event::Performed { fact: Some(Fact::WentBack { cause, .. } | Fact::Stays { cause }) } => {
+            Event::Performed {
+                fact:
+                    Some(Fact::WentBack { cause, .. } | Fact::Stays { cause } | Fact::Unverified { cause, .. }),
+            } => {
                 self.log.write(Level::Error, name(effect), &cause.message, &[]);
                 for line in &cause.evidence {
                     self.log.write(Level::Error, name(effect), line, &[]);

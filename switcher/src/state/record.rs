@@ -138,6 +138,9 @@ pub struct DeploymentRecord {
     /// What went wrong after traffic had moved, a sentence each.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
+    /// What the public address answered after traffic had moved to it; none when it was not asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verified: Option<Verified>,
     /// Seconds from the start of the command to its end.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seconds: Option<f64>,
@@ -173,9 +176,32 @@ impl DeploymentRecord {
             warm_until: None,
             failure: None,
             warnings: Vec::new(),
+            verified: None,
             seconds: None,
         }
     }
+}
+
+/// What the public address answered: what was seen, never what was meant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Verified {
+    /// The address that was asked, without its query.
+    pub url: String,
+    /// When.
+    #[schemars(with = "String", extend("format" = "date-time"))]
+    pub at: Timestamp,
+    /// The status of the answer; none when there was no answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub status: Option<u16>,
+    /// The slot that the answer named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slot: Option<String>,
+    /// The release that the answer named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release: Option<String>,
+    /// Whether the answer was what was wanted.
+    pub matched: bool,
 }
 
 /// Why a deployment failed.

@@ -69,6 +69,7 @@ fn record(second: i64) -> DeploymentRecord {
         warm_until: None,
         failure: None,
         warnings: Vec::new(),
+        verified: None,
         seconds: Some(12.5),
     }
 }

@@ -123,6 +123,11 @@ impl Known {
             Some(current) => ("deployed", deployed_words(current, now), Tone::Plain),
         };
         line(page, label, Tone::Faint).words(&words, tone);
+        if let Some(verified) = self.state.current_deployment.as_ref().and_then(|it| it.verified.as_ref()) {
+            let tone = if verified.matched { Tone::Plain } else { Tone::Bad };
+            let words = format!("{} {} ago", phrase::verified(verified), phrase::since(verified.at, now));
+            line(page, "verified", Tone::Faint).words(&words, tone);
+        }
         if let Some(previous) = &self.state.previous_deployment {
             line(page, "before", Tone::Faint).words(&previous_words(previous, app, now), Tone::Plain);
         }
@@ -280,6 +285,7 @@ mod tests {
             warm_until: None,
             failure: None,
             warnings: Vec::new(),
+            verified: None,
             seconds: None,
         }
     }

@@ -49,6 +49,7 @@ fn record(day: i64, status: Status) -> DeploymentRecord {
         warm_until: None,
         failure: None,
         warnings: Vec::new(),
+        verified: None,
         seconds: None,
     }
 }

@@ -36,6 +36,7 @@ fn record(n: u64, status: Status, slot: Slot) -> DeploymentRecord {
         warm_until: None,
         failure: None,
         warnings: Vec::new(),
+        verified: None,
         seconds: None,
     }
 }

@@ -32,6 +32,7 @@ impl World<'_> {
             | Stage::Probe
             | Stage::Smoke
             | Stage::Promote
+            | Stage::Verify
             | Stage::Drain
             | Stage::Bake
             | Stage::Record => return Ok(None),
@@ -52,7 +53,9 @@ impl World<'_> {
             Undo::ActivateOld => ("activate", &hooks.activate, old),
             Undo::PostRollback => ("post_rollback", &hooks.post_rollback, old),
             Undo::OnFailure => ("on_failure", &hooks.on_failure, slot),
-            Undo::Withdraw | Undo::Remove | Undo::Record => return Ok(None),
+            Undo::DeactivateOld => ("deactivate", &hooks.deactivate, old),
+            Undo::ActivateNew => ("activate", &hooks.activate, slot),
+            Undo::Return | Undo::Withdraw | Undo::Remove | Undo::Record => return Ok(None),
         };
         self.hook(machine, name, hook.as_ref(), slot).await
     }

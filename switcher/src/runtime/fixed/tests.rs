@@ -108,6 +108,7 @@ fn settings() -> DeploySettings {
         migrate: None,
         snapshot: None,
         bake: None,
+        verify: None,
         keep_previous: Span::seconds(1800),
         workers: Workers::Overlap,
         retain: Retain { images: 3, snapshots: 7, logs: Span::seconds(0) },
