@@ -5,6 +5,7 @@
 
 mod acme;
 mod deploy;
+mod notify;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -23,6 +24,7 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
     reader.under("proxy", |reader| listeners(root, proxy, reader));
     acme::check(root, reader);
     tls::check(root, reader);
+    notify::check(root, reader);
     reader.under("apps", |reader| {
         let apps = root.get("apps").map_or(&[][..], Node::entries);
         let empty = |node: &Node| node.is_null() || matches!(&node.value, Value::Mapping(e) if e.is_empty());

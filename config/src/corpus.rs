@@ -73,7 +73,9 @@ fn every_good_example_loads_and_shows_itself() {
         for with_origin in [false, true] {
             let folder = tempfile::tempdir().expect("a folder");
             let again = folder.path().join("again.yaml");
-            let text = loaded.show(with_origin).replace("\"***\"", "let-me-in");
+            let text =
+                loaded.show(with_origin).replace("url: \"***\"", "url: https://hooks.example.com/shop");
+            let text = text.replace("\"***\"", "let-me-in");
             crate::durable::replace(&again, text.as_bytes(), 0o600, crate::durable::Durability::Synced)
                 .expect("a written file");
             let shown = load(&sources(&again)).unwrap_or_else(|report| panic!("{text}\n{report}"));

@@ -26,8 +26,8 @@ use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, 
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use deploy::{
-    BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, RetainKeys,
-    SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, keeps_names,
+    BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, NotifyKeys,
+    RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, keeps_names,
 };
 
 section! {
@@ -323,7 +323,7 @@ pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
 const SECRET_WORDS: &[&str] = &["token", "secret", "passw", "hmac", "private key"];
 
 /// Keys that hold values of the user's making, secret or not, or that such a value is easily written to.
-const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env"];
+const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env", "notify"];
 
 /// Whether a key's value is a secret, or would be if the key were spelt right.
 pub(crate) fn is_secret_key(key: &str) -> bool {
@@ -385,6 +385,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`deploy.migrate`", MigrateKeys::KEYS),
         ("`deploy.smoke`", SmokeKeys::KEYS),
         ("`deploy.snapshot`", SnapshotKeys::KEYS),
+        ("`switcher.notify`", NotifyKeys::KEYS),
         ("`deploy.verify`", VerifyKeys::KEYS),
         ("`deploy.bake`", BakeKeys::KEYS),
         ("`deploy.limits`", LimitKeys::KEYS),

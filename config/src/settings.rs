@@ -18,8 +18,9 @@ pub use acme::{
 };
 
 pub use deploy::{
-    ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, OnUnverified, Retain,
-    RuntimeKind, SmokeTest, SnapshotSettings, SwitcherSettings, VerifySettings, Workers,
+    ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, NotifyEvent,
+    NotifySettings, NotifyTarget, OnUnverified, Retain, RuntimeKind, SmokeTest, SnapshotSettings,
+    SwitcherSettings, VerifySettings, Workers,
 };
 
 /// Everything the configuration says.
@@ -40,6 +41,7 @@ impl Settings {
     /// the proxy, and none of it is kept in the exposed process. `folder` is that of the configuration file.
     #[must_use]
     pub fn for_proxy(mut self, folder: &Path) -> Self {
+        self.switcher.notify.clear();
         for app in self.apps.values_mut() {
             app.deploy = None;
             if let Some(preview) = &mut app.preview {

@@ -36,7 +36,7 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Labels};
 pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
-pub(crate) use web::PublicUrl;
+pub(crate) use web::{HookUrl, PublicUrl};
 
 /// A text that holds a name to replace: an editor must accept it wherever a value is expected.
 pub(crate) fn or_name(schema: Value) -> Value {

@@ -9,7 +9,8 @@ use crate::node::{Node, Veil};
 use crate::reader::{Reader, list, meant, shown};
 use crate::section::Shown;
 use crate::settings::{
-    AccessLog, Balance, ChallengeChoice, Group, KeyChoice, OnUnverified, RuntimeKind, TlsVersion, Workers,
+    AccessLog, Balance, ChallengeChoice, Group, KeyChoice, NotifyEvent, OnUnverified, RuntimeKind,
+    TlsVersion, Workers,
 };
 use crate::values::or_name;
 use crate::{OnInconclusive, Slot};
@@ -100,5 +101,11 @@ choice!(Group { "app" => Group::App, "host" => Group::Host });
 choice!(TlsVersion { "1.2" => TlsVersion::Tls12, "1.3" => TlsVersion::Tls13 });
 choice!(RuntimeKind { "docker" => RuntimeKind::Docker, "static" => RuntimeKind::Static });
 choice!(OnInconclusive { "keep" => OnInconclusive::Keep, "rollback" => OnInconclusive::Rollback });
+choice!(NotifyEvent {
+    "deployed" => NotifyEvent::Deployed,
+    "failed" => NotifyEvent::Failed,
+    "rolled_back" => NotifyEvent::RolledBack,
+    "attention" => NotifyEvent::Attention,
+});
 choice!(OnUnverified { "rollback" => OnUnverified::Rollback, "keep" => OnUnverified::Keep });
 choice!(Workers { "overlap" => Workers::Overlap, "stop_old_first" => Workers::StopOldFirst });

@@ -12,6 +12,7 @@ mod load;
 mod logs;
 mod mending;
 mod migrate;
+mod notify;
 mod outage;
 mod prune;
 mod remote;

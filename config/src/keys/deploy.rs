@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use crate::section::{record, section};
-use crate::settings::{HealthcheckChoice, Hook, OnUnverified, RuntimeKind, Workers};
+use crate::settings::{HealthcheckChoice, Hook, NotifyEvent, OnUnverified, RuntimeKind, Workers};
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand,
-    ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath,
-    PublicUrl, Repository, SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    HookUrl, ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, OneOrMore, Platform, Port, Positive,
+    ProbePath, PublicUrl, Repository, SecretFile, SecretName, StatusRange, Text, Unique, User, VariableName,
+    Volume, Words,
 };
 use crate::{BakeLimits, Bytes, Factor, OnInconclusive, Share, Span};
 
@@ -20,6 +21,22 @@ section! {
         lease: LeaseSpan = LeaseSpan(Span::seconds(120));
         /// The Docker Engine: `unix:///path`, `tcp://host:2376` or `ssh://user@host`. Default: `$DOCKER_HOST`, else the local socket.
         docker_host: Option<DockerHost> = None;
+        /// Who is told of deployments: one section or a list.
+        notify: Vec<NotifyKeys> = Vec::new();
+    }
+}
+
+section! {
+    /// Somebody who is told of deployments by a POST of JSON. Its `text` is a sentence, as Slack and Mattermost show it.
+    NotifyKeys {
+        /// The address, or `url_file`; never shown, because who knows it can post there.
+        url: Option<HookUrl> = None;
+        /// A file with mode 0600 that holds the address, relative to the configuration file's folder.
+        url_file: Option<SecretFile> = None;
+        /// What is told: `deployed`, `failed`, `rolled_back` and `attention`.
+        events: OneOrMore<NotifyEvent> = OneOrMore(NotifyEvent::ALL.to_vec());
+        /// A file with mode 0600 that holds the key of `X-Hub-Signature-256`, relative to the configuration file's folder. Default: nothing is signed.
+        secret_file: Option<SecretFile> = None;
     }
 }
 

@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 
 use crate::keys::{
-    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys,
+    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, NotifyKeys, RetainKeys, SmokeKeys, SnapshotKeys,
     SwitcherKeys, VerifyKeys,
 };
 use crate::settings::{
-    ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SmokeTest, SnapshotSettings,
-    SwitcherSettings, VerifySettings,
+    ContainerLimits, DeploySettings, Hooks, MigrateSettings, NotifySettings, NotifyTarget, Retain, SmokeTest,
+    SnapshotSettings, SwitcherSettings, VerifySettings,
 };
 use crate::values::{
-    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels,
-    LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, PublicUrl, Repository,
-    SecretName, StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HookUrl, ImageName,
+    Labels, LeaseSpan, Limit, MemoryLimit, Network, OneOrMore, Platform, Port, Positive, ProbePath,
+    PublicUrl, Repository, SecretFile, SecretName, StatusRange, Text, Unique, User, VariableName, Volume,
+    Words,
 };
 use crate::{BakeLimits, Template};
 
@@ -23,6 +24,7 @@ impl From<SwitcherKeys> for SwitcherSettings {
             state_dir: keys.state_dir,
             lease: keys.lease.0,
             docker_host: keys.docker_host.map(|host| host.0),
+            notify: keys.notify.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -33,7 +35,30 @@ impl From<SwitcherSettings> for SwitcherKeys {
             state_dir: switcher.state_dir,
             lease: LeaseSpan(switcher.lease),
             docker_host: switcher.docker_host.map(DockerHost),
+            notify: switcher.notify.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+/// That one of the two is written is seen to by [`crate::checks`].
+impl From<NotifyKeys> for NotifySettings {
+    fn from(keys: NotifyKeys) -> Self {
+        let to = match keys.url {
+            Some(url) => NotifyTarget::Url(url.0),
+            None => NotifyTarget::File(keys.url_file.map(|file| file.0).unwrap_or_default()),
+        };
+        Self { to, events: keys.events.0, secret_file: keys.secret_file.map(|file| file.0) }
+    }
+}
+
+impl From<NotifySettings> for NotifyKeys {
+    fn from(notify: NotifySettings) -> Self {
+        let (url, url_file) = match notify.to {
+            NotifyTarget::Url(url) => (Some(HookUrl(url)), None),
+            NotifyTarget::File(file) => (None, Some(SecretFile(file))),
+        };
+        let (events, secret_file) = (OneOrMore(notify.events), notify.secret_file.map(SecretFile));
+        Self { url, url_file, events, secret_file }
     }
 }
 

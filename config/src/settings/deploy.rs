@@ -19,6 +19,67 @@ pub struct SwitcherSettings {
     /// The Docker Engine: `unix:///path`, `tcp://host:2376` or `ssh://user@host`. Default: `$DOCKER_HOST`, else the
     /// local socket.
     pub docker_host: Option<String>,
+    /// Who is told of deployments. Default nobody.
+    pub notify: Vec<NotifySettings>,
+}
+
+/// Somebody who is told of deployments by a POST.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NotifySettings {
+    /// Where.
+    pub to: NotifyTarget,
+    /// What is told. Default everything.
+    pub events: Vec<NotifyEvent>,
+    /// A file with what the body is signed with, relative to the configuration file's folder. Default: it is not signed.
+    pub secret_file: Option<PathBuf>,
+}
+
+/// Where a notification goes. Such addresses are secrets: who knows one can post there.
+#[derive(Clone, PartialEq, Eq)]
+pub enum NotifyTarget {
+    /// To this address.
+    Url(String),
+    /// To the address in this file, relative to the configuration file's folder.
+    File(PathBuf),
+}
+
+/// Never shows the address.
+impl std::fmt::Debug for NotifyTarget {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Url(_) => f.write_str("Url(***)"),
+            Self::File(file) => f.debug_tuple("File").field(file).finish(),
+        }
+    }
+}
+
+/// What is told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum NotifyEvent {
+    /// A version is live.
+    Deployed,
+    /// A deployment failed before traffic moved.
+    Failed,
+    /// Traffic went back.
+    RolledBack,
+    /// A version is live, and a person has to look at it.
+    Attention,
+}
+
+impl NotifyEvent {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Deployed, Self::Failed, Self::RolledBack, Self::Attention];
+
+    /// The word for it, as the configuration and the notification have it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Deployed => "deployed",
+            Self::Failed => "failed",
+            Self::RolledBack => "rolled_back",
+            Self::Attention => "attention",
+        }
+    }
 }
 
 /// How a new version of an application is brought up.

@@ -36,3 +36,33 @@ impl Setting for PublicUrl {
         or_name(json!({"type": "string", "pattern": "^https?://"}))
     }
 }
+
+/// An address that is posted to. Nothing of it is told: who knows it can post there.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct HookUrl(pub(crate) String);
+
+impl std::fmt::Debug for HookUrl {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("***")
+    }
+}
+
+impl Setting for HookUrl {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let text = reader.text(node, "`https://hooks.example.com/NAME`")?;
+        if is_web_address(text) {
+            return Some(Self(text.to_owned()));
+        }
+        let hint = "write for example `https://hooks.example.com/NAME`, without a user, password or `#`; or put it into a file with mode 0600 and name that as `url_file`";
+        reader.wrong(node, "this is no http:// or https:// URL", hint);
+        None
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Secret
+    }
+
+    fn schema() -> Value {
+        or_name(json!({"type": "string", "pattern": "^https?://"}))
+    }
+}

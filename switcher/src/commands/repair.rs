@@ -50,7 +50,7 @@ pub(super) async fn run(ctx: &Context, args: RepairArgs) -> Outcome {
 
 async fn under(site: &Site<'_>, lease: &Lease, interrupt: Interrupt, abandon: bool) -> Outcome {
     let operator = Operator { site, lease, interrupt: interrupt.clone(), detach: false };
-    let recovered = if abandon { operator.abandon()? } else { operator.recover().await? };
+    let recovered = if abandon { operator.abandon().await? } else { operator.recover().await? };
     let notes: Vec<String> = recovered.into_iter().map(|recovered| recovered.sentence).collect();
     let mut told: Vec<Finding> = Vec::new();
     // What is mended may show what was behind it.

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::PerSlot;
+use switcher_config::settings::NotifyEvent;
 use switcher_config::wire::DrainReceipt;
 
 use super::journal::{Entry, Told, replay};
@@ -12,10 +13,12 @@ use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
 use super::runner::{Crash, Journal, Ran, Runner};
 use super::site::Site;
 use super::world::{World, cause, writing};
+use super::{messenger, notice};
 use crate::code::Code;
 use crate::container::Container;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
+use crate::log::Level;
 use crate::state::{Lease, LeaseError};
 
 /// A deployment that is over.
@@ -86,7 +89,7 @@ impl Operator<'_> {
         self.site.ctx.reporter.step(&format!("{began}: bringing it to its end"));
         let seen = self.observe(&told.machine).await?;
         let finished = match recover(&told, &seen) {
-            Recovery::Over => self.close(told.machine, None)?,
+            Recovery::Over => self.close(told.machine, None).await?,
             Recovery::Perform => self.run(told.machine, start, None).await?,
             Recovery::Happened(event) => self.run(told.machine, start, Some(event)).await?,
         };
@@ -113,7 +116,7 @@ impl Operator<'_> {
 
     /// Gives the deployment of an earlier command up, if there is one: it is recorded as it is, and nothing that it
     /// started is undone.
-    pub(crate) fn abandon(&self) -> Result<Option<Recovered>, Failure> {
+    pub(crate) async fn abandon(&self) -> Result<Option<Recovered>, Failure> {
         let Some(told) = self.told()? else { return Ok(None) };
         let at = told.machine.stage();
         let message = format!("it was given up during {}; what it started was left", at.as_str());
@@ -134,7 +137,8 @@ impl Operator<'_> {
             order.id,
             at.as_str()
         );
-        self.close(machine, None)?;
+        self.tell(&machine, NotifyEvent::Attention).await;
+        self.put_away(&machine)?;
         Ok(Some(Recovered { sentence, went_back: false }))
     }
 
@@ -189,7 +193,7 @@ impl Operator<'_> {
         };
         self.site.ctx.reporter.done();
         match ran {
-            Ran::Over(machine) => self.close(machine, world.receipt),
+            Ran::Over(machine) => self.close(machine, world.receipt).await,
             Ran::Suspended { machine, cause } => Err(self.suspended(&machine, cause).await),
             Ran::Quit(machine) => Err(self.quit(&machine).await),
             Ran::Lost { machine, error } => {
@@ -208,11 +212,31 @@ impl Operator<'_> {
         }
     }
 
-    /// Puts the journal away.
-    fn close(&self, machine: Machine, receipt: Option<DrainReceipt>) -> Result<Finished, Failure> {
-        let archived = self.lease.journal().archive(&machine.order.id);
-        archived.map_err(|error| self.site.lease_failure(&error))?;
+    /// Tells those who want to hear of it, and puts the journal away. A command that dies in between leaves both to the
+    /// next one: rather told twice, by the same name, than never.
+    async fn close(&self, machine: Machine, receipt: Option<DrainReceipt>) -> Result<Finished, Failure> {
+        if let Some(event) = notice::event(&machine) {
+            self.tell(&machine, event).await;
+        }
+        self.put_away(&machine)?;
         Ok(Finished { machine, receipt })
+    }
+
+    fn put_away(&self, machine: &Machine) -> Result<(), Failure> {
+        let archived = self.lease.journal().archive(&machine.order.id);
+        archived.map(drop).map_err(|error| self.site.lease_failure(&error))
+    }
+
+    /// Whoever cannot be told is a warning; a second signal ends the wait.
+    async fn tell(&self, machine: &Machine, event: NotifyEvent) {
+        let mut interrupt = self.interrupt.clone();
+        let told = interrupt.unless_twice(messenger::tell(self.site, machine, event)).await;
+        for warning in told.unwrap_or_default() {
+            self.site.ctx.reporter.step(&format!("warning: {warning}"));
+            if let Ok(log) = self.site.log_of(self.lease, &machine.order.id) {
+                log.write(Level::Warn, "notify", &warning, &[]);
+            }
+        }
     }
 
     /// It cannot go on now: the journal stays open for the next command.

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use jiff::Timestamp;
 use switcher_config::AppName;
-use switcher_config::settings::{AppSettings, DeploySettings, Hook, RuntimeKind, Settings};
+use switcher_config::settings::{AppSettings, DeploySettings, Hook, NotifySettings, RuntimeKind, Settings};
 use switcher_config::wire::{AppStatus, Claim, Fence, RefusalReason};
 use switcher_config::{Slot, Span};
 use tokio::task::JoinHandle;
@@ -47,6 +47,8 @@ pub(crate) struct Site<'a> {
     pub(crate) settings: AppSettings,
     pub(crate) deploy: DeploySettings,
     pub(crate) lease_length: Span,
+    /// Who is told of deployments.
+    pub(crate) notify: Vec<NotifySettings>,
     /// The headers in which answers name their slot and release.
     pub(crate) marks: Marks,
     pub(crate) environment_name: String,
@@ -162,6 +164,7 @@ impl<'a> Site<'a> {
             settings,
             deploy,
             lease_length: loaded.settings.switcher.lease,
+            notify: loaded.settings.switcher.notify.clone(),
             marks: Marks {
                 slot: loaded.settings.proxy.slot_header.clone(),
                 release: loaded.settings.proxy.release_header.clone(),

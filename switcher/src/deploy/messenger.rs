@@ -1,0 +1,126 @@
+//! Tells those who are named in `switcher.notify` of a deployment that is over and recorded.
+//!
+//! Invariant: nobody who is told, or cannot be told, changes or delays a deployment: three tries each, all of them at
+//! once, ten seconds in all. Addresses are secrets, so an error names a host or a number. Called when a journal is put away.
+
+use std::path::Path;
+use std::time::Duration;
+
+use futures::future::join_all;
+use jiff::Timestamp;
+use reqwest::{StatusCode, Url};
+use switcher_config::settings::{NotifyEvent, NotifySettings, NotifyTarget};
+use tokio::time::{sleep, timeout};
+
+use super::machine::Machine;
+use super::notice::{delivery, notice};
+use super::record;
+use super::site::Site;
+use crate::secret_file;
+use crate::signature;
+use crate::web;
+
+/// How long all of it may take.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long one try may take.
+const TRY: Duration = Duration::from_secs(3);
+/// How often it is tried.
+const TRIES: u32 = 3;
+/// Between the first two tries; twice as long before the third.
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// One body on its way.
+struct Letter {
+    event: NotifyEvent,
+    delivery: String,
+    body: Vec<u8>,
+}
+
+/// Tells everybody; what could not be told, a sentence each.
+pub(crate) async fn tell(site: &Site<'_>, machine: &Machine, event: NotifyEvent) -> Vec<String> {
+    let wanted = site.notify.iter().enumerate().filter(|(_, settings)| settings.events.contains(&event));
+    let wanted: Vec<(usize, &NotifySettings)> = wanted.collect();
+    if wanted.is_empty() {
+        return Vec::new();
+    }
+    let letter = match letter(site, machine, event) {
+        Ok(letter) => letter,
+        Err(why) => return vec![format!("nobody was told of {}: {why}", machine.order.id)],
+    };
+    let sent = wanted.into_iter().map(|(index, settings)| one(site, index, settings, &letter));
+    join_all(sent).await.into_iter().flatten().collect()
+}
+
+/// Tells one of them; why not, as a sentence.
+async fn one(site: &Site<'_>, index: usize, settings: &NotifySettings, letter: &Letter) -> Option<String> {
+    let (host, outcome) = match address(settings, &site.folder) {
+        Ok(url) => {
+            let host = url.host_str().map(|host| format!(" ({host})")).unwrap_or_default();
+            (host, send(settings, &site.folder, &url, letter).await)
+        }
+        Err(why) => (String::new(), Err(why)),
+    };
+    outcome.err().map(|why| format!("notification {}{host} was not delivered: {why}", index + 1))
+}
+
+fn letter(site: &Site<'_>, machine: &Machine, event: NotifyEvent) -> Result<Letter, String> {
+    let state = site.store.read().map_err(|error| error.to_string())?;
+    let order = &machine.order;
+    let id = order.waiting.as_ref().filter(|_| machine.is_done()).unwrap_or(&order.id);
+    let deployment = record::find(&state, id).cloned().ok_or("it is not on record")?;
+    let notice = notice(machine, event, deployment, Timestamp::now());
+    let body = serde_json::to_vec(&notice).map_err(|error| error.to_string())?;
+    Ok(Letter { event, delivery: delivery(&notice, machine), body })
+}
+
+fn address(settings: &NotifySettings, folder: &Path) -> Result<Url, String> {
+    let text = match &settings.to {
+        NotifyTarget::Url(url) => url.clone(),
+        NotifyTarget::File(file) => secret_file::read(&folder.join(file))?,
+    };
+    let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
+    url.ok_or_else(|| "its address is no http:// or https:// URL".to_owned())
+}
+
+async fn send(settings: &NotifySettings, folder: &Path, url: &Url, letter: &Letter) -> Result<(), String> {
+    let secret =
+        settings.secret_file.as_ref().map(|file| secret_file::read(&folder.join(file))).transpose()?;
+    let signature = secret.map(|secret| signature::sign(secret.as_bytes(), &letter.body));
+    let client = web::client(TRY, None)?;
+    let mut last = "no answer in time".to_owned();
+    let tries = async {
+        for attempt in 0..TRIES {
+            sleep(PAUSE * attempt).await;
+            let mut request = client
+                .post(url.clone())
+                .header("content-type", "application/json")
+                .header("x-switcher-event", letter.event.as_str())
+                .header("x-switcher-delivery", &letter.delivery)
+                .body(letter.body.clone());
+            if let Some(signature) = &signature {
+                request = request.header(signature::HEADER, signature);
+            }
+            last = match request.send().await {
+                Ok(answer) if answer.status().is_success() => return Ok(()),
+                Ok(answer) if is_final(answer.status()) => return Err(answered(answer.status())),
+                Ok(answer) => answered(answer.status()),
+                Err(error) => web::reason(&error),
+            };
+        }
+        Err(last.clone())
+    };
+    match timeout(PATIENCE, tries).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err("no answer in time".to_owned()),
+    }
+}
+
+/// Whether asking again would change nothing.
+fn is_final(status: StatusCode) -> bool {
+    !status.is_server_error()
+        && !matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::REQUEST_TIMEOUT)
+}
+
+fn answered(status: StatusCode) -> String {
+    format!("it answered {}", status.as_u16())
+}
