@@ -90,3 +90,99 @@ fn words(machine: &Machine, event: NotifyEvent, deployment: &DeploymentRecord) -
 pub fn delivery(notice: &Notice, machine: &Machine) -> String {
     format!("{}-{}", machine.order.id, notice.event)
 }
+
+#[cfg(test)]
+mod tests {
+    use switcher_config::{Generation, Slot, Span};
+
+    use super::*;
+    use crate::deploy::machine::{Cause, Event, Fact, Moved, step};
+    use crate::deploy::order::{Order, Stage};
+    use crate::deployment::{DeploymentId, Release};
+    use crate::state::record::FailureRecord;
+
+    fn machine(purpose: Purpose) -> Machine {
+        Machine::new(Order {
+            id: DeploymentId::new(Timestamp::UNIX_EPOCH),
+            purpose,
+            app: "shop".parse().expect("a name"),
+            environment: "production".into(),
+            waiting: None,
+            release: Release { version: "v2".into(), image: None, git_commit: None },
+            slot: Slot::Green,
+            seen: Generation::FIRST,
+            began_at: Timestamp::UNIX_EPOCH,
+            by: "ada@build".into(),
+            keep_previous: Span::seconds(60),
+            compatible: true,
+            patience: None,
+            drain: None,
+            force: false,
+            bake: None,
+            stages: vec![Stage::Promote, Stage::Bake],
+        })
+    }
+
+    fn after(purpose: Purpose, facts: Vec<Option<Fact>>) -> Machine {
+        facts.into_iter().fold(machine(purpose), |machine, fact| step(machine, Event::Performed { fact }))
+    }
+
+    fn moved() -> Option<Fact> {
+        Some(Fact::Moved(Moved {
+            from: Slot::Blue,
+            generation: Generation::FIRST.next(),
+            drained_generation: Generation::FIRST,
+            switched_at: Timestamp::UNIX_EPOCH,
+            switch_micros: None,
+        }))
+    }
+
+    fn cause() -> Cause {
+        Cause { code: "E-PULL-01".into(), message: "there is no such image".into(), evidence: Vec::new() }
+    }
+
+    #[test]
+    fn every_end_has_its_event_and_what_is_under_way_has_none() {
+        assert_eq!(event(&machine(Purpose::Deploy)), None);
+        assert_eq!(event(&after(Purpose::Prepare, vec![None, None])), None);
+        assert_eq!(event(&after(Purpose::Deploy, vec![moved(), None])), Some(NotifyEvent::Deployed));
+        assert_eq!(event(&after(Purpose::Rollback, vec![moved(), None])), Some(NotifyEvent::RolledBack));
+        let stays = Some(Fact::Stays { cause: cause() });
+        assert_eq!(event(&after(Purpose::Deploy, vec![moved(), stays])), Some(NotifyEvent::Attention));
+        let back = Some(Fact::WentBack { generation: Generation::FIRST, cause: cause() });
+        // Both hooks and the record.
+        let went_back = after(Purpose::Deploy, vec![moved(), back, None, None, None]);
+        assert_eq!(event(&went_back), Some(NotifyEvent::RolledBack));
+        let failed = step(machine(Purpose::Deploy), Event::Failed { cause: cause() });
+        let done = [(), ()].iter().fold(failed, |machine, ()| step(machine, Event::Performed { fact: None }));
+        assert_eq!(event(&done), Some(NotifyEvent::Failed));
+    }
+
+    #[test]
+    fn the_words_are_one_sentence_with_who_and_why() {
+        let machine = machine(Purpose::Deploy);
+        let order = &machine.order;
+        let mut record = DeploymentRecord::begun(
+            order.id.clone(),
+            "v2".into(),
+            Slot::Green,
+            order.by.clone(),
+            Timestamp::UNIX_EPOCH,
+        );
+        let text = |event, record: &DeploymentRecord| {
+            notice(&machine, event, record.clone(), Timestamp::UNIX_EPOCH).text
+        };
+        let deployed = "shop (production): v2 is live in green, deployed by ada@build";
+        assert_eq!(text(NotifyEvent::Deployed, &record), deployed);
+        record.failure = Some(FailureRecord {
+            code: "E-PULL-01".into(),
+            phase: "pull".into(),
+            message: "there is no such image".into(),
+            evidence: Vec::new(),
+        });
+        let failed = "shop (production): deploy of v2 by ada@build failed during pull, and the version before serves: there is no such image";
+        assert_eq!(text(NotifyEvent::Failed, &record), failed);
+        let told = notice(&machine, NotifyEvent::Failed, record, Timestamp::UNIX_EPOCH);
+        assert_eq!(delivery(&told, &machine), format!("{}-failed", machine.order.id));
+    }
+}

@@ -66,7 +66,13 @@ async fn what_is_seen_by_https_with_a_private_root_is_on_record() {
     site.succeed(&["rollback"]).await;
     site.agree("v1").await;
     let listed = site.succeed(&["history", "--json"]).await.json();
-    assert_eq!(listed["deployments"][0]["verified"]["release"], "v1", "{listed:#}");
+    let records = listed["deployments"].as_array().expect("a list");
+    let back = records.iter().find(|record| record["version"] == "v1").expect("v1 is listed");
+    assert_eq!(
+        (&back["verified"]["release"], &back["status"]),
+        (&"v1".into(), &"active".into()),
+        "{listed:#}"
+    );
     let shown = site.succeed(&["status"]).await.stdout;
     assert!(shown.contains("verified") && shown.contains(&url), "{shown}");
     site.succeed(&["rollback", "--skip-verify"]).await;
