@@ -19,7 +19,7 @@ pub use acme::{
 
 pub use deploy::{
     ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, Retain, RuntimeKind,
-    SmokeTest, SnapshotSettings, SwitcherSettings, Workers,
+    SmokeTest, SnapshotSettings, SwitcherSettings, WatchSettings, Webhook, Workers,
 };
 
 /// Everything the configuration says.

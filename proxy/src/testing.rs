@@ -77,8 +77,12 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         release_header: None,
     };
     let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
-    let switcher =
-        SwitcherSettings { state_dir: "/nowhere".into(), lease: Span::seconds(120), docker_host: None };
+    let switcher = SwitcherSettings {
+        state_dir: "/nowhere".into(),
+        lease: Span::seconds(120),
+        docker_host: None,
+        webhook: None,
+    };
     Settings { proxy, acme: None, switcher, apps: apps.into_iter().map(named).collect() }
 }
 

@@ -3,16 +3,17 @@
 use std::collections::BTreeMap;
 
 use crate::keys::{
-    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys,
+    BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, RetainKeys, SmokeKeys, SnapshotKeys,
+    SwitcherKeys, WatchKeys, WebhookKeys,
 };
 use crate::settings::{
     ContainerLimits, DeploySettings, Hooks, MigrateSettings, Retain, SmokeTest, SnapshotSettings,
-    SwitcherSettings,
+    SwitcherSettings, WatchSettings, Webhook,
 };
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, ImageName, Labels,
-    LeaseSpan, Limit, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository, SecretName,
-    StatusRange, Text, Unique, User, VariableName, Volume, Words,
+    LeaseSpan, Limit, LookSpan, MemoryLimit, Network, Platform, Port, Positive, ProbePath, Repository,
+    SecretFile, SecretName, StatusRange, Tag, Text, Unique, User, VariableName, Volume, Words,
 };
 use crate::{BakeLimits, Template};
 
@@ -22,6 +23,7 @@ impl From<SwitcherKeys> for SwitcherSettings {
             state_dir: keys.state_dir,
             lease: keys.lease.0,
             docker_host: keys.docker_host.map(|host| host.0),
+            webhook: keys.webhook.map(Into::into),
         }
     }
 }
@@ -32,7 +34,32 @@ impl From<SwitcherSettings> for SwitcherKeys {
             state_dir: switcher.state_dir,
             lease: LeaseSpan(switcher.lease),
             docker_host: switcher.docker_host.map(DockerHost),
+            webhook: switcher.webhook.map(Into::into),
         }
+    }
+}
+
+impl From<WebhookKeys> for Webhook {
+    fn from(WebhookKeys { listen, secret_file }: WebhookKeys) -> Self {
+        Self { listen, secret_file: secret_file.0 }
+    }
+}
+
+impl From<Webhook> for WebhookKeys {
+    fn from(Webhook { listen, secret_file }: Webhook) -> Self {
+        Self { listen, secret_file: SecretFile(secret_file) }
+    }
+}
+
+impl From<WatchKeys> for WatchSettings {
+    fn from(WatchKeys { tag, interval, jitter }: WatchKeys) -> Self {
+        Self { tag: tag.0, interval: interval.0, jitter }
+    }
+}
+
+impl From<WatchSettings> for WatchKeys {
+    fn from(WatchSettings { tag, interval, jitter }: WatchSettings) -> Self {
+        Self { tag: Tag(tag), interval: LookSpan(interval), jitter }
     }
 }
 
@@ -65,6 +92,7 @@ impl From<DeployKeys> for DeploySettings {
             snapshot: keys.snapshot.map(Into::into),
             bake: keys.bake.map(Into::into),
             keep_previous: keys.keep_previous,
+            watch: keys.watch.map(Into::into),
             workers: keys.workers,
             retain: keys.retain.into(),
             hooks: keys.hooks.into(),
@@ -101,6 +129,7 @@ impl From<DeploySettings> for DeployKeys {
             snapshot: deploy.snapshot.map(Into::into),
             bake: deploy.bake.map(Into::into),
             keep_previous: deploy.keep_previous,
+            watch: deploy.watch.map(Into::into),
             workers: deploy.workers,
             retain: deploy.retain.into(),
             hooks: deploy.hooks.into(),
