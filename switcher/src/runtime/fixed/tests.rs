@@ -109,6 +109,7 @@ fn settings() -> DeploySettings {
         snapshot: None,
         bake: None,
         keep_previous: Span::seconds(1800),
+        watch: None,
         workers: Workers::Overlap,
         retain: Retain { images: 3, snapshots: 7, logs: Span::seconds(0) },
         hooks: Hooks::default(),
