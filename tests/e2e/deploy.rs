@@ -22,3 +22,4 @@ mod secrets;
 mod smoke;
 mod snapshot;
 mod succession;
+mod watch;
