@@ -82,7 +82,7 @@ impl fmt::Display for Share {
 
 /// A text that is no share.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no share of the requests; write for example `1%` or `0.5%`, at most `100%`")]
+#[error("{0:?} is no share; write for example `1%` or `0.5%`, at most `100%`")]
 pub struct InvalidShare(pub String);
 
 impl FromStr for Share {

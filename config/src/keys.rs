@@ -27,7 +27,7 @@ use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use deploy::{
     BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, NotifyKeys,
-    RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, keeps_names,
+    RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, WatchKeys, WebhookKeys, keeps_names,
 };
 
 section! {
@@ -391,6 +391,8 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`deploy.limits`", LimitKeys::KEYS),
         ("`deploy.healthcheck`", HealthcheckKeys::KEYS),
         ("`deploy.retain`", RetainKeys::KEYS),
+        ("`deploy.watch`", WatchKeys::KEYS),
+        ("`switcher.webhook`", WebhookKeys::KEYS),
         ("`deploy.hooks`", HookKeys::KEYS),
         ("a hook", OneHookKeys::KEYS),
     ];

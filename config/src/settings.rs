@@ -20,7 +20,7 @@ pub use acme::{
 pub use deploy::{
     ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, NotifyEvent,
     NotifySettings, NotifyTarget, OnUnverified, Retain, RuntimeKind, SmokeTest, SnapshotSettings,
-    SwitcherSettings, VerifySettings, Workers,
+    SwitcherSettings, VerifySettings, WatchSettings, Webhook, Workers,
 };
 
 /// Everything the configuration says.

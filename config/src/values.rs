@@ -30,8 +30,8 @@ pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, is_a_k
 pub(crate) use command::{Entrypoint, HealthcheckCommand, OneHookKeys, Words};
 pub(crate) use container::{Cpus, ExtraHost, MemoryLimit, Volume};
 pub(crate) use deploy::{
-    BakeSpan, DockerHost, ImageName, LeaseSpan, Network, Platform, Port, Repository, SecretName, Unique,
-    User, VariableName,
+    BakeSpan, DockerHost, ImageName, LeaseSpan, LookSpan, Network, Platform, Port, Repository, SecretName,
+    Tag, Unique, User, VariableName,
 };
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Labels};

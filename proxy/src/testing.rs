@@ -82,6 +82,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         lease: Span::seconds(120),
         docker_host: None,
         notify: Vec::new(),
+        webhook: None,
     };
     Settings { proxy, acme: None, switcher, apps: apps.into_iter().map(named).collect() }
 }

@@ -173,6 +173,8 @@ pub enum Command {
         /// The shell
         shell: CompletionShell,
     },
+    /// Deploy a tag whenever it moves, until it is told to stop: a service
+    Watch(WatchArgs),
     /// Look for everything that could stand in the way of a deployment; changes nothing
     Doctor,
     /// Explain an error code, or list them all
@@ -270,6 +272,14 @@ pub struct DeployArgs {
     #[command(flatten)]
     #[allow(missing_docs, reason = "its options carry the help")]
     pub lock: LockArgs,
+}
+
+/// What `watch` takes.
+#[derive(Debug, Clone, Copy, Args)]
+pub struct WatchArgs {
+    /// Look once, deploy what is new, and end as that ended
+    #[arg(long)]
+    pub once: bool,
 }
 
 /// What `repair` takes.

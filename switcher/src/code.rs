@@ -533,6 +533,19 @@ and traffic is not touched by it. `switcher prune`, begun again, removes the res
 Before traffic has moved that stops the deployment and undoes it; after it, the error is a warning. The last lines of
 its output are shown, and all of them are in the deployment's log."
 
+    WatchNone "E-WATCH-01" Configuration "nobody says which tag is to be watched"
+"`switcher watch` deploys a tag whenever it moves. Write `deploy: {image: ghcr.io/acme/shop, watch: {tag: production}}`
+under the application, and push to that tag what is to go live."
+
+    WatchTwice "E-WATCH-02" Moved "the application is watched already"
+"One process at a time watches an application: two would deploy every digest twice. `systemctl status switcher-watch`
+tells whether the service runs. Nothing was changed."
+
+    WebhookBad "E-WATCH-03" Configuration "webhooks cannot be taken"
+"`switcher.webhook` names the address that webhooks are taken at, and the file of the secret that they are signed with:
+mode 0600, 16 characters or more. The error says which of the two cannot be used. Without the section `switcher watch`
+looks at its interval alone."
+
     DoctorFailed "E-DOCTOR-01" Failed "something around the deployments does not work"
 "`switcher doctor` looks at everything that a deployment needs and changes nothing. Each finding that failed carries
 one remedy; a warning works now and may not for long. `switcher doctor --json` has the same for scripts."

@@ -23,6 +23,7 @@ mod repair;
 mod rollback;
 mod snapshot;
 mod status;
+mod watch;
 
 use std::ffi::OsString;
 use std::future::Future;
@@ -70,6 +71,12 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Events => block_on(&ctx, events::run(&ctx)),
         Command::Doctor => run_on_one_thread(&ctx, doctor::run(&ctx)),
         Command::Logs(args) => block_on(&ctx, logs::run(&ctx, args)),
+        Command::Watch(args) => match run_on_one_thread(&ctx, watch::run(&ctx, args)) {
+            Ok(0) => Ok(()),
+            // Whoever did it has said why.
+            Ok(exit) => return exit,
+            Err(failure) => Err(failure),
+        },
     };
     ctx.reporter.done();
     match outcome {
@@ -92,7 +99,7 @@ fn block_on(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
 }
 
 /// One thread is enough for one question at a time.
-fn run_on_one_thread(ctx: &Context, work: impl Future<Output = Outcome>) -> Outcome {
+fn run_on_one_thread<T>(ctx: &Context, work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -30,7 +30,7 @@ use bollard::Docker;
 
 use crate::host::Tunnel;
 
-pub use credentials::folder as credentials_folder;
+pub use credentials::{RegistryLogin, folder as credentials_folder, registry_login};
 pub use error::{DockerError, DockerErrorKind};
 pub use image::{LocalImage, StoredImage};
 pub use info::Info;

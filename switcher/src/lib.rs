@@ -40,6 +40,7 @@ pub mod signature;
 pub mod snapshot;
 pub mod state;
 mod switch;
+pub mod watch;
 pub mod web;
 
 use std::ffi::OsString;

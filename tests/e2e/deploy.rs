@@ -24,3 +24,4 @@ mod smoke;
 mod snapshot;
 mod succession;
 mod verify;
+mod watch;

@@ -32,6 +32,7 @@ pub(super) fn check(app: &Node, reader: &mut Reader) {
     reader.under("deploy", |reader| {
         workers(deploy, reader);
         bake(deploy, reader);
+        watch(deploy, reader);
         mounts(deploy, reader);
     });
 }
@@ -104,6 +105,22 @@ fn bake(deploy: &Node, reader: &mut Reader) {
         let node = bake.get("for").unwrap_or(bake);
         reader.under("bake.for", |reader| reader.wrong(node, message, hint));
     }
+}
+
+/// A tag of nobody knows what.
+fn watch(deploy: &Node, reader: &mut Reader) {
+    let Some(watch) = deploy.given("watch") else { return };
+    let fixed = deploy.get("runtime").and_then(|node| quietly(Some(node))) == Some(RuntimeKind::Static);
+    let (message, hint) = if fixed {
+        let message = "a tag of an image is watched, and with `runtime: static` no image is deployed";
+        (message, "remove `watch`, and let whoever makes a version call `switcher deploy VERSION`")
+    } else if deploy.given("image").is_none() {
+        let message = "nobody knows of which image the tag is: `deploy.image` is missing";
+        (message, "add for example `image: ghcr.io/acme/shop` beside `watch`")
+    } else {
+        return;
+    };
+    reader.under("watch", |reader| reader.wrong(watch, message, hint));
 }
 
 /// Two mounts at one place.

@@ -6,11 +6,11 @@ use crate::section::{record, section};
 use crate::settings::{HealthcheckChoice, Hook, NotifyEvent, OnUnverified, RuntimeKind, Workers};
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand,
-    HookUrl, ImageName, Labels, LeaseSpan, Limit, MemoryLimit, Network, OneOrMore, Platform, Port, Positive,
-    ProbePath, PublicUrl, Repository, SecretFile, SecretName, StatusRange, Text, Unique, User, VariableName,
-    Volume, Words,
+    HookUrl, ImageName, Labels, LeaseSpan, Limit, LookSpan, MemoryLimit, Network, OneOrMore, Platform, Port,
+    Positive, ProbePath, PublicUrl, Repository, SecretFile, SecretName, StatusRange, Tag, Text, Unique, User,
+    VariableName, Volume, Words,
 };
-use crate::{BakeLimits, Bytes, Factor, OnInconclusive, Share, Span};
+use crate::{BakeLimits, Bytes, Factor, ListenAddress, OnInconclusive, Share, Span};
 
 section! {
     /// The deployer itself.
@@ -23,6 +23,8 @@ section! {
         docker_host: Option<DockerHost> = None;
         /// Who is told of deployments: one section or a list.
         notify: Vec<NotifyKeys> = Vec::new();
+        /// Where `switcher watch` hears that an image was pushed. Absent: nowhere.
+        webhook: Option<WebhookKeys> = None;
     }
 }
 
@@ -37,6 +39,16 @@ section! {
         events: OneOrMore<NotifyEvent> = OneOrMore(NotifyEvent::ALL.to_vec());
         /// A file with mode 0600 that holds the key of `X-Hub-Signature-256`, relative to the configuration file's folder. Default: nothing is signed.
         secret_file: Option<SecretFile> = None;
+    }
+}
+
+record! {
+    /// Where `switcher watch` hears that an image was pushed.
+    WebhookKeys, "write for example `webhook: {listen: 127.0.0.1:9182, secret_file: webhook.secret}`" {
+        /// The address it listens on; `POST /hooks/APP` makes it look at once.
+        listen: ListenAddress;
+        /// The file with the secret that bodies are signed with, at least 16 characters, mode 0600; relative to the configuration file's folder.
+        secret_file: SecretFile;
     }
 }
 
@@ -97,6 +109,8 @@ section! {
         verify: Option<VerifyKeys> = None;
         /// How long the slot that was left keeps running.
         keep_previous: Span = Span::seconds(1800);
+        /// The tag that `switcher watch` deploys whenever it moves. Absent: it is not watched.
+        watch: Option<WatchKeys> = None;
         /// Whether the workers of two versions may run together: `overlap` or `stop_old_first`.
         workers: Workers = Workers::Overlap;
         /// What `prune` leaves.
@@ -181,6 +195,18 @@ record! {
         keep: Positive = Positive(Span::seconds(604_800));
         /// How long a dump may take.
         timeout: Positive = Positive(Span::seconds(1800));
+    }
+}
+
+record! {
+    /// A tag that is deployed whenever it moves.
+    WatchKeys, "write for example `watch: {tag: production}`" {
+        /// The tag of `deploy.image`.
+        tag: Tag;
+        /// From one look at the registry to the next: 1s to 24h.
+        interval: LookSpan = LookSpan(Span::seconds(300));
+        /// The share of the interval by which looks come earlier or later, so that not every host asks at once.
+        jitter: Share = Share::percent(10);
     }
 }
 

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 
 use crate::keys::{
     BakeKeys, DeployKeys, HookKeys, LimitKeys, MigrateKeys, NotifyKeys, RetainKeys, SmokeKeys, SnapshotKeys,
-    SwitcherKeys, VerifyKeys,
+    SwitcherKeys, VerifyKeys, WatchKeys, WebhookKeys,
 };
 use crate::settings::{
     ContainerLimits, DeploySettings, Hooks, MigrateSettings, NotifySettings, NotifyTarget, Retain, SmokeTest,
-    SnapshotSettings, SwitcherSettings, VerifySettings,
+    SnapshotSettings, SwitcherSettings, VerifySettings, WatchSettings, Webhook,
 };
 use crate::values::{
     BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HookUrl, ImageName,
-    Labels, LeaseSpan, Limit, MemoryLimit, Network, OneOrMore, Platform, Port, Positive, ProbePath,
-    PublicUrl, Repository, SecretFile, SecretName, StatusRange, Text, Unique, User, VariableName, Volume,
-    Words,
+    Labels, LeaseSpan, Limit, LookSpan, MemoryLimit, Network, OneOrMore, Platform, Port, Positive, ProbePath,
+    PublicUrl, Repository, SecretFile, SecretName, StatusRange, Tag, Text, Unique, User, VariableName,
+    Volume, Words,
 };
 use crate::{BakeLimits, Template};
 
@@ -25,6 +25,7 @@ impl From<SwitcherKeys> for SwitcherSettings {
             lease: keys.lease.0,
             docker_host: keys.docker_host.map(|host| host.0),
             notify: keys.notify.into_iter().map(Into::into).collect(),
+            webhook: keys.webhook.map(Into::into),
         }
     }
 }
@@ -36,6 +37,7 @@ impl From<SwitcherSettings> for SwitcherKeys {
             lease: LeaseSpan(switcher.lease),
             docker_host: switcher.docker_host.map(DockerHost),
             notify: switcher.notify.into_iter().map(Into::into).collect(),
+            webhook: switcher.webhook.map(Into::into),
         }
     }
 }
@@ -59,6 +61,30 @@ impl From<NotifySettings> for NotifyKeys {
         };
         let (events, secret_file) = (OneOrMore(notify.events), notify.secret_file.map(SecretFile));
         Self { url, url_file, events, secret_file }
+    }
+}
+
+impl From<WebhookKeys> for Webhook {
+    fn from(WebhookKeys { listen, secret_file }: WebhookKeys) -> Self {
+        Self { listen, secret_file: secret_file.0 }
+    }
+}
+
+impl From<Webhook> for WebhookKeys {
+    fn from(Webhook { listen, secret_file }: Webhook) -> Self {
+        Self { listen, secret_file: SecretFile(secret_file) }
+    }
+}
+
+impl From<WatchKeys> for WatchSettings {
+    fn from(WatchKeys { tag, interval, jitter }: WatchKeys) -> Self {
+        Self { tag: tag.0, interval: interval.0, jitter }
+    }
+}
+
+impl From<WatchSettings> for WatchKeys {
+    fn from(WatchSettings { tag, interval, jitter }: WatchSettings) -> Self {
+        Self { tag: Tag(tag), interval: LookSpan(interval), jitter }
     }
 }
 
@@ -92,6 +118,7 @@ impl From<DeployKeys> for DeploySettings {
             bake: keys.bake.map(Into::into),
             verify: keys.verify.map(Into::into),
             keep_previous: keys.keep_previous,
+            watch: keys.watch.map(Into::into),
             workers: keys.workers,
             retain: keys.retain.into(),
             hooks: keys.hooks.into(),
@@ -129,6 +156,7 @@ impl From<DeploySettings> for DeployKeys {
             bake: deploy.bake.map(Into::into),
             verify: deploy.verify.map(Into::into),
             keep_previous: deploy.keep_previous,
+            watch: deploy.watch.map(Into::into),
             workers: deploy.workers,
             retain: deploy.retain.into(),
             hooks: deploy.hooks.into(),

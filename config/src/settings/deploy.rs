@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use crate::template::Template;
-use crate::{BakeLimits, Bytes, ImageReference, Span};
+use crate::{BakeLimits, Bytes, ImageReference, ListenAddress, Share, Span};
 
 /// The `switcher` section: the deployer itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub struct SwitcherSettings {
     pub docker_host: Option<String>,
     /// Who is told of deployments. Default nobody.
     pub notify: Vec<NotifySettings>,
+    /// Where `switcher watch` hears that an image was pushed. Default: nowhere.
+    pub webhook: Option<Webhook>,
 }
 
 /// Somebody who is told of deployments by a POST.
@@ -82,6 +84,15 @@ impl NotifyEvent {
     }
 }
 
+/// Where `switcher watch` hears that an image was pushed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Webhook {
+    /// The address it listens on.
+    pub listen: ListenAddress,
+    /// The file with the secret that bodies are signed with, mode 0600.
+    pub secret_file: PathBuf,
+}
+
 /// How a new version of an application is brought up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeploySettings {
@@ -140,6 +151,8 @@ pub struct DeploySettings {
     pub verify: Option<VerifySettings>,
     /// How long the slot that was left keeps running. Default 30m.
     pub keep_previous: Span,
+    /// The tag that `switcher watch` deploys whenever it moves. Default none.
+    pub watch: Option<WatchSettings>,
     /// Whether the workers of two versions may run together. Default `overlap`.
     pub workers: Workers,
     /// What `prune` leaves.
@@ -274,6 +287,17 @@ pub enum Workers {
     Overlap,
     /// The old ones stop first, before traffic moves.
     StopOldFirst,
+}
+
+/// A tag that is deployed whenever it moves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WatchSettings {
+    /// The tag of `deploy.image`.
+    pub tag: String,
+    /// From one look at the registry to the next: 1s to 24h. Default 5m.
+    pub interval: Span,
+    /// The share of the interval by which looks come earlier or later. Default 10%.
+    pub jitter: Share,
 }
 
 /// What `prune` leaves.

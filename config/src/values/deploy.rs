@@ -159,6 +159,46 @@ impl FromStr for Repository {
 }
 leaf!(Repository, "ghcr.io/acme/shop", |v| Shown::Text(v.0.to_string()), text_schema("ghcr.io/acme/shop"));
 
+/// The tag of an image (OCI distribution specification, "Pulling manifests").
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Tag(pub(crate) String);
+
+impl FromStr for Tag {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let word = |b: u8| b.is_ascii_alphanumeric() || b == b'_';
+        let inner = |b: u8| word(b) || b == b'.' || b == b'-';
+        if text.len() <= 128 && text.bytes().next().is_some_and(word) && text.bytes().all(inner) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "{text:?} is no tag of an image; write the tag alone, for example `production`, and the repository as `deploy.image`"
+            ))
+        }
+    }
+}
+leaf!(Tag, "production", |v| Shown::Text(v.0.clone()), text_schema("production"));
+
+/// From one look at a registry to the next: no flood, and no more than a day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LookSpan(pub(crate) Span);
+
+impl FromStr for LookSpan {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let span: Span = text.parse().map_err(|error: crate::units::InvalidSpan| error.to_string())?;
+        if span < Span::seconds(1) || span > Span::seconds(86_400) {
+            return Err(format!(
+                "{text:?} is no time between two looks at a registry; write 1s to 24h, for example `5m`"
+            ));
+        }
+        Ok(Self(span))
+    }
+}
+leaf!(LookSpan, "5m", |v| Shown::Text(v.0.to_string()), span_schema());
+
 /// An image, with a tag or digest or without.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ImageName(pub(crate) ImageReference);

@@ -1,6 +1,7 @@
 //! `switcher status [--watch]`: what the proxy says, and beside it what the deployer remembers.
 
 mod deployments;
+mod watch;
 
 use std::time::Duration;
 

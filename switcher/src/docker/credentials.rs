@@ -86,6 +86,39 @@ pub(super) async fn login(
     }
 }
 
+/// A login, for whoever asks a registry without the engine. It cannot be printed.
+pub enum RegistryLogin {
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: String,
+    },
+    /// What the registry's token service takes instead of a password.
+    Identity(String),
+    /// What the registry itself takes.
+    Bearer(String),
+}
+
+/// The login for a registry, as the engine would be given it; none when there is none.
+///
+/// # Errors
+/// As `docker login` left it: when the file cannot be read, or the helper that it names is missing or fails.
+pub async fn registry_login(
+    folder: Option<&Path>,
+    registry: &str,
+) -> Result<Option<RegistryLogin>, DockerError> {
+    let Some(login) = login(folder, registry).await? else { return Ok(None) };
+    let DockerCredentials { username, password, identitytoken, registrytoken, .. } = login;
+    Ok(match (registrytoken, identitytoken, username, password) {
+        (Some(token), _, _, _) => Some(RegistryLogin::Bearer(token)),
+        (None, Some(token), _, _) => Some(RegistryLogin::Identity(token)),
+        (None, None, Some(user), Some(password)) => Some(RegistryLogin::Password { user, password }),
+        (None, None, _, _) => None,
+    })
+}
+
 /// Docker's configuration folder: `$DOCKER_CONFIG`, else `.docker` in the home folder.
 #[must_use]
 pub fn folder(docker_config: Option<PathBuf>, home: Option<PathBuf>) -> Option<PathBuf> {

@@ -9,6 +9,8 @@
 //! deployments/<id>/     a deployment's own journal and log
 //! leases/<lock id>      locked by the lease's owner for as long as it lives
 //! .guard                locked for the moment of a change
+//! watch.json            what `switcher watch` remembers
+//! .watch                locked by the one that watches
 //! ```
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};

@@ -1,5 +1,6 @@
 //! The memory of one application in one environment: anybody reads it, the holder of the lease writes it.
 
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ use ulid::Ulid;
 use super::audit::AuditRecord;
 use super::document::{self, Copy, Identity};
 use super::error::{AcquireError, StateError};
-use super::folder::{Folder, Guard};
+use super::folder::{Folder, Guard, lock_file};
 use super::history;
 use super::judge::{Host, Verdict, judge};
 use super::lease::Lease;
@@ -264,6 +265,22 @@ impl Store {
         state.lock = LockRecord::free(number);
         self.write(&state, Copy::Made)?;
         Ok(Release::Released { verdict, number, holder: format!("lock_{}", Ulid::generate()) })
+    }
+
+    /// Locks a file of that name in the folder, which is made where there is none; none when another process has it. The
+    /// lock ends with the process.
+    ///
+    /// # Errors
+    /// When the folder is temporary, or cannot be made or used.
+    pub fn lock_beside(&self, name: &str) -> Result<Option<File>, StateError> {
+        drop(self.prepare()?);
+        let path = self.folder().join(name);
+        let file = lock_file(&path)?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(file)),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(StateError::io("lock", &path)(error)),
+        }
     }
 
     /// Makes the folder where there is none, and keeps others from changing it while the guard lives.

@@ -12,7 +12,7 @@ use switcher_config::AppName;
 use switcher_config::settings::Settings;
 use switcher_config::wire::AppStatus;
 
-use super::COLUMN;
+use super::{COLUMN, watch};
 use crate::configuration;
 use crate::context::Context;
 use crate::deploy::journal::{Entry, replay};
@@ -21,6 +21,7 @@ use crate::layout::{Page, Tone};
 use crate::phrase;
 use crate::state::record::{DeploymentRecord, LockRecord, State, Status};
 use crate::state::{StateError, Store, Verdict};
+use crate::watch::memory::{self, Memory};
 
 /// How many of the newest deployments people see.
 const SHOWN: usize = 3;
@@ -45,6 +46,8 @@ struct Known {
     state: State,
     verdict: Verdict,
     unfinished: Option<Unfinished>,
+    /// What `switcher watch` remembers, or why that cannot be read; none where nothing was ever watched.
+    watch: Option<Result<Memory, String>>,
 }
 
 /// The operation whose journal is open.
@@ -101,7 +104,8 @@ fn known(ctx: &Context, settings: &Settings, app: &AppName, sole: bool) -> Resul
     let told = replay(store.journal::<Entry>().map_err(words)?.unwrap_or_default());
     let told = told.map_err(|error| format!("the journal cannot be understood: {error}"))?;
     let unfinished = told.map(|told| Unfinished::of(&told.machine, ctx.command("repair")));
-    Ok(Known { state, verdict, unfinished })
+    let watch = Memory::read(&memory::file(&store)).map_err(|error| error.to_string()).transpose();
+    Ok(Known { state, verdict, unfinished, watch })
 }
 
 impl Unfinished {
@@ -144,6 +148,10 @@ impl Known {
         }
         let (words, tone) = lease_words(&self.verdict, now);
         line(page, "lease", Tone::Faint).words(&words, tone);
+        if let Some(watch) = &self.watch {
+            let (words, tone) = watch::words(watch, now);
+            line(page, "watch", Tone::Faint).words(&words, tone);
+        }
         let mut label = "history";
         for record in self.state.deployment_history.iter().take(SHOWN) {
             let (words, tone) = history_words(record, now);
@@ -171,6 +179,10 @@ impl Remembered {
         let mut value = json!(state);
         value["verdict"] = json!(word(&known.verdict));
         value["unfinished"] = json!(known.unfinished);
+        if let Some(watch) = &known.watch {
+            value["watch"] =
+                watch.as_ref().map_or_else(|why| json!({ "error": why }), |memory| json!(memory));
+        }
         value
     }
 }
@@ -319,7 +331,7 @@ mod tests {
         state.deployment_history.extend((0..4).map(|n| record(n, Status::Superseded, Slot::Blue)));
         state.current_deployment = Some(current);
         state.previous_deployment = Some(previous);
-        Known { state, verdict: Verdict::Free, unfinished: None }
+        Known { state, verdict: Verdict::Free, unfinished: None, watch: None }
     }
 
     fn unfinished() -> Option<Unfinished> {
@@ -359,8 +371,12 @@ mod tests {
 
     #[test]
     fn lease_deployments_and_what_was_cut_short_are_shown_however_they_stand() {
-        let fresh =
-            Known { state: State::new("production", &name()), verdict: Verdict::Free, unfinished: None };
+        let fresh = Known {
+            state: State::new("production", &name()),
+            verdict: Verdict::Free,
+            unfinished: None,
+            watch: None,
+        };
         let late = |mut known: Known| {
             known.state.previous_deployment.as_mut().expect("one before").warm_until = Some(at(599));
             known

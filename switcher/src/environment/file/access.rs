@@ -19,7 +19,7 @@ pub(in super::super) fn read(path: &Path) -> Result<String, Box<Problem>> {
     let wrong = |message: String, hint: String| Box::new(problem(&shown, None, "", message, hint));
     let unreadable = |error: std::io::Error| {
         if error.kind() == std::io::ErrorKind::NotFound {
-            let hint = "make it, with mode 0600, or take it out of `env_files`";
+            let hint = "make it, with mode 0600, or take its name out of the configuration";
             return wrong("there is no such file".to_owned(), hint.to_owned());
         }
         wrong(format!("it cannot be read: {error}"), "see who may read it: `ls -l` of that file".to_owned())
@@ -33,7 +33,7 @@ pub(in super::super) fn read(path: &Path) -> Result<String, Box<Problem>> {
     }
     let bytes = contents(&mut file).map_err(unreadable)?;
     if bytes.len() as u64 > LONGEST {
-        return Err(wrong("it is longer than 1MiB".to_owned(), "is it an env file at all?".to_owned()));
+        return Err(wrong("it is longer than 1MiB".to_owned(), "is it the file that was meant?".to_owned()));
     }
     String::from_utf8(bytes).map_err(|error| {
         let before = &error.as_bytes()[..error.utf8_error().valid_up_to()];

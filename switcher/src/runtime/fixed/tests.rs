@@ -110,6 +110,7 @@ fn settings() -> DeploySettings {
         bake: None,
         verify: None,
         keep_previous: Span::seconds(1800),
+        watch: None,
         workers: Workers::Overlap,
         retain: Retain { images: 3, snapshots: 7, logs: Span::seconds(0) },
         hooks: Hooks::default(),
