@@ -190,7 +190,9 @@ fn applications(sorted: &mut Sorted, services: Vec<Service>, named: Option<&str>
             Some(Check::Command { test, .. }) => probe::asked(test),
             Some(Check::Off) | None => None,
         };
-        let http = !service.ports.is_empty() || asked.is_some() || (route.present && !route.off);
+        let http = !service.ports.is_empty() || asked.is_some() || (route.present && !route.off)
+            // Who names a service after a slot switches traffic between two of them.
+            || stem(&service.name).is_some();
         let meant = named.map_or(http || sole, |name| name == service.name);
         if meant {
             let name = service.name.clone();
