@@ -14,6 +14,7 @@ pub mod bake;
 mod checks;
 #[cfg(test)]
 mod corpus;
+pub mod document;
 pub mod durable;
 pub mod host;
 pub mod image;

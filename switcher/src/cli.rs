@@ -2,6 +2,7 @@
 
 mod certs;
 mod database;
+mod init;
 mod lock;
 mod logs;
 
@@ -24,6 +25,7 @@ use crate::progress::Progress;
 
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
+pub use init::InitArgs;
 pub use lock::LockCommand;
 pub use logs::{LogsArgs, LogsTarget, Tail};
 
@@ -175,6 +177,9 @@ pub enum Command {
     },
     /// Deploy a tag whenever it moves, until it is told to stop: a service
     Watch(WatchArgs),
+    /// Make a bare server a working host: write the configuration from a Compose file or the running containers, and
+    /// with --systemd the services, with --github a workflow; what is there already is never changed
+    Init(InitArgs),
     /// Look for everything that could stand in the way of a deployment; changes nothing
     Doctor,
     /// Explain an error code, or list them all

@@ -550,6 +550,19 @@ looks at its interval alone."
 "`switcher doctor` looks at everything that a deployment needs and changes nothing. Each finding that failed carries
 one remedy; a warning works now and may not for long. `switcher doctor --json` has the same for scripts."
 
+    InitSource "E-INIT-01" Usage "what was named cannot be carried over"
+"`--compose` names a Compose file: YAML with a section `services`. What is wrong with it is listed with its line.
+Without `--compose`, compose.yaml, compose.yml, docker-compose.yaml or docker-compose.yml of this folder is read, else
+the running containers are looked at. Nothing was written."
+
+    InitWrite "E-INIT-02" Failed "a file or folder cannot be made"
+"The folder is not writable for this user, the disk is full, or something else has the file's name. Files are put in
+place whole or not at all, so the same command goes on where this one stopped once the reason is gone."
+
+    InitStep "E-INIT-03" Failed "a step of preparing the machine failed"
+"Making the system user or starting the services failed; the words of the program that was run are shown. What was done
+before stays and is not done twice: run the same command again, or do that step by hand."
+
     LogsElsewhere "E-LOGS-01" Usage "the logs of this application are not the engine's"
 "With `runtime: static` the slots are filled by your own hooks, so the logs are where whatever they start puts them,
 such as `journalctl -u UNIT`. What hooks print is in the log of each deployment: `switcher logs --deployment ID`."

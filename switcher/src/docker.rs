@@ -21,6 +21,7 @@ mod registry;
 mod resolve;
 mod room;
 mod run;
+mod services;
 mod witness;
 
 use std::path::{Path, PathBuf};

@@ -27,6 +27,7 @@ pub mod failure;
 pub mod hook;
 pub mod host;
 mod import;
+pub mod init;
 mod interrupt;
 pub mod layout;
 pub mod log;
