@@ -4,5 +4,6 @@
 //! variables of the environment, and drains are shortened.
 
 mod behind_a_tunnel;
+mod full_pipeline;
 mod immutable_images;
 mod small_server;
