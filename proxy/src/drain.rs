@@ -14,8 +14,9 @@ use tokio::sync::watch;
 use crate::epoch::EpochHandle;
 use crate::ledger::{Cause, Exchange};
 
-/// How long a gently closed exchange gets to say goodbye before it is aborted.
-const LINGER: Duration = Duration::from_millis(50);
+/// How many looks a gently closed exchange gets to say goodbye before it is aborted. Looks and not milliseconds: a process
+/// that gets no processor for a while has said nothing in that time, and each look lets the exchanges run first.
+const LINGER: u32 = 4;
 
 /// The share of the spreading window that one exchange adds.
 const SPREAD_STEP: Duration = Duration::from_millis(5);
@@ -146,7 +147,7 @@ impl Drain {
     /// Closes what is due, again and again. Never returns: the epoch's end ends it.
     async fn close_due(&self, policy: Policy) {
         let mut closed = ByKind::<usize>::default();
-        let mut lingering: Vec<(Instant, Arc<Exchange>)> = Vec::new();
+        let mut lingering: Vec<(u32, Arc<Exchange>)> = Vec::new();
         loop {
             let now = Instant::now();
             let open: Vec<_> =
@@ -157,16 +158,16 @@ impl Drain {
                 let due = due(all, now - self.began, *policy.time.get(kind), policy.spread);
                 for exchange in of_kind().take(due.saturating_sub(*closed.get(kind))) {
                     exchange.close(Cause::Drain);
-                    lingering.push((now + LINGER, Arc::clone(exchange)));
+                    lingering.push((LINGER, Arc::clone(exchange)));
                     *closed.get_mut(kind) += 1;
                 }
             }
-            lingering.retain(|(until, exchange)| {
-                let wait = *until > now;
-                if !wait {
+            lingering.retain_mut(|(looks, exchange)| {
+                *looks = looks.saturating_sub(1);
+                if *looks == 0 {
                     exchange.abort();
                 }
-                wait
+                *looks > 0
             });
             tokio::time::sleep(TICK).await;
         }

@@ -156,7 +156,7 @@ async fn a_deployment_that_was_cut_short_and_parts_that_are_away_are_named() {
     let mut site = Site::prepare().await.open().await;
     site.release("v1").await;
     site.push(&Image::new("v2")).await;
-    let cut = site.switcher().with("SWITCHER_CRASH_AT", "12").run(&["deploy", "v2"]).await;
+    let cut = site.switcher().with("SWITCHER_CRASH_AT", "8").run(&["deploy", "v2"]).await;
     assert_eq!(cut.code, -1, "{cut:?}");
     let examined = Examined::of(&site).await;
     examined.fault("journal", &["deploy of v2 was cut short"], "switcher repair");

@@ -76,6 +76,7 @@ impl Runner<'_> {
     /// Writes the beginning, then runs to the end.
     pub(crate) async fn begin(&mut self, machine: Machine) -> Ran {
         let order = Box::new(machine.order.clone());
+        self.crash.boundary();
         match self.write(&Entry::Begun { at: Timestamp::now(), order }) {
             Ok(()) => self.run(machine).await,
             Err(error) => Ran::Lost { machine, error },
@@ -149,7 +150,6 @@ impl Runner<'_> {
     }
 
     fn write(&mut self, entry: &Entry) -> Result<(), LeaseError> {
-        self.crash.boundary();
         self.journal.append(entry)?;
         self.crash.boundary();
         Ok(())
@@ -181,7 +181,8 @@ pub(crate) fn interrupted() -> Cause {
     }
 }
 
-/// Kills the process at a boundary of the journal: the tests drive every one of them. Programs that are built
+/// Kills the process at a boundary of the journal: before the first entry, after each one, and after each effect. What
+/// lies between two of them leaves the same world behind. The tests drive every one. Programs that are built
 /// for use have no such switch.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Crash {

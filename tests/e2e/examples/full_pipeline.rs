@@ -87,12 +87,16 @@ async fn it_goes_the_whole_way_and_back_and_remembers_what_was_seen() {
     site.agree("v2").await;
     let current = &site.state()["current_deployment"];
     assert_eq!((&current["verified"]["matched"], &current["git_commit"]), (&true.into(), &"4f2a9c1d".into()));
-    assert_eq!(current["migrations_run"], 2, "{current:#}");
+    assert_eq!(
+        (&current["schema_before"], &current["schema_after"]),
+        (&"1".into(), &"3".into()),
+        "{current:#}"
+    );
     let snapshot = current["snapshot"].as_str().expect("a snapshot").to_owned();
     let listed = site.succeed(&["snapshot", "list"]).await.stdout;
     assert!(listed.contains(&snapshot), "{snapshot}: {listed}");
     // Never did the workers of two versions run together: their unit would have failed.
-    assert_eq!(jobs(&site), ["start green", "stop green", "start blue"]);
+    assert_eq!(jobs(&site), ["stop blue", "start green", "stop green", "start blue"]);
 
     let before = site.state();
     site.succeed(&["rollback", "--dry-run"]).await;
