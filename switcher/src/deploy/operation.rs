@@ -227,10 +227,14 @@ impl Operator<'_> {
         archived.map(drop).map_err(|error| self.site.lease_failure(&error))
     }
 
-    /// Whoever cannot be told is a warning; a second signal ends the wait.
+    /// Whoever cannot be told is a warning; another signal ends the wait.
     async fn tell(&self, machine: &Machine, event: NotifyEvent) {
         let mut interrupt = self.interrupt.clone();
-        let told = interrupt.unless_twice(messenger::tell(self.site, machine, event)).await;
+        let telling = messenger::tell(self.site, machine, event);
+        let told = match interrupt.was_heard() {
+            true => interrupt.unless_twice(telling).await,
+            false => interrupt.unless(telling).await,
+        };
         for warning in told.unwrap_or_default() {
             self.site.ctx.reporter.step(&format!("warning: {warning}"));
             if let Ok(log) = self.site.log_of(self.lease, &machine.order.id) {
