@@ -162,7 +162,7 @@ fn application(
     let known = known.unwrap_or_else(|| Memory::new(app.as_str(), &image.to_string()));
     let memory = Memory { app: app.to_string(), image: image.to_string(), ..known };
     let (app, settings, bell) = (app.clone(), watch.clone(), Arc::new(Notify::new()));
-    Ok(Some(Application { app, image, settings, store, bell, file, memory, _hold: hold }))
+    Ok(Some(Application { app, image, settings, store, bell, file, memory, prune_failed: None, _hold: hold }))
 }
 
 fn failure(ctx: &Context, error: &StateError) -> Failure {
