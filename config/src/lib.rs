@@ -27,6 +27,7 @@ pub mod problem;
 pub mod providers;
 mod reader;
 mod schema;
+pub mod secret_file;
 mod section;
 pub mod settings;
 mod show;

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use jiff::Timestamp;
 use reqwest::{StatusCode, Url};
+use switcher_config::secret_file::{self, Owner};
 use switcher_config::settings::{NotifyEvent, NotifySettings, NotifyTarget};
 use tokio::time::{sleep, timeout};
 
@@ -16,7 +17,6 @@ use super::machine::Machine;
 use super::notice::{delivery, notice};
 use super::record;
 use super::site::Site;
-use crate::secret_file;
 use crate::signature;
 use crate::web;
 
@@ -76,15 +76,15 @@ fn letter(site: &Site<'_>, machine: &Machine, event: NotifyEvent) -> Result<Lett
 fn address(settings: &NotifySettings, folder: &Path) -> Result<Url, String> {
     let text = match &settings.to {
         NotifyTarget::Url(url) => url.clone(),
-        NotifyTarget::File(file) => secret_file::read(&folder.join(file))?,
+        NotifyTarget::File(file) => secret_file::read(&folder.join(file), Owner::UsOrRoot)?,
     };
     let url = Url::parse(&text).ok().filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host());
     url.ok_or_else(|| "its address is no http:// or https:// URL".to_owned())
 }
 
 async fn send(settings: &NotifySettings, folder: &Path, url: &Url, letter: &Letter) -> Result<(), String> {
-    let secret =
-        settings.secret_file.as_ref().map(|file| secret_file::read(&folder.join(file))).transpose()?;
+    let read = |file| secret_file::read(&folder.join(file), Owner::UsOrRoot);
+    let secret = settings.secret_file.as_ref().map(read).transpose()?;
     let signature = secret.map(|secret| signature::sign(secret.as_bytes(), &letter.body));
     let client = web::client(TRY, None)?;
     let mut last = "no answer in time".to_owned();
