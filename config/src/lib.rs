@@ -26,6 +26,7 @@ mod parse;
 pub mod problem;
 pub mod providers;
 mod reader;
+pub mod request;
 mod schema;
 pub mod secret_file;
 mod section;
