@@ -88,7 +88,9 @@ async fn a_test_may_post_with_a_login_that_nobody_sees() {
     ran.says(&["POST /headers: expected 200-299 with \"for-v1\" in it", "authorization: ***"]);
     let shown = site.succeed(&["config", "show"]).await.stdout;
     assert!(!format!("{ran:?}{shown}").contains(LOGIN), "{ran:?}{shown}");
-    assert_eq!(site.leaks(&[LOGIN.to_owned()]), [""; 0]);
+    // The configuration itself is where this test has written it.
+    let leaks = site.leaks(&[LOGIN.to_owned()]);
+    assert!(leaks.iter().all(|leak| leak.contains("/switcher.yaml: ")), "{leaks:?}");
     site.agree("v1").await;
 }
 
