@@ -14,9 +14,9 @@ pub enum Exit {
     Failed = 1,
     /// Wrong usage.
     Usage = 2,
-    /// The generation moved: somebody else is acting.
+    /// The lock is held, or the generation moved: somebody else is acting.
     Moved = 3,
-    /// Unhealthy: not switched.
+    /// Unhealthy: not switched, or switched back.
     Unhealthy = 4,
     /// Snapshot or migration failed: not switched.
     Migration = 5,
@@ -39,8 +39,8 @@ impl Exit {
         match self {
             Self::Failed => "failed; the old version still serves",
             Self::Usage => "wrong usage",
-            Self::Moved => "the generation moved: somebody else is acting",
-            Self::Unhealthy => "unhealthy: not switched",
+            Self::Moved => "lock held, or the generation moved: somebody else is acting",
+            Self::Unhealthy => "unhealthy: not switched, or switched back",
             Self::Migration => "snapshot or migration failed: not switched",
             Self::Unreachable => "Docker, the registry, the proxy or the database cannot be reached",
             Self::Unsafe => "unsafe or unknown state: a person is needed",

@@ -409,6 +409,15 @@ impl Site {
         &self.front
     }
 
+    /// Deploys an image that is pushed now, as the first that users ask for; from here on they do.
+    pub async fn serve(&self, image: &Image) -> Traffic {
+        self.push(image).await;
+        self.succeed(&["deploy", image.version()]).await;
+        let traffic = self.traffic(image.version());
+        traffic.flow().await;
+        traffic
+    }
+
     /// A mixed load through the front door, while this version is live.
     #[must_use]
     pub fn traffic(&self, version: &str) -> Traffic {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use sd_notify::NotifyState;
 use serde_json::json;
+use switcher_config::secret_file::{self, Owner};
 use switcher_config::settings::{AppSettings, Settings, Webhook as WebhookSettings};
 use switcher_config::{AppName, Loaded};
 use tokio::net::TcpListener;
@@ -18,7 +19,6 @@ use crate::code::{Code, Exit};
 use crate::configuration;
 use crate::context::Context;
 use crate::deploy::site::open_store;
-use crate::environment::private_text;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
@@ -187,16 +187,13 @@ async fn listen(
 ) -> Result<tokio::task::JoinHandle<()>, Failure> {
     let path = loaded.folder().join(&settings.secret_file);
     let refuse = |why: String| {
-        let message = format!("the secret of `switcher.webhook` cannot be used: {}: {why}", path.display());
+        let message = format!("the secret of `switcher.webhook` cannot be used: {why}");
         Failure::new(Code::WebhookBad, message, Live::Unchanged, ctx.command("config show"))
     };
-    let text =
-        private_text(&path).map_err(|problem| refuse(format!("{}; {}", problem.message, problem.hint)))?;
-    let secret = text.trim();
+    let secret = secret_file::read(&path, Owner::UsOrRoot).map_err(refuse)?;
     if secret.len() < SHORTEST {
-        return Err(refuse(format!(
-            "it has fewer than {SHORTEST} characters; `openssl rand -hex 32` makes one"
-        )));
+        let hint = "`openssl rand -hex 32` makes one";
+        return Err(refuse(format!("{}: it has fewer than {SHORTEST} characters; {hint}", path.display())));
     }
     let address = settings.listen.0;
     let listener = TcpListener::bind(address).await.map_err(|error| {
@@ -204,7 +201,7 @@ async fn listen(
         Failure::new(Code::WebhookBad, message, Live::Unchanged, ctx.again())
     })?;
     let bells = applications.iter().map(|it| (it.app.clone(), Arc::clone(&it.bell))).collect();
-    let webhook = Arc::new(Webhook::new(secret.as_bytes().to_vec(), bells, voice));
+    let webhook = Arc::new(Webhook::new(secret.into_bytes(), bells, voice));
     let at = listener.local_addr().unwrap_or(address);
     voice.say(None, &format!("webhooks are taken at http://{at}/hooks/APP"));
     Ok(tokio::spawn(webhook.serve(listener)))
