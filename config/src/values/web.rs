@@ -28,12 +28,17 @@ impl Setting for PublicUrl {
         None
     }
 
-    /// Its query may hold a token.
+    /// Its query may hold a token: of that only names, and values made of words in braces, are shown.
     fn show(&self) -> Shown {
-        match self.0.split_once('?') {
-            Some((address, _)) => Shown::Text(format!("{address}?***")),
-            None => Shown::Text(self.0.clone()),
-        }
+        let Some((address, query)) = self.0.split_once('?') else { return Shown::Text(self.0.clone()) };
+        let shown = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, value)) if value.starts_with('{') && value.ends_with('}') => {
+                format!("{name}={value}")
+            }
+            Some((name, _)) => format!("{name}=***"),
+            None => "***".to_owned(),
+        });
+        Shown::Text(format!("{address}?{}", shown.collect::<Vec<_>>().join("&")))
     }
 
     fn schema() -> Value {
@@ -68,5 +73,24 @@ impl Setting for HookUrl {
 
     fn schema() -> Value {
         or_name(json!({"type": "string", "pattern": "^https?://"}))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_token_in_a_query_is_not_shown() {
+        for (url, shown) in [
+            ("https://a.example/v", "https://a.example/v"),
+            ("https://a.example/v?slot={slot}", "https://a.example/v?slot={slot}"),
+            (
+                "https://a.example/v?token=hunter2&slot={slot}&x",
+                "https://a.example/v?token=***&slot={slot}&***",
+            ),
+        ] {
+            assert_eq!(PublicUrl(url.to_owned()).show(), Shown::Text(shown.to_owned()), "{url}");
+        }
     }
 }
