@@ -179,7 +179,7 @@ fn proxy(draft: &mut Draft, front: &Front) {
     }
     draft.row(0, "");
     draft.row(0, "switcher:");
-    draft.row(2, "state_dir: /var/lib/switcher/deployments   # history, journals, snapshots");
+    draft.row(2, "state_dir: /var/lib/switcher-deployments   # history, journals, snapshots");
 }
 
 fn databases(draft: &mut Draft, sorted: &Sorted) {
