@@ -1,4 +1,4 @@
-//! YAML of other programs, read with the lines it stands at: a Compose file, for one.
+//! YAML of other programs, read with the lines it stands at: a Compose file, for one, whose tags are known.
 //!
 //! A thin window on the tree of [`crate::node`]. Texts stay as they were written, and no problem quotes a line, since
 //! nobody knows where in a foreign file a secret stands. Called by `switcher init`.
@@ -24,7 +24,7 @@ impl Document {
     /// When it is no YAML, or names a key twice; every problem has its line, and none holds a value.
     pub fn read(file: &str, text: &str) -> Result<Option<Self>, Report> {
         let mut problems: Vec<Problem> = Vec::new();
-        let root = yaml::parse(text, &yaml::in_file(&Arc::from(file)), &mut problems);
+        let root = yaml::parse_compose(text, &yaml::in_file(&Arc::from(file)), &mut problems);
         if problems.is_empty() {
             return Ok(root.filter(|node| !node.is_null()).map(Self));
         }
@@ -102,6 +102,18 @@ mod tests {
         assert!(list.is_list());
         assert_eq!(list.items().filter_map(Item::text).collect::<Vec<_>>(), ["a", "b"]);
         assert_eq!((shop.get("port").map(Item::line), list.line()), (Some(1), 5));
+    }
+
+    #[test]
+    fn what_is_reset_is_not_there_and_other_tags_are_refused() {
+        let text = "x: &x {a: 1, b: 2}\nshop:\n  <<: *x\n  a: !reset null\n  c: !reset {d: 1}\n  e: !override [1, !reset 2]\n";
+        let document = Document::read("compose.yaml", text).expect("good").expect("a value");
+        let shop = document.root().get("shop").expect("a section");
+        let keys: Vec<_> = shop.entries().map(|(key, ..)| key).collect();
+        assert_eq!(keys, ["e", "b"]);
+        assert_eq!(shop.get("e").expect("a list").items().filter_map(Item::text).collect::<Vec<_>>(), ["1"]);
+        let report = Document::read("compose.yaml", "a: !other 1\n").expect_err("a tag");
+        assert!(report.to_string().contains("!other"), "{report}");
     }
 
     #[test]

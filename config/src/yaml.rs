@@ -26,14 +26,40 @@ pub(crate) fn parse(
     origin: &dyn Fn(usize, usize) -> Origin,
     problems: &mut Vec<Problem>,
 ) -> Option<Node> {
+    read(text, origin, problems, false)
+}
+
+/// Reads a file of Docker Compose, whose tags say how files are merged: what is tagged `!reset` is not there, and
+/// `!override` stands for its value.
+pub(crate) fn parse_compose(
+    text: &str,
+    origin: &dyn Fn(usize, usize) -> Origin,
+    problems: &mut Vec<Problem>,
+) -> Option<Node> {
+    read(text, origin, problems, true)
+}
+
+fn read(
+    text: &str,
+    origin: &dyn Fn(usize, usize) -> Origin,
+    problems: &mut Vec<Problem>,
+    compose: bool,
+) -> Option<Node> {
     let options = granit_parser::options! {
         flow_nesting_limit: MAX_DEPTH,
         block_nesting_limit: MAX_DEPTH,
         emit_comments: false,
     };
     let parser = Parser::new_from_str_with_options(text, options);
-    let mut composer =
-        Composer { parser, origin, problems, anchors: HashMap::new(), nodes: 0, path: String::new() };
+    let mut composer = Composer {
+        parser,
+        origin,
+        problems,
+        anchors: HashMap::new(),
+        nodes: 0,
+        path: String::new(),
+        compose,
+    };
     match composer.document() {
         Ok(node) => node,
         Err(problem) => {
@@ -55,6 +81,8 @@ struct Composer<'a, 'p, P> {
     nodes: usize,
     /// The path of the key that is being read.
     path: String,
+    /// Whether the tags of Compose mean something.
+    compose: bool,
 }
 
 impl<'input, P> Composer<'_, '_, P>
@@ -146,8 +174,12 @@ where
                 (Event::SequenceEnd, _) => return Ok(Value::Sequence(items)),
                 (event, span) => {
                     let whole = self.path.len();
+                    let reset = self.is_reset(&event);
                     self.path.push_str(&format!("[{}]", items.len()));
-                    items.push(self.node(event, &span)?);
+                    let node = self.node(event, &span)?;
+                    if !reset {
+                        items.push(node);
+                    }
                     self.path.truncate(whole);
                 }
             }
@@ -168,6 +200,7 @@ where
             let whole = self.path.len();
             self.enter(&key.text);
             let (event, span) = self.inside(open)?;
+            let reset = self.is_reset(&event);
             let node = self.node(event, &span)?;
             if merge {
                 self.merge(node, &mut merged);
@@ -177,7 +210,9 @@ where
                 self.problems.push(Problem::at(&key.origin, &self.path, message, hint));
             } else {
                 seen.insert(key.text.clone(), key.origin.clone());
-                entries.push((key, node));
+                if !reset {
+                    entries.push((key, node));
+                }
             }
             self.path.truncate(whole);
         }
@@ -221,8 +256,21 @@ where
         }
     }
 
+    /// Whether Compose takes a value for one that is not there.
+    #[expect(clippy::wildcard_enum_match_arm, reason = "the parser's kinds are open-ended")]
+    fn is_reset(&self, event: &Event<'_>) -> bool {
+        let tag = match event {
+            Event::Scalar(_, _, _, tag)
+            | Event::SequenceStart(_, _, tag)
+            | Event::MappingStart(_, _, tag) => tag,
+            _ => return false,
+        };
+        self.compose && tag.as_deref().is_some_and(|tag| tag.original() == "!reset")
+    }
+
     fn refuse_tag(&mut self, tag: Option<&Tag>, span: &Span) {
-        if let Some(tag) = tag.filter(|tag| tag.is_custom() && tag.original() != "!") {
+        let known = |tag: &Tag| self.compose && ["!reset", "!override"].contains(&tag.original().as_ref());
+        if let Some(tag) = tag.filter(|tag| tag.is_custom() && tag.original() != "!" && !known(tag)) {
             let message = format!("the tag {} means nothing here", quoted(&tag.original()));
             self.problems.push(Problem::at(&self.place(span), &self.path, message, "remove the tag"));
         }

@@ -238,8 +238,10 @@ it is the last good copy: look at both, then copy it over. Scripts may read thes
 
     StatePlace "E-STATE-05" Configuration "the deployer's memory cannot be kept there"
 "`switcher.state_dir` lies in a folder that the system empties (/tmp, /var/tmp, /dev/shm, $TMPDIR), or the
-environment's name cannot name a folder. The lease, the history and the way back must outlive a restart. Choose a
-folder that stays, such as /var/lib/switcher/deployments. Nothing was changed."
+environment's name cannot name a folder; or the folder, or one above it, is a link, another user's, or may be written
+by others, who could then make the deployer do what they like. The lease, the history and the way back must outlive a
+restart. Choose a folder that stays and is this user's or root's, such as /var/lib/switcher-deployments. Nothing was
+changed."
 
     DrainLost "E-DRAIN-01" Unsafe "traffic has moved, but how the drain went is not known"
 "The switch happened. Its receipt is gone: the proxy was restarted during the drain (what was still inside the old slot

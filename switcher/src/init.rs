@@ -4,6 +4,7 @@
 //! configuration and [`settle`] makes sure that it loads. What cannot be carried over is a [`Leftover`]: it is listed
 //! and never silently lost. No value that looks like a secret is copied. Called by `commands::init`.
 
+pub mod arguments;
 pub mod compose;
 pub mod diff;
 pub mod draft;

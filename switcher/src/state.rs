@@ -22,6 +22,7 @@ pub mod schema;
 mod store;
 #[cfg(test)]
 mod tests;
+mod trust;
 
 pub use audit::AuditRecord;
 pub use deployments::DeploymentFolder;

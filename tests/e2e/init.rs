@@ -152,7 +152,9 @@ async fn below_a_prefix_a_host_is_made_once() {
     let root = folder.path().join("root");
     let switcher = Switcher::bare(folder.path());
     let first = switcher.succeed(&["init", "--systemd", "--prefix", "root"]).await.stdout;
-    assert!(first.contains("useradd") || first.contains("daemon-reload"), "{first}");
+    let (_, next) = first.split_once("Next:").expect("what comes next");
+    assert!(next.contains("systemd-sysusers --root=root") && !next.contains("root/etc"), "{first}");
+    assert!(!next.contains("daemon-reload") && !next.contains("useradd"), "{first}");
     for file in ["etc/switcher/switcher.yaml", "usr/local/bin/switcher", "usr/local/bin/switcher-proxy"] {
         assert!(root.join(file).is_file(), "{file} is missing");
     }

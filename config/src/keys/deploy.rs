@@ -17,7 +17,7 @@ section! {
     /// The deployer itself.
     SwitcherKeys {
         /// Where deployments are remembered.
-        state_dir: PathBuf = PathBuf::from("/var/lib/switcher/deployments");
+        state_dir: PathBuf = PathBuf::from("/var/lib/switcher-deployments");
         /// How long a lease holds after its owner's last sign of life: 5s to 30m.
         lease: LeaseSpan = LeaseSpan(Span::seconds(120));
         /// The Docker Engine: `unix:///path`, `tcp://host:2376` or `ssh://user@host`. Default: `$DOCKER_HOST`, else the local socket.

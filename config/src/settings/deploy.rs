@@ -13,7 +13,7 @@ use crate::{BakeLimits, Bytes, ImageReference, ListenAddress, Share, Span};
 /// The `switcher` section: the deployer itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SwitcherSettings {
-    /// Where deployments are remembered. Default `/var/lib/switcher/deployments`.
+    /// Where deployments are remembered. Default `/var/lib/switcher-deployments`.
     pub state_dir: PathBuf,
     /// How long a lease holds after its owner's last sign of life: 5s to 30m. Default 2m.
     pub lease: Span,

@@ -50,9 +50,10 @@ pub(super) async fn run(ctx: &Context, args: InitArgs) -> Outcome {
             wanted.put(Look { dry: args.dry_run, diff: args.diff }).map_err(|error| unplaced(ctx, &error))?,
         );
     }
-    let ran = if args.systemd { host::steps(ctx, &args, &settings)? } else { host::Ran::default() };
+    let ran = if args.systemd { host::steps(ctx, &args, &config, &settings)? } else { host::Ran::default() };
+    let seen = if args.prefix.is_some() { seen_by_services(ctx, &args, &here) } else { config.clone() };
     let report =
-        Report { args: &args, origin: origin.as_deref(), config: &config, settled: &settled, ran: &ran };
+        Report { args: &args, origin: origin.as_deref(), config: &seen, settled: &settled, ran: &ran };
     let next = report.next();
     let value = json!({
         "from": origin, "files": placed, "not_carried_over": settled.leftovers, "ran": ran.done, "next": next,
@@ -75,12 +76,11 @@ fn wanted(
     settled: &Settled,
 ) -> Vec<Wanted> {
     let text = Content::Text(settled.text.clone());
-    let file = Wanted { path: config.to_owned(), content: text, mode: 0o644 };
+    // Not for everybody: nobody can know that no secret is left in it.
+    let file = Wanted { path: config.to_owned(), content: text, mode: 0o640 };
     let mut wanted = Vec::new();
     if args.systemd {
-        // The services know nothing of a prefix.
-        let seen =
-            ctx.global.config.as_ref().map_or_else(|| units::CONFIG.into(), |config| here.join(config));
+        let seen = seen_by_services(ctx, args, here);
         let program = std::env::current_exe().unwrap_or_default();
         let programs = program.parent().unwrap_or(here);
         wanted.extend(units::wanted(settings, &seen, programs, args.prefix.as_deref()));
@@ -92,6 +92,14 @@ fn wanted(
         wanted.push(Wanted { path: workflow::PATH.into(), content: Content::Text(text), mode: 0o644 });
     }
     wanted
+}
+
+/// The configuration's place as the services see it, who know nothing of a prefix.
+fn seen_by_services(ctx: &Context, args: &InitArgs, here: &Path) -> PathBuf {
+    let Some(config) = &ctx.global.config else { return units::CONFIG.into() };
+    let config = here.join(config);
+    let inside = args.prefix.as_ref().and_then(|prefix| config.strip_prefix(here.join(prefix)).ok());
+    inside.map_or_else(|| config.clone(), |inside| Path::new("/").join(inside))
 }
 
 /// What a configuration that is there already says, else the new one.

@@ -91,9 +91,16 @@ fn way_out(ctx: &Context, error: &StateError) -> (Code, String, String) {
         }
         StateError::Temporary { .. } => (
             Code::StatePlace,
-            "; set `switcher.state_dir` to a folder that stays, such as /var/lib/switcher/deployments"
+            "; set `switcher.state_dir` to a folder that stays, such as /var/lib/switcher-deployments"
                 .to_owned(),
             ctx.command("config show --origin"),
+        ),
+        StateError::Untrusted { folder, why: _ } => (
+            Code::StatePlace,
+            "; set `switcher.state_dir` to a folder of this user's or root's below such folders, for example \
+             /var/lib/switcher-deployments, or mend this one with chown and `chmod go-w`"
+                .to_owned(),
+            format!("ls -ld {}", shell(folder)),
         ),
         StateError::Environment(_) => (Code::StatePlace, String::new(), ctx.command("config show")),
     }

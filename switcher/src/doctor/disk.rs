@@ -76,7 +76,7 @@ fn judge(place: &Place, temporary: bool) -> Vec<Finding> {
     }
     if place.ours && disk.in_memory {
         let says = format!("{path} ({key}) is in memory: a restart of the machine forgets every deployment");
-        let remedy = "set `switcher.state_dir` to a folder on a disk, such as /var/lib/switcher/deployments";
+        let remedy = "set `switcher.state_dir` to a folder on a disk, such as /var/lib/switcher-deployments";
         findings.push(if temporary {
             Finding::warning("disk", says, remedy)
         } else {

@@ -26,14 +26,10 @@ const NEEDLESS: &[&str] = &[
     "logging",
     "pull_policy",
     "expose",
-    "hostname",
     "annotations",
     "attach",
-    "scale",
     "mem_swappiness",
     "oom_kill_disable",
-    "init",
-    "links",
 ];
 
 /// Why a file cannot be read.
@@ -120,6 +116,8 @@ fn take(service: &mut Service, key: &str, line: usize, value: Item<'_>, names: &
         "secrets" => lists::secrets(service, value, names),
         "labels" => lists::labels(service, value),
         "deploy" => swarm(service, value),
+        "scale" => plain(service, "replicas", key, value),
+        "init" if value.text() == Some("false") => {}
         _ => service.leave(line, key, advice(key)),
     }
 }
@@ -220,6 +218,16 @@ fn advice(key: &str) -> &'static str {
         "configs" => "mount the file with `volumes`, or build it into the image",
         "profiles" => "profiles are Compose's; one that is not wanted may be removed from `apps`",
         "extends" => "copy what it extends, or run `docker compose config` and take its output",
+        "links" | "external_links" => {
+            "a container is reached by its own name on `deploy.network`; give the other one the name that is linked, with \
+             `docker network connect --alias`"
+        }
+        "hostname" | "domainname" => {
+            "several containers run side by side, each with a name of its own; pass the name by `env`"
+        }
+        "init" => {
+            "let the image begin with an init such as tini, when the application leaves children behind"
+        }
         "stop_signal" => "containers are stopped by SIGTERM, unless the image says otherwise",
         "working_dir" => "set it in the image (`WORKDIR`)",
         "ulimits" | "sysctls" | "dns" | "dns_search" => "set it for the engine, in /etc/docker/daemon.json",

@@ -77,6 +77,15 @@ impl Words {
             Self::List(words) => words.join(" "),
         }
     }
+
+    /// Its words; a text is one, as a shell has it.
+    #[must_use]
+    pub fn words(&self) -> Vec<String> {
+        match self {
+            Self::Text(text) => vec![text.clone()],
+            Self::List(words) => words.clone(),
+        }
+    }
 }
 
 /// A service.

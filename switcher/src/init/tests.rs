@@ -20,6 +20,23 @@ const FILES: &[(&str, &str, &[&str])] = &[
     ("names", include_str!("tests/names.yaml"), &[]),
     ("rights", include_str!("tests/rights.yaml"), &["hunter2"]),
     ("worker", include_str!("tests/worker.yaml"), &[]),
+    (
+        "secrets",
+        include_str!("tests/secrets.yaml"),
+        &[
+            "12345",
+            "aB/cD9xyz",
+            "T000/B000",
+            "deadbeef",
+            "abc@",
+            "hunter2",
+            "hunter3",
+            "hunter4",
+            "hunter5",
+            "hunter6",
+            "hunter7",
+        ],
+    ),
 ];
 
 fn wishes() -> Wishes {
@@ -72,6 +89,22 @@ fn every_key_of_a_service_is_carried_over_needless_or_told() {
         let found = settled.leftovers.iter().any(|left| left.line == line && left.what.ends_with(what));
         assert!(found, "{what} of line {line} is told nowhere: {:?}", settled.leftovers);
     }
+}
+
+#[test]
+fn what_compose_files_scale_link_and_reset_is_carried_over_or_told() {
+    let text = "services:\n  web:\n    image: acme/web:1\n    ports: !override ['80:8080']\n    scale: 3\n    deploy: {replicas: 3}\n    \
+                links: ['db:mysql']\n    hostname: shop\n    init: true\n    command: !reset []\n    cap_add: !reset null\n";
+    let settled = made(text, &wishes());
+    assert!(
+        settled.text.contains("replicas: 3\n") && settled.text.contains("port: 8080"),
+        "{}",
+        settled.text
+    );
+    let told: Vec<_> = settled.leftovers.iter().map(|left| (left.line, left.what.as_str())).collect();
+    assert_eq!(told, [(7, "web.links"), (8, "web.hostname"), (9, "web.init")]);
+    let off = made("services: {web: {image: 'acme/web:1', ports: ['80'], init: false}}", &wishes());
+    assert!(off.leftovers.is_empty(), "{:?}", off.leftovers);
 }
 
 #[test]

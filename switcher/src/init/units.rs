@@ -1,7 +1,8 @@
 //! What a host needs beside the configuration: folders, programs, and systemd's units. Pure.
 //!
 //! The proxy runs as a user of its own, which owns `/var/lib/switcher` and the admin socket; `switcher` is run by root,
-//! who may open both. So the exposed process never has more than a port below 1024.
+//! who may open both, and who alone has `/var/lib/switcher-deployments`. So the exposed process never has more than a
+//! port below 1024, and nothing that it can write is followed by root.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -19,8 +20,14 @@ const WATCH: &str = include_str!("templates/switcher-watch.service");
 /// Where the configuration of a host stands.
 pub const CONFIG: &str = "/etc/switcher/switcher.yaml";
 
-/// The proxy's state and the deployer's.
+/// The proxy's state.
 pub const STATE: &str = "/var/lib/switcher";
+
+/// The deployer's: root's, and no folder of the proxy's.
+pub const DEPLOYMENTS: &str = "/var/lib/switcher-deployments";
+
+/// The user of an image, made when it starts, or before by `systemd-sysusers --root`.
+const USERS: &str = "# Written by `switcher init --systemd`.\nu switcher - \"Switcher, the reverse proxy\" /var/lib/switcher\n";
 
 /// Time for the proxy beyond `shutdown_timeout`, to close what is left and to end.
 const BEYOND: Duration = Duration::from_secs(15);
@@ -38,8 +45,16 @@ pub fn wanted(settings: &Settings, config: &Path, programs: &Path, prefix: Optio
     let at = |path: &str, content, mode| Wanted { path: below(prefix, path), content, mode };
     let mut wanted = vec![at("/etc/switcher", Content::Folder, 0o755)];
     if prefix.is_some() {
-        // Without a prefix it is made for the proxy's user, by a command.
+        // Without a prefix they are made by commands. In an image the user may have another number, or be missing.
         wanted.push(at(STATE, Content::Folder, 0o750));
+        wanted.push(at(DEPLOYMENTS, Content::Folder, 0o700));
+        wanted.push(at("/etc/sysusers.d/switcher.conf", Content::Text(USERS.to_owned()), 0o644));
+        let rights = format!(
+            "# Written by `switcher init --systemd`.\nd {STATE} 0750 switcher switcher -\nd {DEPLOYMENTS} 0700 root \
+             root -\nz \"{}\" 0640 root switcher -\n",
+            config.display()
+        );
+        wanted.push(at("/etc/tmpfiles.d/switcher.conf", Content::Text(rights), 0o644));
     }
     for name in ["switcher", "switcher-proxy"] {
         let program = Content::Copy(programs.join(name));
@@ -104,6 +119,10 @@ pub struct Machine {
     pub user: bool,
     /// `/var/lib/switcher` is there.
     pub state: bool,
+    /// `/var/lib/switcher-deployments` is there.
+    pub deployments: bool,
+    /// The proxy's user may read the configuration.
+    pub readable: bool,
     /// systemd runs.
     pub systemd: bool,
 }
@@ -114,9 +133,20 @@ pub fn watches(settings: &Settings) -> bool {
     settings.apps.values().any(|app| app.deploy.as_ref().is_some_and(|deploy| deploy.watch.is_some()))
 }
 
+/// The commands that make an image of what lies below `prefix`: on the machine that builds it, which may lack the user.
+#[must_use]
+pub fn image_steps(prefix: &Path) -> Vec<String> {
+    let root = crate::context::quoted(prefix.as_os_str());
+    vec![
+        format!("systemd-sysusers --root={root} switcher.conf   # the first start of the image does it too"),
+        format!("systemd-tmpfiles --root={root} --create switcher.conf   # likewise"),
+        format!("systemctl --root={root} enable switcher-proxy.service"),
+    ]
+}
+
 /// The commands that prepare the machine, and those that start the services; that of `switcher watch` when it `watches`.
 #[must_use]
-pub fn steps(machine: Machine, watches: bool) -> (Vec<Step>, Vec<Step>) {
+pub fn steps(machine: Machine, config: &str, watches: bool) -> (Vec<Step>, Vec<Step>) {
     let mut prepare = Vec::new();
     if !machine.user {
         let shell = ["--shell", "/usr/sbin/nologin"];
@@ -126,6 +156,12 @@ pub fn steps(machine: Machine, watches: bool) -> (Vec<Step>, Vec<Step>) {
     }
     if !machine.state {
         prepare.push(Step::of(&["install", "-d", "-o", "switcher", "-g", "switcher", "-m", "0750", STATE]));
+    }
+    if !machine.deployments {
+        prepare.push(Step::of(&["install", "-d", "-o", "root", "-g", "root", "-m", "0700", DEPLOYMENTS]));
+    }
+    if !machine.readable {
+        prepare.push(Step::of(&["chgrp", "switcher", config]));
     }
     let mut start = vec![
         Step::of(&["systemctl", "daemon-reload"]),
@@ -183,22 +219,35 @@ mod tests {
     #[test]
     fn below_a_prefix_everything_lies_below_it() {
         let wanted = wanted(&settings(), Path::new(CONFIG), Path::new("/opt"), Some(Path::new("/image")));
-        assert_eq!(wanted.len(), 6);
+        assert_eq!(wanted.len(), 9);
+        let text = |end: &str| {
+            let found = wanted.iter().find(|wanted| wanted.path.ends_with(end)).expect("a file");
+            format!("{:?}", found.content)
+        };
+        assert!(text("sysusers.d/switcher.conf").contains("u switcher -"));
+        assert!(text("tmpfiles.d/switcher.conf").contains("d /var/lib/switcher-deployments 0700 root root"));
+        assert!(image_steps(Path::new("/image")).iter().all(|line| line.contains("--root=/image")));
         assert!(wanted.iter().all(|wanted| wanted.path.starts_with("/image")), "{wanted:?}");
     }
 
     #[test]
     fn what_is_there_is_not_made_again() {
-        let there = Machine { root: true, user: true, state: true, systemd: true };
-        assert!(steps(there, false).0.is_empty());
-        let bare = Machine { user: false, state: false, ..there };
-        assert_eq!(steps(bare, false).0.len(), 2);
+        let there =
+            Machine { root: true, user: true, state: true, deployments: true, readable: true, systemd: true };
+        assert!(steps(there, CONFIG, false).0.is_empty());
+        let bare = Machine { user: false, state: false, deployments: false, readable: false, ..there };
+        let lines: Vec<String> = steps(bare, CONFIG, false).0.iter().map(Step::line).collect();
+        assert_eq!(lines.len(), 4, "{lines:?}");
+        assert_eq!(lines[2], "install -d -o root -g root -m 0700 /var/lib/switcher-deployments");
+        assert_eq!(lines[3], "chgrp switcher /etc/switcher/switcher.yaml");
     }
 
     #[test]
     fn the_watch_is_started_when_there_is_something_to_watch() {
-        let there = Machine { root: true, user: true, state: true, systemd: true };
-        let started = |watches| steps(there, watches).1.iter().map(Step::line).collect::<Vec<_>>().join("; ");
+        let there =
+            Machine { root: true, user: true, state: true, deployments: true, readable: true, systemd: true };
+        let started =
+            |watches| steps(there, CONFIG, watches).1.iter().map(Step::line).collect::<Vec<_>>().join("; ");
         assert!(started(true).ends_with("enable --now switcher-watch.service"), "{}", started(true));
         assert!(!started(false).contains("watch"), "{}", started(false));
         assert!(!watches(&settings()));
@@ -210,5 +259,14 @@ mod tests {
         for line in ["Type=notify", "KillMode=mixed", "TimeoutStopSec=15min"] {
             assert!(text.lines().any(|found| found == line), "{line} is missing:\n{text}");
         }
+    }
+
+    /// What root follows lies in no folder that the proxy's user owns.
+    #[test]
+    fn the_deployer_remembers_where_the_proxy_may_not_write() {
+        let settings = settings();
+        assert_eq!(settings.switcher.state_dir, Path::new(DEPLOYMENTS));
+        assert!(!settings.switcher.state_dir.starts_with(&settings.proxy.data_dir));
+        assert!(unit(&settings, CONFIG, "switcher-watch.service").contains("StateDirectoryMode=0700\n"));
     }
 }

@@ -41,6 +41,8 @@ mod tests {
     use std::process::Command;
 
     use switcher_config::document::{Document, Item};
+    use switcher_config::durable::{Durability, replace};
+    use switcher_config::{Sources, load};
 
     use super::*;
     use crate::init::draft::{Wishes, draft};
@@ -76,6 +78,53 @@ mod tests {
             }
             assert_eq!(text.contains("packages: write"), image.starts_with("ghcr.io"));
         }
+    }
+
+    #[test]
+    fn only_the_default_branch_deploys_and_only_from_the_environment() {
+        let text = of("ghcr.io/acme/shop:v1");
+        let document = Document::read("deploy.yml", &text).expect("YAML").expect("a value");
+        let jobs = document.root().get("jobs").expect("jobs");
+        assert_eq!(jobs.entries().count(), 2);
+        for (name, _, job) in jobs.entries() {
+            let said = |key| job.get(key).and_then(Item::text).unwrap_or_default();
+            assert!(said("if").contains("github.event.repository.default_branch"), "{name}");
+            assert_eq!(said("environment"), "production", "{name}");
+        }
+        assert!(!text.contains("env.IMAGE"), "a name that was not made lower case");
+    }
+
+    /// GitHub runs steps in bash.
+    #[test]
+    fn the_name_of_the_image_is_made_lower_case() {
+        let text = of("ghcr.io/acme/shop:v1");
+        let line =
+            text.lines().find_map(|line| line.trim_start().strip_prefix("run: echo ")).expect("the step");
+        let folder = tempfile::tempdir().expect("a folder");
+        let out = folder.path().join("out");
+        let mut bash = Command::new("bash");
+        bash.args(["-c", &format!("echo {line}")])
+            .env("NAME", "ghcr.io/Acme/Shop")
+            .env("GITHUB_OUTPUT", &out);
+        assert!(bash.status().expect("bash").success());
+        assert_eq!(std::fs::read_to_string(out).expect("a file"), "image=ghcr.io/acme/shop\n");
+    }
+
+    /// The application at the top of the file that leads to `switcher watch` is one that loads.
+    #[test]
+    fn the_way_to_the_webhook_loads() {
+        let text = of("ghcr.io/acme/shop:v1");
+        let lines = text.lines().skip_while(|line| {
+            *line != "#   switcher: {webhook: {listen: 127.0.0.1:9182, secret_file: webhook.secret}}"
+        });
+        let rows: Vec<&str> = lines.map_while(|line| line.strip_prefix("#   ")).collect();
+        assert!(rows.len() >= 6, "{rows:?}");
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("switcher.yaml");
+        let text = rows.join("\n");
+        replace(&file, text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+        let loaded = load(&Sources::from_process(Some(file), None)).expect("it loads");
+        assert!(loaded.settings.apps.keys().any(|name| name.as_str() == "hooks"));
     }
 
     /// What the workflow computes in a shell is what `switcher watch` verifies.

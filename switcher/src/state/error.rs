@@ -82,6 +82,14 @@ pub enum StateError {
         /// Which.
         folder: PathBuf,
     },
+    /// Somebody else could change what is remembered, and with it what the deployer does.
+    #[error("the state folder cannot be trusted: {} {why}", folder.display())]
+    Untrusted {
+        /// Which folder: it, one in it, or one above it.
+        folder: PathBuf,
+        /// What is wrong with it.
+        why: &'static str,
+    },
     /// The environment's name cannot name a folder.
     #[error("the environment {0:?} cannot name a folder; use letters, digits, `-`, `_` and `.`")]
     Environment(String),

@@ -99,7 +99,7 @@ mod tests {
             ("/dev/shm/state", true),
             ("/home/ada/tmp/state", true),
             ("/home/ada/state", false),
-            ("/var/lib/switcher/deployments", false),
+            ("/var/lib/switcher-deployments", false),
             ("/tmpfiles/state", false),
         ] {
             assert_eq!(is_temporary(Path::new(folder), home), expected, "{folder}");

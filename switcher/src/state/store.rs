@@ -23,11 +23,14 @@ use super::lines;
 use super::owner::Owner;
 use super::place::{self, Place};
 use super::record::{DeploymentRecord, LockRecord, State};
+use super::trust;
 use crate::deployment::DeploymentId;
 
 /// What the deployer remembers of an application.
 #[derive(Debug, Clone)]
 pub struct Store {
+    /// As it was configured.
+    given: PathBuf,
     state_dir: PathBuf,
     folder: Folder,
     identity: Identity,
@@ -57,13 +60,16 @@ impl Store {
     /// The memory of `app`. `sole` is whether the configuration deploys no other. Nothing is created.
     ///
     /// # Errors
-    /// When the environment cannot name a folder, or what lies in its place cannot be read.
+    /// When the environment cannot name a folder, when others may change the folder, or when what lies in its place cannot be
+    /// read.
     pub fn open(state_dir: &Path, environment: &str, app: &AppName, sole: bool) -> Result<Self, StateError> {
         if !place::names_a_folder(environment) {
             return Err(StateError::Environment(environment.to_owned()));
         }
+        let given = state_dir.to_owned();
         let state_dir = place::real(state_dir);
         let top = Folder::at(state_dir.join(environment));
+        trust::check(&given, &state_dir, top.root())?;
         let own = Folder::at(top.root().join("apps").join(app.as_str()));
         let own_exists = own.state().exists() || own.last_good().exists();
         let folder = match document::owner(&top) {
@@ -76,7 +82,8 @@ impl Store {
             Err(error) => return Err(error),
         };
         let identity = Identity { environment: environment.to_owned(), app: app.clone() };
-        Ok(Self { state_dir, folder, identity, here: Host::here(), temporary: false })
+        trust::check(&given, &state_dir, folder.root())?;
+        Ok(Self { given, state_dir, folder, identity, here: Host::here(), temporary: false })
     }
 
     /// Takes leases also in a folder that the system empties: for tests.
@@ -290,6 +297,7 @@ impl Store {
             return Err(StateError::Temporary { folder: self.state_dir.clone() });
         }
         self.folder.make(&self.state_dir)?;
+        trust::check(&self.given, &self.state_dir, self.folder.root())?;
         self.folder.guard()
     }
 

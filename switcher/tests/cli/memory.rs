@@ -201,7 +201,7 @@ fn a_temporary_state_folder_is_a_mistake_of_the_configuration() {
     let run = finish(output, Path::new("no socket is shown"));
     assert_eq!(run.code, 10, "{}", run.all());
     assert!(
-        run.err.contains("E-STATE-05") && run.err.contains("/var/lib/switcher/deployments"),
+        run.err.contains("E-STATE-05") && run.err.contains("/var/lib/switcher-deployments"),
         "{}",
         run.err
     );

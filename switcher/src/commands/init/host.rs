@@ -1,5 +1,6 @@
 //! The commands that make this machine a host: a user, a folder, and with `--start` the services.
 
+use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -21,14 +22,22 @@ pub(super) struct Ran {
 }
 
 /// Runs what is to be run here, as far as this user may and `--start` says so.
-pub(super) fn steps(ctx: &Context, args: &InitArgs, settings: &Settings) -> Result<Ran, Failure> {
-    let machine = look();
+pub(super) fn steps(
+    ctx: &Context,
+    args: &InitArgs,
+    config: &Path,
+    settings: &Settings,
+) -> Result<Ran, Failure> {
+    if let Some(prefix) = &args.prefix {
+        // This machine's users and services say nothing about the image's.
+        return Ok(Ran { done: Vec::new(), next: units::image_steps(prefix) });
+    }
+    let machine = look(config);
     let watches = units::watches(settings);
-    let (prepare, start) = units::steps(machine, watches);
-    let here = args.prefix.is_none();
+    let (prepare, start) = units::steps(machine, &config.to_string_lossy(), watches);
     let mut ran = Ran::default();
-    perform(ctx, &mut ran, &prepare, here && machine.root && !args.dry_run)?;
-    perform(ctx, &mut ran, &start, here && machine.root && machine.systemd && args.start && !args.dry_run)?;
+    perform(ctx, &mut ran, &prepare, machine.root && !args.dry_run)?;
+    perform(ctx, &mut ran, &start, machine.root && machine.systemd && args.start && !args.dry_run)?;
     if !watches {
         let later = "systemctl enable --now switcher-watch.service   # once an application has `watch`";
         ran.next.push(later.to_owned());
@@ -36,12 +45,16 @@ pub(super) fn steps(ctx: &Context, args: &InitArgs, settings: &Settings) -> Resu
     Ok(ran)
 }
 
-fn look() -> Machine {
-    let state = Path::new(units::STATE);
+fn look(config: &Path) -> Machine {
+    let there = |path: &str| Path::new(path).is_dir();
+    // It is made for root and one group, which is root's until the proxy's user is there.
+    let readable = config.metadata().is_ok_and(|file| file.mode() & 0o004 != 0 || file.gid() != 0);
     Machine {
         root: rustix::process::geteuid().is_root(),
         user: quiet(&["id", "-u", "switcher"]),
-        state: state.is_dir(),
+        state: there(units::STATE),
+        deployments: there(units::DEPLOYMENTS),
+        readable,
         systemd: Path::new("/run/systemd/system").is_dir(),
     }
 }

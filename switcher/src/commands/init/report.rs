@@ -58,13 +58,21 @@ impl Report<'_> {
         }
     }
 
-    /// The commands that lead on.
+    /// The commands that lead on. `config` is as the machine sees it that runs them.
     pub(super) fn next(&self) -> Vec<String> {
         let known = self.config == Path::new(HERE) || self.config == Path::new(units::CONFIG);
         let config =
             if known { String::new() } else { format!(" --config {}", quoted(self.config.as_os_str())) };
         let mut next = vec![format!("switcher{config} config check")];
-        next.extend(self.ran.next.iter().cloned());
+        if self.args.prefix.is_some() && self.args.systemd {
+            // What is done where the image is built comes first, the rest where it runs.
+            next = self.ran.next.clone();
+            next.push(format!(
+                "switcher{config} config check   # on the machine that starts from it, as what follows"
+            ));
+        } else {
+            next.extend(self.ran.next.iter().cloned());
+        }
         if !self.args.systemd {
             next.push(format!("switcher-proxy{config} &"));
         }

@@ -1,8 +1,12 @@
 //! Where the applications are found: a Compose file, else the engine's containers, else nowhere.
 
+use std::fs::File;
+use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use rustix::fs::OFlags;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -39,11 +43,7 @@ fn read(file: &Path, here: &Path) -> Result<Stack, Failure> {
         Failure::new(Code::InitSource, format!("{shown} {why}"), Live::Unchanged, next)
     };
     let other = "switcher init --compose FILE";
-    let bytes =
-        std::fs::read(here.join(file)).map_err(|error| bad(&format!("cannot be read: {error}"), other))?;
-    if bytes.len() > MAX_FILE {
-        return Err(bad("is larger than 1MiB", other));
-    }
+    let bytes = contents(&here.join(file)).map_err(|why| bad(&why, other))?;
     let text = String::from_utf8(bytes).map_err(|_| bad("is not UTF-8", other))?;
     let path = here.join(file);
     let folder =
@@ -56,6 +56,21 @@ fn read(file: &Path, here: &Path) -> Result<Stack, Failure> {
             Failure { report: Some(Box::new((report.to_string(), json))), ..failure }
         }
     })
+}
+
+/// The bytes of a file; of nothing that never ends or has to be waited for. Else what is wrong with it.
+fn contents(path: &Path) -> Result<Vec<u8>, String> {
+    let unread = |error: io::Error| format!("cannot be read: {error}");
+    // To open a pipe would wait for somebody who writes into it.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
+    let file = File::options().read(true).custom_flags(flags).open(path).map_err(unread)?;
+    if !file.metadata().map_err(unread)?.is_file() {
+        return Err("is no regular file".to_owned());
+    }
+    let mut bytes = Vec::new();
+    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
+    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(unread)?;
+    if bytes.len() > MAX_FILE { Err("is larger than 1MiB".to_owned()) } else { Ok(bytes) }
 }
 
 /// The containers that run; none without an engine, which is no error on a bare server.
@@ -72,4 +87,36 @@ async fn running(ctx: &Context) -> Option<Stack> {
         services,
         leftovers: Vec::new(),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use switcher_config::durable::{Durability, replace};
+
+    use super::*;
+
+    #[test]
+    fn only_regular_files_of_a_bounded_size_are_read() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let put = |name: &str, size: usize| {
+            let path = folder.path().join(name);
+            replace(&path, &vec![b'#'; size], 0o600, Durability::Unsynced).expect("a file");
+            path
+        };
+        assert_eq!(contents(&put("whole", MAX_FILE)).map(|bytes| bytes.len()), Ok(MAX_FILE));
+        let pipe = folder.path().join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().expect("mkfifo").success());
+        for (path, why) in [
+            (put("large", MAX_FILE + 1), "larger than"),
+            (pipe, "no regular file"),
+            (PathBuf::from("/dev/zero"), "no regular file"),
+            (folder.path().to_owned(), "no regular file"),
+            (folder.path().join("none"), "cannot be read"),
+        ] {
+            let said = contents(&path).expect_err("refused");
+            assert!(said.contains(why), "{}: {said}", path.display());
+        }
+    }
 }

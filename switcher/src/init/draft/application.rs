@@ -6,7 +6,8 @@ use switcher_config::AppName;
 
 use super::{Draft, Front, Wishes, environment};
 use crate::init::Leftover;
-use crate::init::interpolation::{by_defaults, escaped, literal};
+use crate::init::arguments::hold_secret;
+use crate::init::interpolation::{by_defaults, escaped};
 use crate::init::kind::{Application, Sorted};
 use crate::init::secret::{is_secret, looks_secret};
 use crate::init::service::{Check, Placed, Service, Words};
@@ -100,8 +101,10 @@ pub(super) fn write(
     let tag = image(draft, service);
     port(draft, app);
     network(draft, service, sorted, name);
+    let mut seen = BTreeSet::new();
     for (key, value) in &service.plain {
-        if ["replicas", "platform", "user", "stop_timeout"].contains(key) {
+        // Compose has `scale` and `deploy.replicas` for the same.
+        if seen.insert(*key) && ["replicas", "platform", "user", "stop_timeout"].contains(key) {
             let row = format!("{key}: {}", scalar(&value.value));
             draft.part(6, value.line, &format!("{}.{key}", service.name), &[row]);
         }
@@ -116,10 +119,7 @@ pub(super) fn write(
     words(draft, service, "command", service.command.as_ref());
     check(draft, service);
     labels(draft, service);
-    if let Some(migrate) = &app.migrate {
-        let row = format!("migrate: {{command: {}}}   # from the new image, before it starts", list(migrate));
-        draft.part(6, 0, "migrate", &[row]);
-    }
+    migration(draft, app);
     let postgres = sorted.databases.iter().any(|(_, image, _)| image.contains("postg"));
     let url =
         service.env.iter().map(|variable| variable.name.as_str()).find(|name| name.ends_with("DATABASE_URL"));
@@ -142,7 +142,8 @@ fn path(draft: &mut Draft, described: &Described<'_>, routes: &mut BTreeSet<(Vec
 }
 
 fn health(draft: &mut Draft, app: &Application) {
-    let asked = app.asked.as_ref().map(|asked| asked.path.clone());
+    // A path with a token in it is told by nobody: its check is withheld too.
+    let asked = app.asked.as_ref().map(|asked| asked.path.clone()).filter(|path| !looks_secret(path));
     match app.route.health.clone().or(asked) {
         Some(path) => draft.part(4, 0, "health", &[format!("health: {{path: {}}}", scalar(&path))]),
         None => {
@@ -263,7 +264,7 @@ fn limits(draft: &mut Draft, service: &Service) {
 fn words(draft: &mut Draft, service: &Service, key: &str, words: Option<&Placed<Words>>) {
     let Some(Placed { value, line }) = words else { return };
     let what = format!("{}.{key}", service.name);
-    if looks_secret(&literal(&value.joined())) {
+    if hold_secret(&value.words(), false) {
         let advice = "it seems to hold a secret, which everybody can see in a process list; pass it by `env`"
             .to_owned();
         draft.leftovers.push(Leftover { line: *line, what, advice });
@@ -276,12 +277,27 @@ fn words(draft: &mut Draft, service: &Service, key: &str, words: Option<&Placed<
     draft.part(6, *line, &what, &[format!("{key}: {text}")]);
 }
 
+fn migration(draft: &mut Draft, app: &Application) {
+    let Some(migrate) = &app.migrate else { return };
+    if hold_secret(migrate, false) {
+        let advice =
+            "its command seems to hold a secret; write it by hand, and pass the secret by `migrate.env`";
+        let what = format!("{}.migrate", app.name);
+        draft.leftovers.push(Leftover { line: 0, what, advice: advice.to_owned() });
+        return;
+    }
+    let row = format!("migrate: {{command: {}}}   # from the new image, before it starts", list(migrate));
+    draft.part(6, 0, "migrate", &[row]);
+}
+
 fn check(draft: &mut Draft, service: &Service) {
     let Some(Placed { value, line }) = &service.check else { return };
     let what = format!("{}.healthcheck", service.name);
     match value {
         Check::Off => draft.part(6, *line, &what, &["healthcheck: off".to_owned()]),
-        Check::Command { test, .. } if looks_secret(&test.join(" ")) => {
+        Check::Command { test, .. }
+            if hold_secret(test, test.first().is_some_and(|kind| kind == "CMD-SHELL")) =>
+        {
             let advice = "its command seems to hold a secret; write it by hand, without one".to_owned();
             draft.leftovers.push(Leftover { line: *line, what, advice });
         }
