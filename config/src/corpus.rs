@@ -35,7 +35,14 @@ fn sources(file: &Path) -> Sources {
 }
 
 /// The sections whose keys are the user's.
-const NAMED: [&str; 4] = ["apps", "apps.*.deploy.env", "apps.*.deploy.migrate.env", "apps.*.deploy.labels"];
+const NAMED: [&str; 6] = [
+    "apps",
+    "apps.*.deploy.env",
+    "apps.*.deploy.migrate.env",
+    "apps.*.deploy.labels",
+    "apps.*.deploy.smoke.headers",
+    "switcher.notify.headers",
+];
 
 /// Every key below a node, as paths in which a name of the user's is `*`.
 fn keys(node: &Node, path: &str, found: &mut BTreeSet<String>) {

@@ -323,7 +323,7 @@ pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
 const SECRET_WORDS: &[&str] = &["token", "secret", "passw", "hmac", "private key"];
 
 /// Keys that hold values of the user's making, secret or not, or that such a value is easily written to.
-const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env", "notify"];
+const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env", "notify", "headers"];
 
 /// Whether a key's value is a secret, or would be if the key were spelt right.
 pub(crate) fn is_secret_key(key: &str) -> bool {

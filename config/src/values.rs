@@ -34,7 +34,7 @@ pub(crate) use deploy::{
     Tag, Unique, User, VariableName,
 };
 pub(crate) use dns::DnsKeys;
-pub(crate) use environment::{DatabaseUrl, Environment, Labels};
+pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
 pub(crate) use web::{HookUrl, PublicUrl};
 

@@ -10,6 +10,7 @@ use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::request::{Method, RequestHeaders};
 use crate::{AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress};
 
 pub use bake::{Bake, BakeFigures, BakeOutcome, BakeResult};
@@ -409,8 +410,14 @@ pub struct SmokeRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SmokeAsk {
-    /// Path and query, asked for by GET.
+    /// Path and query.
     pub path: String,
+    /// How it is asked; without a body.
+    #[serde(default, skip_serializing_if = "Method::is_get")]
+    pub method: Method,
+    /// Headers sent along, such as credentials of the application.
+    #[serde(default, skip_serializing_if = "RequestHeaders::is_empty")]
+    pub headers: RequestHeaders,
     /// How long the whole answer may take, up to a minute: `10s`.
     pub timeout: Span,
 }

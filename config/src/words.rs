@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use crate::node::{Node, Veil};
 use crate::reader::{Reader, list, meant, shown};
+use crate::request::Method;
 use crate::section::Shown;
 use crate::settings::{
     AccessLog, Balance, ChallengeChoice, Group, KeyChoice, NotifyEvent, OnUnverified, RuntimeKind,
@@ -106,6 +107,15 @@ choice!(NotifyEvent {
     "failed" => NotifyEvent::Failed,
     "rolled_back" => NotifyEvent::RolledBack,
     "attention" => NotifyEvent::Attention,
+});
+choice!(Method {
+    "GET" => Method::Get,
+    "HEAD" => Method::Head,
+    "POST" => Method::Post,
+    "PUT" => Method::Put,
+    "PATCH" => Method::Patch,
+    "DELETE" => Method::Delete,
+    "OPTIONS" => Method::Options,
 });
 choice!(OnUnverified { "rollback" => OnUnverified::Rollback, "keep" => OnUnverified::Keep });
 choice!(Workers { "overlap" => Workers::Overlap, "stop_old_first" => Workers::StopOldFirst });

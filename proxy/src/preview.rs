@@ -6,7 +6,6 @@
 //! the [`Guard`]s, the gateway asks them, and the admin API has passes made.
 
 use std::fmt;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
 use aws_lc_rs::hmac;
@@ -14,6 +13,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use http::header::{self, HeaderMap, HeaderValue};
 use subtle::ConstantTimeEq as _;
+use switcher_config::secret_file::{self, Owner};
 use switcher_config::settings::{AppSettings, Preview, ProxySettings, Tls};
 use switcher_config::{AppName, PathPrefix};
 
@@ -59,14 +59,8 @@ impl Token {
     /// # Errors
     /// A sentence that names the file, never what is in it.
     pub fn read(file: &Path) -> Result<Self, String> {
-        let told = |why: &dyn fmt::Display| format!("{}: {why}", file.display());
-        let mode = std::fs::metadata(file).map_err(|error| told(&error))?.permissions().mode() & 0o777;
-        if mode & 0o077 != 0 {
-            let remedy = format!("chmod 600 {}", file.display());
-            return Err(told(&format!("others can read it, its mode is {mode:04o}; run `{remedy}`")));
-        }
-        let text = std::fs::read_to_string(file).map_err(|error| told(&error))?;
-        Self::parse(&text).map_err(|why| told(&why))
+        let text = secret_file::read(file, Owner::Anybody)?;
+        Self::parse(&text).map_err(|why| format!("{}: {why}", file.display()))
     }
 
     /// The tag of a pass.

@@ -104,7 +104,7 @@ impl Smoker {
         let began = Instant::now();
         let asked = async {
             let door = self.door(proxy, app)?;
-            self.exchange(&door, mark, &ask.path).await
+            self.exchange(&door, mark, ask).await
         };
         let asked = tokio::time::timeout(ask.timeout.0, asked).await;
         let latency_ms = began.elapsed().as_secs_f64() * 1e3;
@@ -131,23 +131,33 @@ impl Smoker {
         Ok(Door { address, authority: authority.to_owned(), name })
     }
 
-    async fn exchange(&self, door: &Door, mark: &str, path: &str) -> Result<(u16, String), String> {
+    async fn exchange(&self, door: &Door, mark: &str, ask: &SmokeAsk) -> Result<(u16, String), String> {
         let io = connect(door).await?;
         let broken = |error: hyper::Error| format!("the answer broke off: {error}");
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
         // Ends with the sender, or with the answer's body.
         let driver = tokio::spawn(connection);
-        let request = Request::get(path)
-            .header(header::HOST, &door.authority)
-            .header(header::USER_AGENT, "switcher-smoke")
-            .header(&HEADER, &*self.secret.0)
-            .body(Empty::<Bytes>::new())
-            .map_err(|error| format!("{path:?} cannot be asked for: {error}"))?;
+        let request = self.request(door, ask)?;
         let answer = sender.send_request(request).await.map_err(broken)?;
         let read = read(answer, mark).await;
         drop(sender);
         driver.abort();
         read
+    }
+    /// That none of the headers of `ask` is one of ours is seen to by their type.
+    fn request(&self, door: &Door, ask: &SmokeAsk) -> Result<Request<Empty<Bytes>>, String> {
+        let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
+        for (name, value) in ask.headers.iter() {
+            request = request.header(name, value);
+        }
+        if ask.headers.iter().all(|(name, _)| name != header::USER_AGENT.as_str()) {
+            request = request.header(header::USER_AGENT, "switcher-smoke");
+        }
+        request
+            .header(header::HOST, &door.authority)
+            .header(&HEADER, &*self.secret.0)
+            .body(Empty::new())
+            .map_err(|error| format!("{:?} cannot be asked for: {error}", ask.path))
     }
 }
 

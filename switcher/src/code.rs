@@ -14,9 +14,9 @@ pub enum Exit {
     Failed = 1,
     /// Wrong usage.
     Usage = 2,
-    /// The generation moved: somebody else is acting.
+    /// The lock is held, or the generation moved: somebody else is acting.
     Moved = 3,
-    /// Unhealthy: not switched.
+    /// Unhealthy: not switched, or switched back.
     Unhealthy = 4,
     /// Snapshot or migration failed: not switched.
     Migration = 5,
@@ -39,8 +39,8 @@ impl Exit {
         match self {
             Self::Failed => "failed; the old version still serves",
             Self::Usage => "wrong usage",
-            Self::Moved => "the generation moved: somebody else is acting",
-            Self::Unhealthy => "unhealthy: not switched",
+            Self::Moved => "lock held, or the generation moved: somebody else is acting",
+            Self::Unhealthy => "unhealthy: not switched, or switched back",
             Self::Migration => "snapshot or migration failed: not switched",
             Self::Unreachable => "Docker, the registry, the proxy or the database cannot be reached",
             Self::Unsafe => "unsafe or unknown state: a person is needed",
@@ -270,12 +270,12 @@ says something else of itself. Traffic was moved back to the version before, whi
 `switcher history --json` under `verified`. The new version is left in its slot, for its logs. `--skip-verify` does
 without once; `on_failure: keep` keeps the new version and tells."
 
-    VerifyKept "E-VERIFY-02" Unhealthy "traffic HAS moved, and the new version is not seen at the public address"
+    VerifyKept "E-VERIFY-02" Unsafe "traffic HAS moved, and the new version is not seen at the public address"
 "As E-VERIFY-01, but traffic was left where it is: `on_failure: keep` stands in `deploy.verify`, or the command was
 itself a way back, which is never taken back. The new version is live for the proxy, and its record says degraded. Look
 at what is in front of the proxy; `switcher rollback` goes back."
 
-    VerifyStays "E-VERIFY-03" Unhealthy "traffic HAS moved, and a version that is not seen at the public address stays"
+    VerifyStays "E-VERIFY-03" Unsafe "traffic HAS moved, and a version that is not seen at the public address stays"
 "As E-VERIFY-01, but traffic could not be moved back: the version before has no addresses, is not healthy or its
 containers are gone, or somebody else changed the application meanwhile. The new version serves on, and its record says
 degraded. `switcher status` tells what is wrong with which slot, `switcher rollback --to ID` starts an earlier release

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
+use switcher_config::settings::Settings;
 use switcher_config::{Loaded, Report, Sources};
 
 use crate::code::Code;
@@ -36,6 +37,12 @@ pub(crate) fn admin_socket_if_any(ctx: &Context, next: &str) -> Result<Option<Pa
         Err(report) if report.problems.iter().all(|problem| problem.file.is_empty()) => Ok(None),
         Err(report) => Err(bad(&report, next)),
     }
+}
+
+/// What the proxy is told apart by from others on its machine: its admin socket.
+pub(crate) fn proxy_name(ctx: &Context, settings: &Settings) -> PathBuf {
+    let socket = ctx.named_admin().unwrap_or_else(|| settings.proxy.admin.clone());
+    std::path::absolute(&socket).unwrap_or(socket)
 }
 
 /// The proxy's data folder that the configuration names.

@@ -6,12 +6,13 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use jiff::Timestamp;
-use switcher_config::Slot;
 use switcher_config::settings::{ContainerLimits, HealthcheckChoice};
+use switcher_config::{AppName, Slot};
 
 use crate::deployment::DeploymentId;
 
@@ -31,6 +32,34 @@ pub mod label {
     pub const REPLICA: &str = "switcher.replica";
     /// What it is for: `app`, `migrate` or `snapshot`.
     pub const ROLE: &str = "switcher.role";
+    /// The admin socket of the proxy that it serves behind.
+    pub const PROXY: &str = "switcher.proxy";
+}
+
+/// Whose a container is. Two projects on one engine may call an application the same; each has a proxy of its own, and
+/// neither sees the containers of the other.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tenant {
+    /// The application.
+    pub app: AppName,
+    /// The environment.
+    pub environment: String,
+    /// The admin socket of the proxy.
+    pub proxy: PathBuf,
+}
+
+impl Tenant {
+    /// The labels that every container of this owner with this role carries.
+    #[must_use]
+    pub fn labels(&self, role: &str) -> BTreeMap<String, String> {
+        let labels = [
+            (label::APP, self.app.to_string()),
+            (label::ENVIRONMENT, self.environment.clone()),
+            (label::PROXY, self.proxy.display().to_string()),
+            (label::ROLE, role.to_owned()),
+        ];
+        labels.map(|(name, value)| (name.to_owned(), value)).into()
+    }
 }
 
 /// A container to be made.

@@ -79,7 +79,15 @@ impl Finding {
     fn new(check: &'static str, verdict: Verdict, says: String, remedy: Option<String>) -> Self {
         let local = matches!(
             check,
-            "configuration" | "environment" | "memory" | "lock" | "journal" | "disk" | "clock" | "pg_dump"
+            "configuration"
+                | "secrets"
+                | "environment"
+                | "memory"
+                | "lock"
+                | "journal"
+                | "disk"
+                | "clock"
+                | "pg_dump"
         );
         let about = if local { About::ThisMachine } else { About::Server };
         Self { check, verdict, app: None, about, says, remedy }

@@ -35,14 +35,6 @@ pub use words::word;
 /// Where Docker puts secrets, on this machine and in a container.
 pub const SECRETS_DIR: &str = "/run/secrets";
 
-/// The text of a file that only its owner can read, for other secrets than an application's.
-///
-/// # Errors
-/// When it is missing, too long, no UTF-8, or may be read or changed by others.
-pub(crate) fn private_text(path: &std::path::Path) -> Result<String, Box<Problem>> {
-    file::read(path)
-}
-
 /// What an environment is read from.
 #[derive(Clone)]
 pub struct Sources {

@@ -36,7 +36,6 @@ pub mod phrase;
 pub mod progress;
 pub mod redact;
 pub mod runtime;
-pub mod secret_file;
 pub mod signature;
 pub mod snapshot;
 pub mod state;

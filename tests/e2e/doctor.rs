@@ -234,6 +234,39 @@ async fn an_expired_certificate_is_named() {
     Examined::of(&site).await.fault("certificates", &["shop.test", "expired"], "newer certificate");
 }
 
+#[tokio::test]
+async fn files_of_secrets_that_others_can_use_or_that_are_missing_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let app = switcher_tests::App::start("blue").await;
+    let at = |name: &str| folder.path().join(name);
+    let put = |mode: u32| {
+        replace(&at("hook.key"), b"hunter2-hunter2-hunter2", mode, Durability::Unsynced)
+            .expect("a written file");
+    };
+    put(0o644);
+    let webhook = format!("{{listen: \"127.0.0.1:0\", secret_file: \"{}\"}}", at("hook.key").display());
+    let proxy = Setup::one(app.upstream())
+        .shop("tls", "internal")
+        .switcher("state_dir", &folder.path().display().to_string())
+        .switcher("webhook", &webhook)
+        .switcher("notify", &format!("{{url_file: \"{}\"}}", at("hook.url").display()))
+        .start_healthy()
+        .await;
+    let examine = || async {
+        let ran = switcher_tests::Switcher::of(&proxy).run(&["doctor", "--json"]).await;
+        assert!(!format!("{ran:?}").contains("hunter2"), "{ran:?}");
+        let whole = ran.json();
+        Examined { code: ran.code, findings: whole["findings"].as_array().expect("findings").clone(), whole }
+    };
+    let examined = examine().await;
+    examined.fault("secrets", &["switcher.webhook.secret_file", "0644"], "chmod 600");
+    examined.names("warning", "secrets", &["switcher.notify[0].url_file", "No such file"], "hook.url");
+    put(0o600);
+    let mended = examine().await;
+    assert_eq!((mended.code, mended.failed()), (0, vec![]), "{:#}", mended.whole);
+    mended.names("ok", "secrets", &["switcher.webhook.secret_file"], "");
+}
+
 /// Without any engine: what a bare host has.
 #[tokio::test]
 async fn a_host_without_containers_needs_no_engine() {

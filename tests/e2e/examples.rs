@@ -5,5 +5,6 @@
 
 mod behind_a_tunnel;
 mod full_pipeline;
+mod home_server;
 mod immutable_images;
 mod small_server;

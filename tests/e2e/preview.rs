@@ -238,7 +238,7 @@ async fn a_new_token_ends_the_old_one_and_a_bad_file_changes_nothing() {
         replace(&file, token.as_bytes(), mode, Durability::Synced).expect("a written file")
     };
     for (token, mode, words) in
-        [(OTHER, 0o644, "others can read it"), ("tiny", 0o600, "shorter than 16 characters")]
+        [(OTHER, 0o644, "others can use it"), ("tiny", 0o600, "shorter than 16 characters")]
     {
         put(token, mode);
         let refused = proxy.admin().reload().await.expect_err("refused");

@@ -95,6 +95,14 @@ impl Site {
             let entry = entry.expect("an entry");
             std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a copied file");
         }
+        Self::of_folder(folder, front).await
+    }
+
+    /// A folder with a `switcher.yaml` that is left as it is, as that of an example. The application is `shop` there too.
+    ///
+    /// # Panics
+    /// When something does not come up.
+    pub async fn of_folder(folder: TempDir, front: Front) -> Self {
         let setup = Setup::of_file(&folder.path().join("switcher.yaml")).deploy("ready_timeout", "12s");
         Self::assemble(engine::Options::default(), folder, setup, front).await
     }
@@ -399,6 +407,15 @@ impl Site {
     #[must_use]
     pub const fn front(&self) -> &Front {
         &self.front
+    }
+
+    /// Deploys an image that is pushed now, as the first that users ask for; from here on they do.
+    pub async fn serve(&self, image: &Image) -> Traffic {
+        self.push(image).await;
+        self.succeed(&["deploy", image.version()]).await;
+        let traffic = self.traffic(image.version());
+        traffic.flow().await;
+        traffic
     }
 
     /// A mixed load through the front door, while this version is live.

@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use crate::request::Method;
 use crate::section::{record, section};
 use crate::settings::{HealthcheckChoice, Hook, NotifyEvent, OnUnverified, RuntimeKind, Workers};
 use crate::values::{
-    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HealthcheckCommand,
-    HookUrl, ImageName, Labels, LeaseSpan, Limit, LookSpan, MemoryLimit, Network, OneOrMore, Platform, Port,
-    Positive, ProbePath, PublicUrl, Repository, SecretFile, SecretName, StatusRange, Tag, Text, Unique, User,
-    VariableName, Volume, Words,
+    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, Headers,
+    HealthcheckCommand, HookUrl, ImageName, Labels, LeaseSpan, Limit, LookSpan, MemoryLimit, Network,
+    OneOrMore, Platform, Port, Positive, ProbePath, PublicUrl, Repository, SecretFile, SecretName,
+    StatusRange, Tag, Text, Unique, User, VariableName, Volume, Words,
 };
 use crate::{BakeLimits, Bytes, Factor, ListenAddress, OnInconclusive, Share, Span};
 
@@ -39,6 +40,8 @@ section! {
         events: OneOrMore<NotifyEvent> = OneOrMore(NotifyEvent::ALL.to_vec());
         /// A file with mode 0600 that holds the key of `X-Hub-Signature-256`, relative to the configuration file's folder. Default: nothing is signed.
         secret_file: Option<SecretFile> = None;
+        /// Headers that the receiver asks for, such as `Authorization`; their values are never shown.
+        headers: Headers = Headers::default();
     }
 }
 
@@ -153,6 +156,10 @@ record! {
     SmokeKeys, "write for example `smoke: [{path: /}]`" {
         /// The path and query asked for. Words such as `{version}` are filled in.
         path: ProbePath;
+        /// How it is asked: `GET`, `HEAD`, `POST`, `PUT`, `PATCH`, `DELETE` or `OPTIONS`, without a body.
+        method: Method = Method::Get;
+        /// Headers sent along; their values are never shown. Words such as `{version}` are filled in.
+        headers: Headers = Headers::default();
         /// The status, or range of them, that is a success.
         status: StatusRange = StatusRange(200, 299);
         /// A text that the body must contain, in its first 64 KiB. Words such as `{version}` are filled in.

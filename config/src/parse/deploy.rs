@@ -11,10 +11,10 @@ use crate::settings::{
     SnapshotSettings, SwitcherSettings, VerifySettings, WatchSettings, Webhook,
 };
 use crate::values::{
-    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, HookUrl, ImageName,
-    Labels, LeaseSpan, Limit, LookSpan, MemoryLimit, Network, OneOrMore, Platform, Port, Positive, ProbePath,
-    PublicUrl, Repository, SecretFile, SecretName, StatusRange, Tag, Text, Unique, User, VariableName,
-    Volume, Words,
+    BakeSpan, Count, Cpus, DatabaseUrl, DockerHost, Entrypoint, Environment, ExtraHost, Headers, HookUrl,
+    ImageName, Labels, LeaseSpan, Limit, LookSpan, MemoryLimit, Network, OneOrMore, Platform, Port, Positive,
+    ProbePath, PublicUrl, Repository, SecretFile, SecretName, StatusRange, Tag, Text, Unique, User,
+    VariableName, Volume, Words,
 };
 use crate::{BakeLimits, Template};
 
@@ -49,7 +49,8 @@ impl From<NotifyKeys> for NotifySettings {
             Some(url) => NotifyTarget::Url(url.0),
             None => NotifyTarget::File(keys.url_file.map(|file| file.0).unwrap_or_default()),
         };
-        Self { to, events: keys.events.0, secret_file: keys.secret_file.map(|file| file.0) }
+        let secret_file = keys.secret_file.map(|file| file.0);
+        Self { to, events: keys.events.0, secret_file, headers: keys.headers.0 }
     }
 }
 
@@ -60,7 +61,7 @@ impl From<NotifySettings> for NotifyKeys {
             NotifyTarget::File(file) => (None, Some(SecretFile(file))),
         };
         let (events, secret_file) = (OneOrMore(notify.events), notify.secret_file.map(SecretFile));
-        Self { url, url_file, events, secret_file }
+        Self { url, url_file, events, secret_file, headers: Headers(notify.headers) }
     }
 }
 
@@ -196,6 +197,8 @@ impl From<SmokeKeys> for SmokeTest {
     fn from(keys: SmokeKeys) -> Self {
         Self {
             path: keys.path.0,
+            method: keys.method,
+            headers: keys.headers.0,
             status: (keys.status.0, keys.status.1),
             contains: keys.contains.map(|text| text.0),
             timeout: keys.timeout.0,
@@ -208,6 +211,8 @@ impl From<SmokeTest> for SmokeKeys {
     fn from(test: SmokeTest) -> Self {
         Self {
             path: ProbePath(test.path),
+            method: test.method,
+            headers: Headers(test.headers),
             status: StatusRange(test.status.0, test.status.1),
             contains: test.contains.map(Text),
             timeout: Positive(test.timeout),

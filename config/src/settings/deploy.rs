@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::request::{Method, RequestHeaders};
 use crate::template::Template;
 use crate::{BakeLimits, Bytes, ImageReference, ListenAddress, Share, Span};
 
@@ -34,6 +35,8 @@ pub struct NotifySettings {
     pub events: Vec<NotifyEvent>,
     /// A file with what the body is signed with, relative to the configuration file's folder. Default: it is not signed.
     pub secret_file: Option<PathBuf>,
+    /// Headers that the receiver asks for. Default none.
+    pub headers: RequestHeaders,
 }
 
 /// Where a notification goes. Such addresses are secrets: who knows one can post there.
@@ -64,7 +67,7 @@ pub enum NotifyEvent {
     Failed,
     /// Traffic went back.
     RolledBack,
-    /// A version is live, and a person has to look at it.
+    /// A version is live, or a deployment cannot go on, and a person has to look at it.
     Attention,
 }
 
@@ -204,11 +207,15 @@ pub enum HealthcheckChoice {
 }
 
 /// A request that the new version must answer well, asked through the proxy's own listener, before traffic moves.
-/// Words such as `{version}` in `path` and `contains` are filled in by the deployment.
+/// Words such as `{version}` in `path`, `headers` and `contains` are filled in by the deployment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SmokeTest {
     /// The path and query asked for.
     pub path: String,
+    /// How. Default GET.
+    pub method: Method,
+    /// Headers sent along. Default none.
+    pub headers: RequestHeaders,
     /// The lowest and highest status that is a success. Default 200-299.
     pub status: (u16, u16),
     /// A text that the body must contain, in its first 64 KiB. Default none.

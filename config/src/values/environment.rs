@@ -12,6 +12,7 @@ use crate::keys::looks_secret;
 use crate::node::{Key, Node, Origin, Value as Written};
 use crate::problem::quoted;
 use crate::reader::Reader;
+use crate::request::RequestHeaders;
 use crate::section::{Setting, Shown};
 use crate::template::Template;
 
@@ -67,6 +68,34 @@ impl Setting for Labels {
 
     fn show(&self) -> Shown {
         Shown::Section(self.0.iter().map(|(name, text)| (name.clone(), Shown::Text(text.clone()))).collect())
+    }
+
+    fn schema() -> Value {
+        named_schema(json!({"type": ["string", "number", "boolean"]}))
+    }
+}
+
+/// Headers of a request. Their values are never shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Headers(pub(crate) RequestHeaders);
+
+impl Setting for Headers {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let example = "`Authorization: \"Bearer ${TOKEN}\"`";
+        let read = named(node, reader, example, |key, node, reader| {
+            let text = reader.text(node, "`\"Bearer ${TOKEN}\"`")?.to_owned();
+            if let Some(why) = RequestHeaders::objection(&key.text, &text) {
+                let hint = format!("write for example {example}");
+                reader.wrong_key(key, format!("{} {why}", quoted(&key.text)), hint);
+                return None;
+            }
+            Some((key.text.clone(), text))
+        });
+        read.and_then(|headers| headers.try_into().ok()).map(Self)
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Section(self.0.iter().map(|(name, _)| (name.to_owned(), Shown::Secret)).collect())
     }
 
     fn schema() -> Value {

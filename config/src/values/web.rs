@@ -28,8 +28,12 @@ impl Setting for PublicUrl {
         None
     }
 
+    /// Its query may hold a token.
     fn show(&self) -> Shown {
-        Shown::Text(self.0.clone())
+        match self.0.split_once('?') {
+            Some((address, _)) => Shown::Text(format!("{address}?***")),
+            None => Shown::Text(self.0.clone()),
+        }
     }
 
     fn schema() -> Value {

@@ -163,11 +163,11 @@ fn a_file_that_others_can_read_or_that_holds_too_little_is_refused_without_telli
     assert_eq!(put("a-token-of-20-bytes!\n", 0o600), Token::parse(TOKEN));
     assert_eq!(put("a-token-of-20-bytes!\n", 0o400), Token::parse(TOKEN));
     for (text, mode, words) in [
-        (TOKEN, 0o640, "others can read it, its mode is 0640; run `chmod 600 "),
-        (TOKEN, 0o604, "others can read it, its mode is 0604; run `chmod 600 "),
+        (TOKEN, 0o640, "others can use it, its mode is 0640; run `chmod 600 "),
+        (TOKEN, 0o604, "others can use it, its mode is 0604; run `chmod 600 "),
         ("hunter2", 0o600, "its token is shorter than 16 characters"),
         ("hunter2 hunter2 hunter2", 0o600, "it holds something else than one word"),
-        ("", 0o600, "its token is shorter than 16 characters"),
+        ("", 0o600, "it is empty"),
     ] {
         let why = put(text, mode).expect_err("refused");
         assert!(why.contains(words) && !why.contains("hunter2"), "{why}");

@@ -6,6 +6,7 @@
 mod application;
 mod clock;
 mod machine;
+mod secrets;
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -76,6 +77,7 @@ async fn examine(ctx: &Context) -> (Vec<Finding>, Option<String>, bool) {
         Ok(loaded) => {
             let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
             findings.push(Finding::ok("configuration", format!("{} can be used", files.join(" and "))));
+            findings.extend(secrets::look(&loaded));
             Some(loaded)
         }
         Err(report) => {

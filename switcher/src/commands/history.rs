@@ -149,29 +149,15 @@ mod tests {
 
     fn record(id: &str, version: &str, status: Status) -> DeploymentRecord {
         DeploymentRecord {
-            id: format!("dep_01JBQR2K3M4N5P6Q7R8S9T0V{id}").parse().expect("an id"),
-            version: version.to_owned(),
-            image: String::new(),
-            git_commit: String::new(),
-            deployed_at: at(0),
-            deployed_by: "ada@build".to_owned(),
-            active_slot: Slot::Green,
             health_status: HealthStatus::Healthy,
             status,
-            migrations_run: 0,
-            rollback_count: 0,
-            platform: String::new(),
-            schema_before: None,
-            schema_after: None,
-            migrated: false,
-            snapshot: None,
-            compatible: true,
-            generation: None,
-            warm_until: None,
-            failure: None,
-            warnings: Vec::new(),
-            verified: None,
-            seconds: None,
+            ..DeploymentRecord::begun(
+                format!("dep_01JBQR2K3M4N5P6Q7R8S9T0V{id}").parse().expect("an id"),
+                version.to_owned(),
+                Slot::Green,
+                "ada@build".to_owned(),
+                at(0),
+            )
         }
     }
 

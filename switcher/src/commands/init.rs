@@ -42,14 +42,15 @@ pub(super) async fn run(ctx: &Context, args: InitArgs) -> Outcome {
     let sorted = stack.map_or_else(Sorted::default, |stack| sort(stack, wishes.app.as_deref()));
     let settled =
         settle(draft(origin.as_deref(), &sorted, &wishes)).map_err(|error| unsettled(ctx, error))?;
-    let wanted = wanted(ctx, &args, &here, &config, &settled);
+    let settings = in_force(&here, &config, &settled);
+    let wanted = wanted(ctx, &args, &here, (&config, &settings), &settled);
     let mut placed = Vec::new();
     for wanted in &wanted {
         placed.push(
             wanted.put(Look { dry: args.dry_run, diff: args.diff }).map_err(|error| unplaced(ctx, &error))?,
         );
     }
-    let ran = if args.systemd { host::steps(ctx, &args)? } else { host::Ran::default() };
+    let ran = if args.systemd { host::steps(ctx, &args, &settings)? } else { host::Ran::default() };
     let report =
         Report { args: &args, origin: origin.as_deref(), config: &config, settled: &settled, ran: &ran };
     let next = report.next();
@@ -66,10 +67,15 @@ fn place_of_config(ctx: &Context, args: &InitArgs) -> PathBuf {
 }
 
 /// Everything that is to be there in the end.
-fn wanted(ctx: &Context, args: &InitArgs, here: &Path, config: &Path, settled: &Settled) -> Vec<Wanted> {
+fn wanted(
+    ctx: &Context,
+    args: &InitArgs,
+    here: &Path,
+    (config, settings): (&Path, &Settings),
+    settled: &Settled,
+) -> Vec<Wanted> {
     let text = Content::Text(settled.text.clone());
     let file = Wanted { path: config.to_owned(), content: text, mode: 0o644 };
-    let settings = in_force(here, config, settled);
     let mut wanted = Vec::new();
     if args.systemd {
         // The services know nothing of a prefix.
@@ -77,12 +83,12 @@ fn wanted(ctx: &Context, args: &InitArgs, here: &Path, config: &Path, settled: &
             ctx.global.config.as_ref().map_or_else(|| units::CONFIG.into(), |config| here.join(config));
         let program = std::env::current_exe().unwrap_or_default();
         let programs = program.parent().unwrap_or(here);
-        wanted.extend(units::wanted(&settings, &seen, programs, args.prefix.as_deref()));
+        wanted.extend(units::wanted(settings, &seen, programs, args.prefix.as_deref()));
     }
     wanted.insert(wanted.len().min(1), file);
     if args.github {
         let text =
-            workflow::workflow(&settings, settled.apps.first().map(|(name, _)| name.as_str()), units::CONFIG);
+            workflow::workflow(settings, settled.apps.first().map(|(name, _)| name.as_str()), units::CONFIG);
         wanted.push(Wanted { path: workflow::PATH.into(), content: Content::Text(text), mode: 0o644 });
     }
     wanted

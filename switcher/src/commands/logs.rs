@@ -9,7 +9,7 @@ mod source;
 
 use jiff::Timestamp;
 use switcher_config::settings::RuntimeKind;
-use switcher_config::{AppName, Slot, Span};
+use switcher_config::{Slot, Span};
 
 use self::line::Style;
 use self::source::Source;
@@ -18,7 +18,7 @@ use crate::cli::{LogsArgs, LogsTarget};
 use crate::code::Code;
 use crate::configuration;
 use crate::console::Reader;
-use crate::container::{Container, label};
+use crate::container::{Container, Tenant, label};
 use crate::context::Context;
 use crate::deploy::site::{Described, described};
 use crate::docker::Engine;
@@ -76,8 +76,7 @@ struct Place<'a> {
     ctx: &'a Context,
     engine: Engine,
     redactor: Redactor,
-    app: AppName,
-    environment: String,
+    owner: Tenant,
 }
 
 impl<'a> Place<'a> {
@@ -108,7 +107,9 @@ impl<'a> Place<'a> {
             }
         };
         let (engine, environment) = (ctx.engine().await?, configuration::environment(ctx));
-        Ok(Self { ctx, engine, redactor, app, environment })
+        let proxy = configuration::proxy_name(ctx, &loaded.settings);
+        let owner = Tenant { app, environment, proxy };
+        Ok(Self { ctx, engine, redactor, owner })
     }
 
     /// The containers that are meant now.
@@ -119,27 +120,28 @@ impl<'a> Place<'a> {
             LogsTarget::Standby => self.live().await?.other(),
             LogsTarget::Container(name) => return self.named(name).await,
         };
-        let labels = [
-            (label::APP, self.app.as_str()),
-            (label::ENVIRONMENT, &self.environment),
-            (label::ROLE, "app"),
-            (label::SLOT, slot.as_str()),
-        ];
-        self.engine.list(&labels).await.map_err(|error| self.failed(&error))
+        let all = self.engine.owned(&self.owner, "app").await.map_err(|error| self.failed(&error))?;
+        let inside = |container: &Container| {
+            container.labels.get(label::SLOT).map(String::as_str) == Some(slot.as_str())
+        };
+        Ok(all.into_iter().filter(inside).collect())
     }
 
     async fn live(&self) -> Result<Slot, Failure> {
         let mut status = self.ctx.status(&self.ctx.admin()?).await?;
-        status.apps.remove(&self.app).map(|app| app.active).ok_or_else(|| {
-            let message = format!("the proxy does not serve \"{}\", so nothing of it is live", self.app);
+        status.apps.remove(&self.owner.app).map(|app| app.active).ok_or_else(|| {
+            let message =
+                format!("the proxy does not serve \"{}\", so nothing of it is live", self.owner.app);
             Failure::new(Code::AppUnknown, message, Live::Unchanged, self.ctx.command("reload"))
         })
     }
 
     /// One container of ours; somebody else's is none of this command's.
     async fn named(&self, name: &str) -> Result<Vec<Container>, Failure> {
-        let labels = [(label::APP, self.app.as_str()), (label::ENVIRONMENT, &self.environment)];
-        let ours = self.engine.list(&labels).await.map_err(|error| self.failed(&error))?;
+        let mut ours = Vec::new();
+        for role in ["app", "migrate", "snapshot"] {
+            ours.extend(self.engine.owned(&self.owner, role).await.map_err(|error| self.failed(&error))?);
+        }
         let known: Vec<&str> = ours.iter().map(|container| container.name.as_str()).collect();
         if known.contains(&name) {
             return Ok(ours.into_iter().filter(|container| container.name == name).collect());
@@ -148,7 +150,7 @@ impl<'a> Place<'a> {
             [] => "it has no container".to_owned(),
             names => format!("its containers are {}", names.join(", ")),
         };
-        let message = format!("{name:?} is neither a slot nor a container of {}; {known}", self.app);
+        let message = format!("{name:?} is neither a slot nor a container of {}; {known}", self.owner.app);
         Err(Failure::new(Code::LogsUnknown, message, Live::Unchanged, self.ctx.command("logs live")))
     }
 
@@ -157,7 +159,7 @@ impl<'a> Place<'a> {
     }
 
     fn nothing(&self, target: &LogsTarget) -> Failure {
-        let message = format!("no container of {} is in {}", self.app, words(target));
+        let message = format!("no container of {} is in {}", self.owner.app, words(target));
         let next = self.ctx.command("status");
         Failure::new(Code::LogsEmpty, message, Live::Unchanged, next)
     }

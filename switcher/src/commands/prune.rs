@@ -10,7 +10,7 @@ use switcher_config::ImageReference;
 use super::{Outcome, interrupt, interrupted_early};
 use crate::cli::LockArgs;
 use crate::code::Code;
-use crate::container::{Container, label};
+use crate::container::Container;
 use crate::context::Context;
 use crate::deploy::journal::{Entry, replay};
 use crate::deploy::operation::Operator;
@@ -178,12 +178,7 @@ async fn images(
 async fn one_offs(site: &Site<'_>, engine: &Engine) -> Result<Vec<Container>, Failure> {
     let mut found = Vec::new();
     for role in ["migrate", "snapshot"] {
-        let labels = [
-            (label::APP, site.app.as_str()),
-            (label::ENVIRONMENT, site.environment_name.as_str()),
-            (label::ROLE, role),
-        ];
-        found.extend(engine.list(&labels).await.map_err(|error| site.docker_failure(&error))?);
+        found.extend(engine.owned(&site.tenant(), role).await.map_err(|error| site.docker_failure(&error))?);
     }
     Ok(found)
 }

@@ -13,7 +13,7 @@ use super::{Outcome, interrupt, interrupted_early};
 use crate::aftermath;
 use crate::cli::RepairArgs;
 use crate::code::Code;
-use crate::container::{ContainerState, Output, label};
+use crate::container::{ContainerState, Output};
 use crate::context::Context;
 use crate::deploy::operation::Operator;
 use crate::deploy::repair::{Finding, Remedy, Seen, diagnose};
@@ -85,12 +85,9 @@ async fn findings(site: &Site<'_>) -> Result<Vec<Finding>, Failure> {
 /// One-off containers of ours. While nobody is at work there should be none.
 async fn left_behind(site: &Site<'_>) -> Result<Vec<Finding>, Failure> {
     let Some(engine) = site.engine()? else { return Ok(Vec::new()) };
-    let (app, environment) = (site.app.to_string(), site.environment_name.clone());
     let mut findings = Vec::new();
     for role in ["migrate", "snapshot"] {
-        let labels =
-            [(label::APP, app.as_str()), (label::ENVIRONMENT, environment.as_str()), (label::ROLE, role)];
-        for found in engine.list(&labels).await.map_err(|error| site.docker_failure(&error))? {
+        for found in engine.owned(&site.tenant(), role).await.map_err(|error| site.docker_failure(&error))? {
             let runs = matches!(found.state, ContainerState::Running { .. });
             let how = if runs { "still runs" } else { "has ended" };
             findings.push(Finding {

@@ -145,8 +145,9 @@ fn of_target(
     }
 }
 
-/// Asks a deployment on this machine that only waits for its drain, or for its public address, to end now: whoever goes back waits for nobody who is
-/// still inside the slot that was left. Ended like this it records what is live. Whether one was asked.
+/// Asks a deployment on this machine that only waits to end now: for its drain, for its public address, or for those who
+/// are told of it. Whoever goes back waits for none of them. Ended like this it records what is live. Whether one was
+/// asked.
 fn hurry(site: &Site<'_>) -> Result<bool, Failure> {
     let state = site.store.read().map_err(|error| site.state_failure(&error))?;
     let Some(pid) = site.store.owner_here(&state.lock).and_then(rustix::process::Pid::from_raw) else {
@@ -154,7 +155,8 @@ fn hurry(site: &Site<'_>) -> Result<bool, Failure> {
     };
     let entries = site.store.journal::<Entry>().map_err(|error| site.state_failure(&error))?;
     let drains = replay(entries.unwrap_or_default()).ok().flatten().is_some_and(|told| {
-        told.machine.has_moved() && matches!(told.machine.stage(), Stage::Verify | Stage::Drain)
+        let waits = matches!(told.machine.stage(), Stage::Verify | Stage::Drain);
+        told.machine.has_moved() && (waits || told.machine.is_done())
     });
     if !drains || rustix::process::kill_process(pid, rustix::process::Signal::INT).is_err() {
         return Ok(false);

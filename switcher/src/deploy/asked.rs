@@ -2,6 +2,8 @@
 
 use switcher_config::ImageReference;
 
+use crate::deployment::PinnedImage;
+
 /// Why an argument names no image that may be deployed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotDeployable {
@@ -68,8 +70,21 @@ pub fn is_production(environment: &str) -> bool {
 pub fn version(image: &ImageReference, digest: &str) -> String {
     match image.tag() {
         Some(tag) if image.digest().is_none() => tag.to_owned(),
-        Some(_) | None => digest.trim_start_matches("sha256:").chars().take(12).collect(),
+        Some(_) | None => short(digest),
     }
+}
+
+/// The beginning of a digest, which people can tell images apart by.
+fn short(digest: &str) -> String {
+    digest.trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+/// What an image that was asked for by its digest alone calls itself, once that is known: its label
+/// `org.opencontainers.image.version`. None when somebody named a version, and when the label is none.
+#[must_use]
+pub fn named(version: &str, image: &PinnedImage, label: &str) -> Option<String> {
+    let (_, digest) = image.pinned.split_once('@')?;
+    (version == short(digest) && is_tag(label)).then(|| label.to_owned())
 }
 
 /// The grammar of a tag (OCI distribution specification, "Pulling manifests").
@@ -127,6 +142,21 @@ mod tests {
         ];
         insta::assert_snapshot!(texts.join("\n"));
         assert!(ask("latest", Some("ghcr.io/acme/shop"), "staging").is_ok());
+    }
+
+    #[test]
+    fn an_image_asked_for_by_digest_is_called_as_it_calls_itself() {
+        let digest = format!("sha256:{}", "0123456789ab".repeat(6));
+        let image = PinnedImage {
+            asked: "ghcr.io/acme/shop".parse().expect("an image"),
+            pinned: format!("ghcr.io/acme/shop@{digest}"),
+            platform: String::new(),
+        };
+        assert_eq!(named("0123456789ab", &image, "v1.5.0").as_deref(), Some("v1.5.0"));
+        assert_eq!(named("v1.4.9", &image, "v1.5.0"), None, "whoever named a version meant it");
+        for label in ["", "two words", "-", "v1\n"] {
+            assert_eq!(named("0123456789ab", &image, label), None, "{label:?}");
+        }
     }
 
     #[test]

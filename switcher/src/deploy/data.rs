@@ -8,7 +8,7 @@ use switcher_config::settings::HealthcheckChoice;
 
 use super::site::Site;
 use crate::code::Code;
-use crate::container::{ContainerSpec, label};
+use crate::container::ContainerSpec;
 use crate::database::{DatabaseUrl, Host, SchemaState, probe};
 use crate::deployment::{DeploymentId, Words};
 use crate::docker::Engine;
@@ -110,11 +110,7 @@ impl Site<'_> {
         };
         // Before the first deployment nobody has made the network yet.
         engine.ensure_network(&self.deploy.network).await.map_err(|error| self.docker_failure(&error))?;
-        let labels = BTreeMap::from([
-            (label::APP.to_owned(), self.app.to_string()),
-            (label::ENVIRONMENT.to_owned(), self.environment_name.clone()),
-            (label::ROLE.to_owned(), "snapshot".to_owned()),
-        ]);
+        let labels = self.tenant().labels("snapshot");
         let spec = ContainerSpec {
             name: format!("{}-snapshot", self.prefix()),
             image: image.to_owned(),

@@ -24,6 +24,11 @@ pub enum Entry {
         /// Which.
         effect: Effect,
     },
+    /// Those who want to hear of it were told that it cannot go on now.
+    Alerted {
+        /// When.
+        at: Timestamp,
+    },
     /// What came of it.
     Outcome {
         /// When.
@@ -40,6 +45,8 @@ pub struct Told {
     pub machine: Machine,
     /// The effect whose outcome nobody wrote down.
     pub pending: Option<Effect>,
+    /// Whether somebody was told that it cannot go on.
+    pub alerted: bool,
 }
 
 /// A journal that cannot be understood.
@@ -61,14 +68,21 @@ pub fn replay(entries: Vec<Entry>) -> Result<Option<Told>, Unreadable> {
     let mut entries = entries.into_iter().enumerate();
     let mut told = match entries.next() {
         None => return Ok(None),
-        Some((_, Entry::Begun { order, .. })) => Told { machine: Machine::new(*order), pending: None },
-        Some((_, Entry::Intent { .. } | Entry::Outcome { .. })) => return Err(Unreadable::NoBeginning),
+        Some((_, Entry::Begun { order, .. })) => {
+            Told { machine: Machine::new(*order), pending: None, alerted: false }
+        }
+        Some((_, Entry::Intent { .. } | Entry::Alerted { .. } | Entry::Outcome { .. })) => {
+            return Err(Unreadable::NoBeginning);
+        }
     };
     for (line, entry) in entries {
         told = match entry {
             Entry::Begun { .. } => return Err(Unreadable::SecondBeginning(line + 1)),
             Entry::Intent { effect, .. } => Told { pending: Some(effect), ..told },
-            Entry::Outcome { event, .. } => Told { machine: step(told.machine, event), pending: None },
+            Entry::Alerted { .. } => Told { alerted: true, ..told },
+            Entry::Outcome { event, .. } => {
+                Told { machine: step(told.machine, event), pending: None, ..told }
+            }
         };
     }
     Ok(Some(told))

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 use switcher_config::{Generation, Slot, UpstreamAddress};
 
+use super::asked::named;
 use super::order::{Order, Stage};
 use super::undo::{self, Undo};
 use crate::state::record::{HealthStatus, Verified};
@@ -124,6 +125,9 @@ pub enum Fact {
     Pulled {
         /// The source commit that it names.
         git_commit: Option<String>,
+        /// The version that it names.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        version: Option<String>,
     },
     /// The schema before the migrations.
     SchemaBefore {
@@ -349,9 +353,14 @@ impl Machine {
     fn learn(mut self, fact: Fact) -> Self {
         let facts = &mut self.facts;
         match fact {
-            Fact::Pulled { git_commit } => {
-                let known = self.order.release.git_commit.take();
-                self.order.release.git_commit = git_commit.or(known);
+            Fact::Pulled { git_commit, version } => {
+                let release = &mut self.order.release;
+                release.git_commit = git_commit.or(release.git_commit.take());
+                if let (Some(image), Some(label)) = (&release.image, version)
+                    && let Some(version) = named(&release.version, image, &label)
+                {
+                    release.version = version;
+                }
             }
             Fact::SchemaBefore { version } => facts.schema_before = version,
             Fact::Snapshot { id } => facts.snapshot = Some(id),

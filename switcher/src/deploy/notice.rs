@@ -1,10 +1,10 @@
-//! What is told of a deployment that is over: which event it is, and in which words. Pure.
+//! What is told of a deployment that is over, or that cannot go on: which event it is, and in which words. Pure.
 
 use jiff::Timestamp;
 use serde::Serialize;
 use switcher_config::settings::NotifyEvent;
 
-use super::machine::{Machine, Phase};
+use super::machine::{Cause, Machine, Phase};
 use super::order::Purpose;
 use crate::phrase;
 use crate::state::record::DeploymentRecord;
@@ -41,11 +41,21 @@ pub const fn event(machine: &Machine) -> Option<NotifyEvent> {
     }
 }
 
-/// Puts it into words.
+/// Puts it into words. `open` is why it cannot go on, while it is not over.
 #[must_use]
-pub fn notice(machine: &Machine, event: NotifyEvent, deployment: DeploymentRecord, at: Timestamp) -> Notice {
+pub fn notice(
+    machine: &Machine,
+    event: NotifyEvent,
+    open: Option<&Cause>,
+    deployment: DeploymentRecord,
+    at: Timestamp,
+) -> Notice {
     let order = &machine.order;
-    let text = format!("{} ({}): {}", order.app, order.environment, words(machine, event, &deployment));
+    let words = match open {
+        Some(cause) => waits(machine, cause),
+        None => words(machine, event, &deployment),
+    };
+    let text = format!("{} ({}): {words}", order.app, order.environment);
     Notice {
         event: event.as_str(),
         text,
@@ -85,10 +95,22 @@ fn words(machine: &Machine, event: NotifyEvent, deployment: &DeploymentRecord) -
     }
 }
 
+fn waits(machine: &Machine, cause: &Cause) -> String {
+    let order = &machine.order;
+    let (what, version, by, why) =
+        (order.purpose.as_str(), &order.release.version, &order.by, &cause.message);
+    let stage = machine.stage().as_str();
+    let traffic = if machine.has_moved() { "traffic has moved" } else { "traffic has not moved" };
+    format!(
+        "{what} of {version} by {by} cannot go on during {stage}: {why}; {traffic}, and `switcher repair` goes on with it"
+    )
+}
+
 /// The name of a delivery: the same when it is sent again, so that a receiver knows what it has seen.
 #[must_use]
-pub fn delivery(notice: &Notice, machine: &Machine) -> String {
-    format!("{}-{}", machine.order.id, notice.event)
+pub fn delivery(machine: &Machine, event: NotifyEvent, open: Option<&Cause>) -> String {
+    let open = if open.is_some() { "-open" } else { "" };
+    format!("{}-{}{open}", machine.order.id, event.as_str())
 }
 
 #[cfg(test)]
@@ -170,7 +192,7 @@ mod tests {
             Timestamp::UNIX_EPOCH,
         );
         let text = |event, record: &DeploymentRecord| {
-            notice(&machine, event, record.clone(), Timestamp::UNIX_EPOCH).text
+            notice(&machine, event, None, record.clone(), Timestamp::UNIX_EPOCH).text
         };
         let deployed = "shop (production): v2 is live in green, deployed by ada@build";
         assert_eq!(text(NotifyEvent::Deployed, &record), deployed);
@@ -182,7 +204,13 @@ mod tests {
         });
         let failed = "shop (production): deploy of v2 by ada@build failed during pull, and the version before serves: there is no such image";
         assert_eq!(text(NotifyEvent::Failed, &record), failed);
-        let told = notice(&machine, NotifyEvent::Failed, record, Timestamp::UNIX_EPOCH);
-        assert_eq!(delivery(&told, &machine), format!("{}-failed", machine.order.id));
+        let id = &machine.order.id;
+        assert_eq!(delivery(&machine, NotifyEvent::Failed, None), format!("{id}-failed"));
+        let (attention, cause) = (NotifyEvent::Attention, cause());
+        let told = notice(&machine, attention, Some(&cause), record, Timestamp::UNIX_EPOCH);
+        let open = "shop (production): deploy of v2 by ada@build cannot go on during promote: there is no such image; traffic has not moved, and `switcher repair` goes on with it";
+        assert_eq!(told.text, open);
+        // Two of one deployment are told apart: it may need somebody again when it is given up.
+        assert_ne!(delivery(&machine, attention, Some(&cause)), delivery(&machine, attention, None));
     }
 }

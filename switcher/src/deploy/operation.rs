@@ -137,7 +137,7 @@ impl Operator<'_> {
             order.id,
             at.as_str()
         );
-        self.tell(&machine, NotifyEvent::Attention).await;
+        self.tell(&machine, NotifyEvent::Attention, None).await;
         self.put_away(&machine)?;
         Ok(Some(Recovered { sentence, went_back: false }))
     }
@@ -194,7 +194,10 @@ impl Operator<'_> {
         self.site.ctx.reporter.done();
         match ran {
             Ran::Over(machine) => self.close(machine, world.receipt).await,
-            Ran::Suspended { machine, cause } => Err(self.suspended(&machine, cause).await),
+            Ran::Suspended { machine, cause } => {
+                self.alert(&machine, &cause).await;
+                Err(self.suspended(&machine, cause).await)
+            }
             Ran::Quit(machine) => Err(self.quit(&machine).await),
             Ran::Lost { machine, error } => {
                 let failure = self.site.lease_failure(&error);
@@ -216,7 +219,7 @@ impl Operator<'_> {
     /// next one: rather told twice, by the same name, than never.
     async fn close(&self, machine: Machine, receipt: Option<DrainReceipt>) -> Result<Finished, Failure> {
         if let Some(event) = notice::event(&machine) {
-            self.tell(&machine, event).await;
+            self.tell(&machine, event, None).await;
         }
         self.put_away(&machine)?;
         Ok(Finished { machine, receipt })
@@ -227,15 +230,31 @@ impl Operator<'_> {
         archived.map(drop).map_err(|error| self.site.lease_failure(&error))
     }
 
-    /// Whoever cannot be told is a warning; a second signal ends the wait.
-    async fn tell(&self, machine: &Machine, event: NotifyEvent) {
+    /// Whoever cannot be told is a warning; another signal ends the wait.
+    async fn tell(&self, machine: &Machine, event: NotifyEvent, open: Option<&Cause>) {
         let mut interrupt = self.interrupt.clone();
-        let told = interrupt.unless_twice(messenger::tell(self.site, machine, event)).await;
+        let telling = messenger::tell(self.site, machine, event, open);
+        let told = match interrupt.was_heard() {
+            true => interrupt.unless_twice(telling).await,
+            false => interrupt.unless(telling).await,
+        };
         for warning in told.unwrap_or_default() {
             self.site.ctx.reporter.step(&format!("warning: {warning}"));
             if let Ok(log) = self.site.log_of(self.lease, &machine.order.id) {
                 log.write(Level::Warn, "notify", &warning, &[]);
             }
+        }
+    }
+
+    /// Tells once that it cannot go on, however often it is tried again: the journal remembers.
+    async fn alert(&self, machine: &Machine, cause: &Cause) {
+        if self.told().ok().flatten().is_none_or(|told| told.alerted) {
+            return;
+        }
+        self.tell(machine, NotifyEvent::Attention, Some(cause)).await;
+        if let Err(error) = self.lease.append(&Entry::Alerted { at: Timestamp::now() }) {
+            let why = self.site.lease_failure(&error).message;
+            self.site.ctx.reporter.step(&format!("warning: it will be told again: {why}"));
         }
     }
 

@@ -4,6 +4,7 @@
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +24,7 @@ use crate::admin::{Admin, AdminError};
 use crate::code::Code;
 use crate::commands::lock;
 use crate::configuration;
-use crate::container::{Container, ContainerSpec, label};
+use crate::container::{Container, ContainerSpec, Tenant, label};
 use crate::context::Context;
 use crate::deployment::{DeploymentId, Release, Words};
 use crate::docker::{DockerError, Engine};
@@ -52,6 +53,8 @@ pub(crate) struct Site<'a> {
     /// The headers in which answers name their slot and release.
     pub(crate) marks: Marks,
     pub(crate) environment_name: String,
+    /// The admin socket of the proxy, where the proxy runs: what containers are told apart by.
+    proxy: PathBuf,
     pub(crate) folder: std::path::PathBuf,
     /// The secrets, or why they cannot be had: a warm rollback needs none.
     environment: Result<Environment, Failure>,
@@ -170,6 +173,7 @@ impl<'a> Site<'a> {
                 release: loaded.settings.proxy.release_header.clone(),
             },
             environment_name,
+            proxy: configuration::proxy_name(ctx, &loaded.settings),
             folder,
             environment,
             redactor,
@@ -182,15 +186,18 @@ impl<'a> Site<'a> {
         Ok(site)
     }
 
+    /// Whose containers are this application's.
+    pub(crate) fn tenant(&self) -> Tenant {
+        let (app, environment) = (self.app.clone(), self.environment_name.clone());
+        Tenant { app, environment, proxy: self.proxy.clone() }
+    }
+
     /// What runs the slots; none when the engine cannot be reached.
     fn make_runtime(&self) -> Option<Box<dyn Runtime>> {
         match (&self.engine, self.deploy.runtime) {
-            (Ok(Some(engine)), RuntimeKind::Docker) => Some(Box::new(DockerRuntime::new(
-                engine.clone(),
-                self.app.clone(),
-                self.environment_name.clone(),
-                self.deploy.clone(),
-            ))),
+            (Ok(Some(engine)), RuntimeKind::Docker) => {
+                Some(Box::new(DockerRuntime::new(engine.clone(), self.tenant(), self.deploy.clone())))
+            }
             (_, RuntimeKind::Static) => Some(Box::new(StaticRuntime::new(
                 self.app.clone(),
                 self.environment_name.clone(),
@@ -445,13 +452,9 @@ impl<'a> Site<'a> {
         let resolved = migration.map_err(|problems| self.environment_failure(&problems))?;
         let deploy = &self.deploy;
         let entrypoint = deploy.migrate.as_ref().and_then(|migrate| migrate.entrypoint.clone());
-        let labels = BTreeMap::from([
-            (label::APP.to_owned(), self.app.to_string()),
-            (label::ENVIRONMENT.to_owned(), self.environment_name.clone()),
-            (label::ROLE.to_owned(), "migrate".to_owned()),
-            (label::DEPLOYMENT.to_owned(), words.deployment.to_string()),
-            (label::VERSION.to_owned(), release.version.clone()),
-        ]);
+        let mut labels = self.tenant().labels("migrate");
+        labels.insert(label::DEPLOYMENT.to_owned(), words.deployment.to_string());
+        labels.insert(label::VERSION.to_owned(), release.version.clone());
         Ok(ContainerSpec {
             name: self.migration_name(),
             image: words.image.clone(),

@@ -18,14 +18,17 @@ pub struct Question {
 
 impl Question {
     /// Fills the words of a test in.
-    #[must_use]
-    pub fn new(test: &SmokeTest, fill: impl Fn(&str) -> String) -> Self {
-        Self {
-            ask: SmokeAsk { path: fill(&test.path), timeout: test.timeout },
+    ///
+    /// # Errors
+    /// A sentence without any value, when a header cannot be sent with what was filled in.
+    pub fn new(test: &SmokeTest, fill: impl Fn(&str) -> String) -> Result<Self, String> {
+        let headers = test.headers.filled(&fill)?;
+        Ok(Self {
+            ask: SmokeAsk { path: fill(&test.path), method: test.method, headers, timeout: test.timeout },
             status: test.status,
             contains: test.contains.as_deref().map(fill),
             attempts: test.attempts.max(1),
-        }
+        })
     }
 
     /// Whether it may be asked again when so many answers were bad.
@@ -51,7 +54,8 @@ impl Question {
         };
         let millis = answer.latency_ms.round();
         Some(format!(
-            "GET {}: expected {}, and after {millis} ms came {came}",
+            "{} {}: expected {}, and after {millis} ms came {came}",
+            self.ask.method.as_str(),
             self.ask.path,
             self.expected()
         ))
@@ -81,17 +85,26 @@ fn excerpt(body: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::collections::BTreeMap;
+
     use switcher_config::Span;
+    use switcher_config::request::{Method, RequestHeaders};
 
     fn question(status: (u16, u16), contains: Option<&str>) -> Question {
         let test = SmokeTest {
             path: "/version?of={slot}".to_owned(),
+            method: Method::Get,
+            headers: RequestHeaders::default(),
             status,
             contains: contains.map(str::to_owned),
             timeout: Span::seconds(1),
             attempts: 2,
         };
-        Question::new(&test, |text| text.replace("{slot}", "green").replace("{version}", "v2"))
+        Question::new(&test, words).expect("a question")
+    }
+
+    fn words(text: &str) -> String {
+        text.replace("{slot}", "green").replace("{version}", "v2")
     }
 
     fn answer(status: Option<u16>, body: &str, error: Option<&str>) -> SmokeAnswer {
@@ -133,6 +146,32 @@ mod tests {
             let told = wrong.map(|wrong| format!("GET /version?of=green: {wrong}"));
             assert_eq!(question.wrong(&answer), told);
         }
+    }
+
+    #[test]
+    fn words_are_filled_into_headers_and_a_failure_shows_none_of_them() {
+        let of = |value: &str| {
+            let headers = BTreeMap::from([("Authorization".to_owned(), value.to_owned())]);
+            let headers: RequestHeaders = headers.try_into().expect("headers");
+            let (path, method) = ("/jobs".to_owned(), Method::Post);
+            SmokeTest {
+                path,
+                method,
+                headers,
+                status: (202, 202),
+                contains: None,
+                timeout: Span::seconds(1),
+                attempts: 1,
+            }
+        };
+        let asked = Question::new(&of("Bearer hunter2-{version}"), words).expect("a question");
+        let sent: Vec<_> = asked.ask.headers.iter().collect();
+        assert_eq!(sent, [("authorization", "Bearer hunter2-v2")]);
+        let told = asked.wrong(&answer(Some(401), "", None)).expect("wrong");
+        assert_eq!(told, "POST /jobs: expected 202, and after 1 ms came 401 \"\"");
+        let refused =
+            Question::new(&of("hunter2-{slot}"), |text| text.replace("{slot}", "\n")).expect_err("refused");
+        assert!(refused.contains("authorization") && !refused.contains("hunter2"), "{refused}");
     }
 
     #[test]

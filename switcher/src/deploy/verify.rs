@@ -12,6 +12,13 @@ use crate::state::record::Verified;
 /// The most characters of a body that a failure shows.
 const SHOWN: usize = 200;
 
+/// A header's value as it may stand in a record: an address that lies, or is somebody else's, says what it likes.
+#[must_use]
+pub fn shortened(value: &str) -> String {
+    let text: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
+    if text.len() < value.len() { format!("{text}…") } else { text }
+}
+
 /// The headers in which answers through the proxy name their slot and release, as configured.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Marks {

@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep};
 
 use super::deadline::ANSWER;
 use super::{DockerError, DockerErrorKind, Engine};
-use crate::container::{Container, ContainerSpec, ContainerState, SecretFile, label};
+use crate::container::{Container, ContainerSpec, ContainerState, SecretFile, Tenant, label};
 
 /// How often is looked whether a container that is being removed is gone.
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
@@ -30,7 +30,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// with the command, or a migration of an earlier deployment that has ended.
 fn is_leftover(there: &Container, spec: &ContainerSpec) -> bool {
     let same = |name| there.labels.contains_key(name) && there.labels.get(name) == spec.labels.get(name);
-    let ours = same(label::APP) && same(label::ENVIRONMENT) && same(label::ROLE);
+    let ours = [label::APP, label::ENVIRONMENT, label::PROXY, label::ROLE].into_iter().all(same);
     let ended = matches!(there.state, ContainerState::Exited(_) | ContainerState::Created);
     let role = spec.labels.get(label::ROLE).map(String::as_str);
     let other = there.labels.get(label::DEPLOYMENT) != spec.labels.get(label::DEPLOYMENT);
@@ -83,7 +83,19 @@ impl Engine {
             self.remove(&there.id).await?;
             return Ok(None);
         }
-        if !spec.labels.contains_key(label::DEPLOYMENT) || !same(label::DEPLOYMENT) || !same(label::ROLE) {
+        let same_owner = same(label::PROXY) && same(label::ROLE);
+        if !spec.labels.contains_key(label::DEPLOYMENT) || !same(label::DEPLOYMENT) || !same_owner {
+            let elsewhere = there.labels.get(label::PROXY).filter(|_| !same(label::PROXY));
+            if let Some(proxy) = elsewhere {
+                return Err(DockerError::new(
+                    DockerErrorKind::Conflict,
+                    format!(
+                        "there is a container named {} already, and it serves behind another proxy ({proxy}); give one of \
+                         the two applications another name",
+                        spec.name
+                    ),
+                ));
+            }
             let owner = match there.deployment() {
                 Some(deployment) => format!("deployment {deployment} made it"),
                 None => "nobody here made it".to_owned(),
@@ -227,6 +239,16 @@ impl Engine {
         }
         found.sort_by(|a, b| a.name.cmp(&b.name));
         Ok(found)
+    }
+
+    /// Every container of an owner with this role, running or not, by name.
+    ///
+    /// # Errors
+    /// When the engine cannot be asked.
+    pub async fn owned(&self, owner: &Tenant, role: &str) -> Result<Vec<Container>, DockerError> {
+        let labels = owner.labels(role);
+        let wanted: Vec<_> = labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        self.list(&wanted).await
     }
 
     /// One container by id or name; none when there is none.

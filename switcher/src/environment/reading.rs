@@ -183,6 +183,12 @@ pub(super) fn redactor(
             hide("secret", &String::from_utf8_lossy(&percent_decoded(password)));
         }
     }
+    for (name, value) in settings.smoke.iter().flat_map(|test| test.headers.iter()) {
+        if name == "authorization" || name == "cookie" || names_a_secret(name) {
+            // `Bearer` and what follows it, each: a page may show one of them.
+            value.split_whitespace().for_each(|part| hide("secret", part));
+        }
+    }
     // A binary secret is found in base64.
     hidden.extend(secrets.values().filter(|bytes| std::str::from_utf8(bytes).is_err()).cloned());
     Redactor::new(hidden)

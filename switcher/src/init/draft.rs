@@ -180,6 +180,8 @@ fn proxy(draft: &mut Draft, front: &Front) {
     draft.row(0, "");
     draft.row(0, "switcher:");
     draft.row(2, "state_dir: /var/lib/switcher/deployments   # history, journals, snapshots");
+    draft.row(2, "# notify: {url_file: notify.url}   # who is told of deployments; the file holds the address, mode 0600");
+    draft.row(2, "# webhook: {listen: 127.0.0.1:9182, secret_file: webhook.secret}   # a push makes `switcher watch` look at once");
 }
 
 fn databases(draft: &mut Draft, sorted: &Sorted) {

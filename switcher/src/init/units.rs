@@ -108,9 +108,15 @@ pub struct Machine {
     pub systemd: bool,
 }
 
-/// The commands that prepare the machine, and those that start the services.
+/// Whether `switcher watch` has anything to do.
 #[must_use]
-pub fn steps(machine: Machine) -> (Vec<Step>, Vec<Step>) {
+pub fn watches(settings: &Settings) -> bool {
+    settings.apps.values().any(|app| app.deploy.as_ref().is_some_and(|deploy| deploy.watch.is_some()))
+}
+
+/// The commands that prepare the machine, and those that start the services; that of `switcher watch` when it `watches`.
+#[must_use]
+pub fn steps(machine: Machine, watches: bool) -> (Vec<Step>, Vec<Step>) {
     let mut prepare = Vec::new();
     if !machine.user {
         let shell = ["--shell", "/usr/sbin/nologin"];
@@ -121,10 +127,13 @@ pub fn steps(machine: Machine) -> (Vec<Step>, Vec<Step>) {
     if !machine.state {
         prepare.push(Step::of(&["install", "-d", "-o", "switcher", "-g", "switcher", "-m", "0750", STATE]));
     }
-    let start = vec![
+    let mut start = vec![
         Step::of(&["systemctl", "daemon-reload"]),
         Step::of(&["systemctl", "enable", "--now", "switcher-proxy.service"]),
     ];
+    if watches {
+        start.push(Step::of(&["systemctl", "enable", "--now", "switcher-watch.service"]));
+    }
     (prepare, start)
 }
 
@@ -181,8 +190,25 @@ mod tests {
     #[test]
     fn what_is_there_is_not_made_again() {
         let there = Machine { root: true, user: true, state: true, systemd: true };
-        assert!(steps(there).0.is_empty());
+        assert!(steps(there, false).0.is_empty());
         let bare = Machine { user: false, state: false, ..there };
-        assert_eq!(steps(bare).0.len(), 2);
+        assert_eq!(steps(bare, false).0.len(), 2);
+    }
+
+    #[test]
+    fn the_watch_is_started_when_there_is_something_to_watch() {
+        let there = Machine { root: true, user: true, state: true, systemd: true };
+        let started = |watches| steps(there, watches).1.iter().map(Step::line).collect::<Vec<_>>().join("; ");
+        assert!(started(true).ends_with("enable --now switcher-watch.service"), "{}", started(true));
+        assert!(!started(false).contains("watch"), "{}", started(false));
+        assert!(!watches(&settings()));
+    }
+
+    #[test]
+    fn the_watch_has_time_to_bring_a_deployment_to_a_safe_point() {
+        let text = unit(&settings(), CONFIG, "switcher-watch.service");
+        for line in ["Type=notify", "KillMode=mixed", "TimeoutStopSec=15min"] {
+            assert!(text.lines().any(|found| found == line), "{line} is missing:\n{text}");
+        }
     }
 }

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use futures::future::try_join_all;
 use jiff::Timestamp;
 use switcher_config::settings::DeploySettings;
-use switcher_config::{AppName, PerSlot, Slot, UpstreamAddress};
+use switcher_config::{PerSlot, Slot, UpstreamAddress};
 
 use self::plan::{Place, grouped};
 use super::judge::{answer, readiness, sentence};
@@ -19,7 +19,7 @@ use super::{
     EVIDENCE_LINES, Evidence, Readiness, Replica, ReplicaEvidence, Running, Runtime, RuntimeError, Start,
     StopHow,
 };
-use crate::container::{Container, ContainerSpec, ContainerState, label};
+use crate::container::{Container, ContainerSpec, ContainerState, Tenant, label};
 use crate::deployment::DeploymentId;
 use crate::docker::network::{AddressRefusal, Network, address_for, address_refusal};
 use crate::docker::{DockerError, DockerErrorKind, Engine};
@@ -36,18 +36,18 @@ pub struct DockerRuntime {
 }
 
 impl DockerRuntime {
-    /// The slots of `app` in `environment`. Of the settings it takes the grace period for what is stopped, and the
+    /// The slots of `owner`. Of the settings it takes the grace period for what is stopped, and the
     /// limits named in failures; what is started comes with settings of its own.
     #[must_use]
-    pub const fn new(engine: Engine, app: AppName, environment: String, settings: DeploySettings) -> Self {
-        Self { engine, place: Place { app, environment }, settings }
+    pub const fn new(engine: Engine, owner: Tenant, settings: DeploySettings) -> Self {
+        Self { engine, place: Place { owner }, settings }
     }
 
     /// Every container in a slot.
     async fn found(&self, slot: Slot) -> Result<Vec<Container>, RuntimeError> {
         let labels = self.place.labels();
         let mut wanted: Vec<(&str, &str)> =
-            labels.iter().map(|(name, value)| (*name, value.as_str())).collect();
+            labels.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
         wanted.push((label::SLOT, slot.as_str()));
         Ok(self.engine.list(&wanted).await?)
     }

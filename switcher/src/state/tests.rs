@@ -48,29 +48,21 @@ fn force(store: &Store) {
 fn record(second: i64) -> DeploymentRecord {
     let at = Timestamp::from_second(1_800_000_000 + second).expect("a time");
     DeploymentRecord {
-        id: DeploymentId::new(at),
-        version: format!("v1.{second}"),
         image: format!("ghcr.io/acme/shop@sha256:{}", "a".repeat(64)),
         git_commit: "c0ffee".to_owned(),
-        deployed_at: at,
-        deployed_by: "ada@build".to_owned(),
-        active_slot: Slot::Blue,
         health_status: HealthStatus::Healthy,
         status: Status::Active,
         migrations_run: 3,
-        rollback_count: 0,
         platform: "linux/amd64".to_owned(),
-        schema_before: None,
-        schema_after: None,
-        migrated: false,
-        snapshot: None,
-        compatible: true,
         generation: Some(7),
-        warm_until: None,
-        failure: None,
-        warnings: Vec::new(),
-        verified: None,
         seconds: Some(12.5),
+        ..DeploymentRecord::begun(
+            DeploymentId::new(at),
+            format!("v1.{second}"),
+            Slot::Blue,
+            "ada@build".to_owned(),
+            at,
+        )
     }
 }
 

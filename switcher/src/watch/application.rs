@@ -47,6 +47,8 @@ pub(crate) struct Application {
     pub(crate) bell: Arc<Bell>,
     pub(crate) file: PathBuf,
     pub(crate) memory: Memory,
+    /// How `prune` failed last: its exit code, none when a signal ended it. `None` when it ended well.
+    pub(crate) prune_failed: Option<Option<i32>>,
     /// While this lives nobody else watches it.
     pub(crate) _hold: Hold,
 }
@@ -254,8 +256,15 @@ impl Application {
     }
 
     async fn prune(&mut self, tools: &Tools, interrupt: &mut Interrupt) -> Result<(), StateError> {
-        let exit = self.child(tools, &["prune"], false, interrupt).await;
-        decide::pruned(&mut self.memory, exit == Some(0), Timestamp::now());
+        // What was told is not told again before it changes: a proxy that is down is down all day.
+        let told = self.prune_failed;
+        let exit = self.child(tools, &["prune"], told.is_some(), interrupt).await;
+        let well = exit == Some(0);
+        self.prune_failed = (!well).then_some(exit);
+        if let Some(words) = decide::prune_words(told, self.prune_failed) {
+            self.say(tools, &words);
+        }
+        decide::pruned(&mut self.memory, well, Timestamp::now());
         self.memory.write(&self.file, Durability::Unsynced)
     }
 

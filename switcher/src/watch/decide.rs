@@ -228,6 +228,21 @@ pub fn pruned(memory: &mut Memory, well: bool, now: Timestamp) {
     }
 }
 
+/// What is said of `prune`, if anything: how it failed last and how it fails now, by exit code. It has told why itself when it
+/// failed for the first time; what stays as it was is not said again.
+#[must_use]
+pub fn prune_words(before: Option<Option<i32>>, now: Option<Option<i32>>) -> Option<String> {
+    if before == now {
+        return None;
+    }
+    let Some(exit) = now else { return Some("`switcher prune` ends well again".to_owned()) };
+    let how = exit.map_or_else(|| "was cut short".to_owned(), |exit| format!("failed (exit code {exit})"));
+    let minutes = PRUNE_AGAIN.as_mins();
+    Some(format!(
+        "`switcher prune` {how}; it is tried every {minutes} minutes, and said again when that changes"
+    ))
+}
+
 /// Counts trouble; answers how often in a row, and whether it is news.
 fn trouble(memory: &mut Memory, message: &str, now: Timestamp) -> (u32, bool) {
     let before = memory.trouble.take();

@@ -6,9 +6,7 @@ use switcher_tests::{Image, Site, skip_or_fail};
 /// A site on which v1 is live and takes traffic.
 async fn serving(site: Site) -> (Site, switcher_tests::site::Traffic) {
     let site = site.open().await;
-    site.release("v1").await;
-    let traffic = site.traffic("v1");
-    traffic.flow().await;
+    let traffic = site.serve(&Image::new("v1")).await;
     (site, traffic)
 }
 

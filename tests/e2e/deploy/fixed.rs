@@ -10,6 +10,8 @@ use switcher_tests::site::Traffic;
 use switcher_tests::{PATIENCE, Proxy, Setup, Switcher, program, until};
 use tempfile::TempDir;
 
+use super::notify::Receiver;
+
 /// A proxy before two slots of processes.
 struct Host {
     proxy: Proxy,
@@ -19,6 +21,10 @@ struct Host {
 
 impl Host {
     async fn open() -> Self {
+        Self::open_with(|setup| setup).await
+    }
+
+    async fn open_with(more: impl FnOnce(Setup) -> Setup) -> Self {
         let folder = tempfile::Builder::new().prefix("switcher-static-").tempdir().expect("a folder");
         let ports = [Port::reserve(), Port::reserve()];
         let [blue, green] = [&ports[0], &ports[1]].map(|port| port.address().to_string());
@@ -35,15 +41,14 @@ impl Host {
              while kill -0 $pid; do sleep 0.05; done 2>/dev/null; rm {folder}/$SWITCHER_SLOT.pid",
             folder = folder.path().display()
         );
-        let proxy = Setup::slots(&[blue], &[green])
+        let setup = Setup::slots(&[blue], &[green])
             .shop("tls", "internal")
             .shop("drain", "{requests: 5s, uploads: 5s, streams: 300ms, websockets: 300ms, spread: 0s}")
             .switcher("state_dir", &folder.path().join("state").display().to_string())
             .deploy("runtime", "static")
             .deploy("ready_timeout", "10s")
-            .deploy("hooks", &format!("{{start: [sh, -c, {start:?}], stop: [sh, -c, {stop:?}]}}"))
-            .start_unready()
-            .await;
+            .deploy("hooks", &format!("{{start: [sh, -c, {start:?}], stop: [sh, -c, {stop:?}]}}"));
+        let proxy = more(setup).start_unready().await;
         Self { proxy, folder, ports }
     }
 
@@ -136,8 +141,10 @@ async fn a_process_that_never_answers_is_stopped_again_and_the_old_one_serves() 
 }
 
 #[tokio::test]
-async fn a_deployment_that_cannot_be_undone_can_be_given_up() {
-    let host = Host::open().await;
+async fn a_deployment_that_cannot_be_undone_is_told_once_and_can_be_given_up() {
+    let receiver = Receiver::answering(200).await;
+    let notify = format!("{{url: \"{}\"}}", receiver.url());
+    let host = Host::open_with(|setup| setup.switcher("notify", &notify)).await;
     let switcher = host.switcher();
     switcher.succeed(&["deploy", "v1"]).await;
     let squatter = std::net::TcpListener::bind(host.ports[0].address());
@@ -151,10 +158,20 @@ async fn a_deployment_that_cannot_be_undone_can_be_given_up() {
         assert_ne!(ran.code, 0, "{verb}: {ran:?}");
         ran.says(&["stop"]);
     }
+    assert_eq!(receiver.events(), ["deployed", "attention"], "once, however often it is tried");
+    let open = receiver.told().pop().expect("the newest");
+    let text = open.json()["text"].as_str().expect("a text").to_owned();
+    assert!(
+        text.contains("deploy of v2 by") && text.contains("cannot go on") && text.contains("repair"),
+        "{text}"
+    );
     // Traffic can be moved all the same, and the deployment be given up.
     switcher.succeed(&["promote", "green", "--unrecorded"]).await;
     let ran = switcher.succeed(&["repair", "--abandon", "--json"]).await.json();
     assert!(ran["journal"].to_string().contains("was given up"), "{ran:#}");
+    let given_up = receiver.told().pop().expect("the newest");
+    assert_eq!(receiver.events(), ["deployed", "attention", "attention"]);
+    assert_ne!(given_up.delivery, open.delivery, "it is another thing to look at");
     assert_eq!(host.version().await, "v1");
     drop(squatter);
     std::fs::remove_file(host.folder.path().join("stuck")).expect("a removed file");

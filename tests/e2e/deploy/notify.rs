@@ -16,7 +16,7 @@ const KEY: &str = "key-that-nobody-guesses";
 const TOKEN: &str = "T0-hunter2";
 
 /// Something that is told, and answers with a status.
-struct Receiver {
+pub(super) struct Receiver {
     address: SocketAddr,
     told: Arc<Mutex<Vec<Told>>>,
     server: JoinHandle<()>,
@@ -24,15 +24,16 @@ struct Receiver {
 
 /// What it was told.
 #[derive(Debug, Clone)]
-struct Told {
+pub(super) struct Told {
     event: String,
-    delivery: String,
+    pub(super) delivery: String,
+    login: Option<String>,
     signature: Option<String>,
     body: Vec<u8>,
 }
 
 impl Told {
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         serde_json::from_slice(&self.body).expect("JSON")
     }
 }
@@ -44,7 +45,7 @@ impl Drop for Receiver {
 }
 
 impl Receiver {
-    async fn answering(status: u16) -> Self {
+    pub(super) async fn answering(status: u16) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
         let address = listener.local_addr().expect("its address");
         let told = Arc::new(Mutex::new(Vec::new()));
@@ -57,15 +58,15 @@ impl Receiver {
         Self { address, told, server }
     }
 
-    fn url(&self) -> String {
+    pub(super) fn url(&self) -> String {
         format!("http://{}/services/{TOKEN}", self.address)
     }
 
-    fn told(&self) -> Vec<Told> {
+    pub(super) fn told(&self) -> Vec<Told> {
         self.told.lock().expect("what was told").clone()
     }
 
-    fn events(&self) -> Vec<String> {
+    pub(super) fn events(&self) -> Vec<String> {
         self.told().into_iter().map(|told| told.event).collect()
     }
 }
@@ -78,6 +79,7 @@ async fn listen(mut wire: Http1, told: Arc<Mutex<Vec<Told>>>, status: u16) {
         told.lock().expect("what was told").push(Told {
             event: header("x-switcher-event").unwrap_or_default(),
             delivery: header("x-switcher-delivery").unwrap_or_default(),
+            login: header("authorization"),
             signature: header(signature::HEADER),
             body: body.unwrap_or_default(),
         });
@@ -94,7 +96,9 @@ async fn telling(receiver: &Receiver, more: &str) -> Site {
     put_secret(&site, "hook.key", &format!("{KEY}\n"));
     put_secret(&site, "hook.url", &format!("{}\n", receiver.url()));
     let at = |name: &str| site.path(name).display().to_string();
-    let notify = format!("[{{url_file: \"{}\", secret_file: \"{}\"}}{more}]", at("hook.url"), at("hook.key"));
+    let (url, key) = (at("hook.url"), at("hook.key"));
+    let headers = format!("{{Authorization: \"Bearer {TOKEN}\"}}");
+    let notify = format!("[{{url_file: \"{url}\", secret_file: \"{key}\", headers: {headers}}}{more}]");
     site.switcher_section("notify", &notify)
 }
 
@@ -122,6 +126,7 @@ async fn a_success_and_a_failure_are_told_and_signed_and_no_address_is_seen() {
     assert_eq!((&body["app"], &body["environment"]), (&"shop".into(), &"production".into()), "{body:#}");
     assert_eq!(body["deployment"], site.state()["current_deployment"], "{body:#}");
     assert!(body["text"].as_str().is_some_and(|text| text.contains("v1 is live in")), "{body:#}");
+    assert_eq!(first.login.as_deref(), Some(format!("Bearer {TOKEN}").as_str()));
     let signed = first.signature.as_deref().expect("a signature");
     assert!(signature::is_signed(KEY.as_bytes(), &first.body, signed));
     assert!(!signature::is_signed(b"another key", &first.body, signed), "a forged one would be noticed");

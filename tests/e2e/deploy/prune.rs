@@ -164,8 +164,8 @@ async fn ended_one_offs_and_old_logs_go_but_nobody_elses() {
     }
     let image = site.engine.digests().await[0].clone();
     for (name, app) in [("left-behind", "shop"), ("another-apps", "blog")] {
-        let labels =
-            json!({"switcher.app": app, "switcher.environment": "production", "switcher.role": "migrate"});
+        let labels = json!({"switcher.app": app, "switcher.environment": "production",
+            "switcher.role": "migrate", "switcher.proxy": site.proxy().socket().display().to_string()});
         let spec = json!({"Image": image, "Cmd": ["print", "done"], "Labels": labels,
             "HostConfig": {"NetworkMode": "none"}});
         site.engine.run(name, &spec).await;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 use switcher_config::wire::{Fence, PromoteRequest, RefusalReason};
-use switcher_tests::{Image, PATIENCE, Site, skip_or_fail, until, within};
+use switcher_tests::{Image, PATIENCE, Setup, Site, Switcher, skip_or_fail, until, within};
 use tokio::process::Child;
 
 /// Starts `deploy` of a version whose migration takes so long, and waits until that is running.
@@ -150,4 +150,32 @@ async fn operators_whose_leases_are_kept_in_different_places_exclude_each_other_
     let ran = site.run(&["promote", site.proxy().admin().shop().await.active.other().as_str()]).await;
     assert_eq!(ran.code, 0, "{ran:?}");
     assert_eq!(site.version().await.as_deref(), Some("v1"));
+}
+
+#[tokio::test]
+async fn two_projects_that_call_an_application_the_same_leave_each_others_containers_alone() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let site = Site::prepare().await.open().await;
+    site.release("v1").await;
+    let other = Setup::deployed()
+        .switcher("docker_host", &site.engine.url())
+        .switcher("state_dir", &site.path("another").display().to_string())
+        .deploy("image", &site.registry.name("shop"))
+        .deploy("network", "shop")
+        .start_unready()
+        .await;
+    let stranger = Switcher::of(&other).with("SWITCHER_ALLOW_TEMPORARY_STATE", "1");
+    let ran = stranger.run(&["deploy", "v1"]).await;
+    assert_ne!(ran.code, 0, "{ran:?}");
+    ran.says(&["behind another proxy", "another name"]);
+    site.agree("v1").await;
+    // Its own ones it finds again, as long as the names differ.
+    let staging = stranger.with("SWITCHER_ENVIRONMENT", "staging");
+    staging.succeed(&["deploy", "v1"]).await;
+    site.release("v2").await;
+    site.agree("v2").await;
+    let version = switcher_tests::http1::get(other.http(), "/version").await.text();
+    assert_eq!(version.trim(), "v1", "the other one's goes on");
 }

@@ -1,5 +1,6 @@
 //! Smoke tests: a new version is tried through the proxy's own front door, and one that fails is never live.
 
+use switcher_tests::site::Traffic;
 use switcher_tests::{Image, Site, skip_or_fail};
 
 /// What every version is asked: its own name, by https, and a sign that it is any good.
@@ -10,11 +11,11 @@ fn good(version: &str) -> Image {
     Image::new(version).env("QUALITY", "good")
 }
 
-async fn smoking() -> Site {
+/// A site with these tests, on which v1 is live and takes traffic.
+async fn smoking() -> (Site, Traffic) {
     let site = Site::prepare().await.shop("hosts", "[shop.test]").deploy("smoke", TESTS).open().await;
-    site.push(&good("v1")).await;
-    site.succeed(&["deploy", "v1"]).await;
-    site
+    let traffic = site.serve(&good("v1")).await;
+    (site, traffic)
 }
 
 #[tokio::test]
@@ -22,9 +23,7 @@ async fn a_version_that_fails_its_smoke_tests_is_never_live() {
     if let Some(why) = Site::lacks() {
         return skip_or_fail(&why);
     }
-    let site = smoking().await;
-    let traffic = site.traffic("v1");
-    traffic.flow().await;
+    let (site, traffic) = smoking().await;
     site.push(&Image::new("v2").env("QUALITY", "poor")).await;
     let containers = site.engine.running().await;
     let ran = site.run(&["deploy", "v2"]).await;
@@ -51,9 +50,7 @@ async fn a_version_that_passes_goes_live_and_whoever_must_can_do_without() {
     if let Some(why) = Site::lacks() {
         return skip_or_fail(&why);
     }
-    let site = smoking().await;
-    let traffic = site.traffic("v1");
-    traffic.flow().await;
+    let (site, traffic) = smoking().await;
     site.push(&good("v2")).await;
     traffic.announce("v2");
     let plan = site.succeed(&["deploy", "v2", "--dry-run"]).await.stdout;
@@ -69,6 +66,32 @@ async fn a_version_that_passes_goes_live_and_whoever_must_can_do_without() {
     traffic.flow().await;
     traffic.finish().await;
     site.agree("v3").await;
+}
+
+#[tokio::test]
+async fn a_test_may_post_with_a_login_that_nobody_sees() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    const LOGIN: &str = "kX7vQ2-nobody-sees-this";
+    let sent = format!("{{Authorization: \"Bearer {LOGIN}\", X-Version: \"for-{{version}}\"}}");
+    let test =
+        |text: &str| format!("{{path: /headers, method: POST, headers: {sent}, contains: \"{text}\"}}");
+    let tests = [test("POST /headers"), test("Bearer "), test("for-v1")].join(", ");
+    let site = Site::prepare().await.deploy("smoke", &format!("[{tests}]")).open().await;
+    site.push(&Image::new("v1")).await;
+    site.succeed(&["deploy", "v1"]).await;
+    site.push(&Image::new("v2")).await;
+    let ran = site.run(&["deploy", "v2"]).await;
+    assert_eq!(ran.code, 4, "{ran:?}");
+    // The page that was answered holds the login, and is shown without it.
+    ran.says(&["POST /headers: expected 200-299 with \"for-v1\" in it", "authorization: ***"]);
+    let shown = site.succeed(&["config", "show"]).await.stdout;
+    assert!(!format!("{ran:?}{shown}").contains(LOGIN), "{ran:?}{shown}");
+    // The configuration itself is where this test has written it.
+    let leaks = site.leaks(&[LOGIN.to_owned()]);
+    assert!(leaks.iter().all(|leak| leak.contains("/switcher.yaml: ")), "{leaks:?}");
+    site.agree("v1").await;
 }
 
 #[tokio::test]

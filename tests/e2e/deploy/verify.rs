@@ -124,7 +124,7 @@ async fn a_version_that_is_not_seen_goes_back_by_itself_and_nothing_is_lost() {
     // What goes back is never taken back.
     front.stop().await;
     let ran = site.run(&["rollback"]).await;
-    assert_eq!(ran.code, 4, "{ran:?}");
+    assert_eq!(ran.code, 7, "{ran:?}");
     ran.says(&["E-VERIFY-02", "traffic HAS moved: v1 is live", "is not moved again"]);
     site.agree("v1").await;
 }
@@ -138,7 +138,7 @@ async fn a_version_that_is_kept_all_the_same_is_told_to_be_degraded() {
     let site = behind(&front, "timeout: 300ms, on_failure: keep").await;
     site.push(&Image::new("v2")).await;
     let ran = site.run(&["deploy", "v2"]).await;
-    assert_eq!(ran.code, 4, "{ran:?}");
+    assert_eq!(ran.code, 7, "{ran:?}");
     ran.says(&["E-VERIFY-02", "traffic HAS moved: v2 is live", "on_failure: keep"]);
     site.agree("v2").await;
     let line = newest(&site, "v2");
@@ -195,7 +195,7 @@ async fn a_version_before_that_is_gone_is_not_gone_back_to() {
     }
     let output = child.wait_with_output().await.expect("an end");
     let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(4), "{said}");
+    assert_eq!(output.status.code(), Some(7), "{said}");
     assert!(said.contains("E-VERIFY-03") && said.contains("v2 stays live"), "{said}");
     site.agree("v2").await;
     assert_eq!(newest(&site, "v2")["health_status"], "degraded");

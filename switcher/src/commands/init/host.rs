@@ -3,6 +3,8 @@
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use switcher_config::settings::Settings;
+
 use crate::cli::InitArgs;
 use crate::code::Code;
 use crate::context::Context;
@@ -19,15 +21,18 @@ pub(super) struct Ran {
 }
 
 /// Runs what is to be run here, as far as this user may and `--start` says so.
-pub(super) fn steps(ctx: &Context, args: &InitArgs) -> Result<Ran, Failure> {
+pub(super) fn steps(ctx: &Context, args: &InitArgs, settings: &Settings) -> Result<Ran, Failure> {
     let machine = look();
-    let (prepare, start) = units::steps(machine);
+    let watches = units::watches(settings);
+    let (prepare, start) = units::steps(machine, watches);
     let here = args.prefix.is_none();
     let mut ran = Ran::default();
     perform(ctx, &mut ran, &prepare, here && machine.root && !args.dry_run)?;
     perform(ctx, &mut ran, &start, here && machine.root && machine.systemd && args.start && !args.dry_run)?;
-    ran.next
-        .push("systemctl enable --now switcher-watch.service   # once an application has `watch`".to_owned());
+    if !watches {
+        let later = "systemctl enable --now switcher-watch.service   # once an application has `watch`";
+        ran.next.push(later.to_owned());
+    }
     Ok(ran)
 }
 

@@ -276,29 +276,15 @@ mod tests {
     fn record(n: u8, status: Status, slot: Slot) -> DeploymentRecord {
         let id: DeploymentId = format!("dep_01JBQR2K3M4N5P6Q7R8S9T0VW{n}").parse().expect("an id");
         DeploymentRecord {
-            id,
-            version: format!("v1.{n}.0"),
-            image: String::new(),
-            git_commit: String::new(),
-            deployed_at: at(i64::from(n) * 60),
-            deployed_by: "ada@build".to_owned(),
-            active_slot: slot,
             health_status: HealthStatus::Healthy,
             status,
-            migrations_run: 0,
-            rollback_count: 0,
-            platform: String::new(),
-            schema_before: None,
-            schema_after: None,
-            migrated: false,
-            snapshot: None,
-            compatible: true,
-            generation: None,
-            warm_until: None,
-            failure: None,
-            warnings: Vec::new(),
-            verified: None,
-            seconds: None,
+            ..DeploymentRecord::begun(
+                id,
+                format!("v1.{n}.0"),
+                slot,
+                "ada@build".to_owned(),
+                at(i64::from(n) * 60),
+            )
         }
     }
 

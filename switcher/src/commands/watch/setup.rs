@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::sync::Arc;
 
 use jiff::Timestamp;
+use switcher_config::secret_file::{self, Owner};
 use switcher_config::settings::{AppSettings, Settings, WatchSettings, Webhook as WebhookSettings};
 use switcher_config::{AppName, ImageReference, Loaded};
 
@@ -14,7 +15,6 @@ use crate::code::Code;
 use crate::configuration;
 use crate::context::{Context, quoted};
 use crate::deploy::site::open_store;
-use crate::environment::private_text;
 use crate::failure::{Failure, Live};
 use crate::state::StateError;
 use crate::watch::application::{Application, Tools};
@@ -119,7 +119,7 @@ fn application(
     let mut memory = Memory { app: app.to_string(), image: image.to_string(), ..known };
     decide::settle(&mut memory, watch.interval.0, Timestamp::now());
     let (app, settings, bell) = (app.clone(), watch.clone(), Arc::new(Bell::default()));
-    Ok(Application { app, image, settings, store, bell, file, memory, _hold: hold })
+    Ok(Application { app, image, settings, store, bell, file, memory, prune_failed: None, _hold: hold })
 }
 
 /// What the deployer's memory refused.
@@ -143,16 +143,13 @@ fn damaged(ctx: &Context, error: &StateError) -> Failure {
 pub(super) fn secret(ctx: &Context, loaded: &Loaded, settings: &WebhookSettings) -> Result<Vec<u8>, Failure> {
     let path = loaded.folder().join(&settings.secret_file);
     let refuse = |why: String| {
-        let message = format!("the secret of `switcher.webhook` cannot be used: {}: {why}", path.display());
+        let message = format!("the secret of `switcher.webhook` cannot be used: {why}");
         Failure::new(Code::WebhookBad, message, Live::Unchanged, ctx.command("config show"))
     };
-    let text =
-        private_text(&path).map_err(|problem| refuse(format!("{}; {}", problem.message, problem.hint)))?;
-    let secret = text.trim();
+    let secret = secret_file::read(&path, Owner::UsOrRoot).map_err(refuse)?;
     if secret.len() < SHORTEST {
-        return Err(refuse(format!(
-            "it has fewer than {SHORTEST} characters; `openssl rand -hex 32` makes one"
-        )));
+        let hint = "`openssl rand -hex 32` makes one";
+        return Err(refuse(format!("{}: it has fewer than {SHORTEST} characters; {hint}", path.display())));
     }
-    Ok(secret.as_bytes().to_vec())
+    Ok(secret.into_bytes())
 }

@@ -28,29 +28,10 @@ fn at(day: i64) -> Timestamp {
 
 fn record(day: i64, status: Status) -> DeploymentRecord {
     DeploymentRecord {
-        id: id(day),
-        version: format!("v{day}"),
         image: format!("shop@{day}"),
-        git_commit: String::new(),
-        deployed_at: at(day),
-        deployed_by: "op@host".into(),
-        active_slot: Slot::Blue,
         health_status: HealthStatus::Healthy,
         status,
-        migrations_run: 0,
-        rollback_count: 0,
-        platform: String::new(),
-        schema_before: None,
-        schema_after: None,
-        migrated: false,
-        snapshot: None,
-        compatible: true,
-        generation: None,
-        warm_until: None,
-        failure: None,
-        warnings: Vec::new(),
-        verified: None,
-        seconds: None,
+        ..DeploymentRecord::begun(id(day), format!("v{day}"), Slot::Blue, "op@host".into(), at(day))
     }
 }
 

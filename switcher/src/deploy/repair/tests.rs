@@ -15,29 +15,9 @@ fn id(n: u64) -> DeploymentId {
 
 fn record(n: u64, status: Status, slot: Slot) -> DeploymentRecord {
     DeploymentRecord {
-        id: id(n),
-        version: format!("v{n}"),
-        image: String::new(),
-        git_commit: String::new(),
-        deployed_at: Timestamp::UNIX_EPOCH,
-        deployed_by: "op@host".into(),
-        active_slot: slot,
         health_status: HealthStatus::Healthy,
         status,
-        migrations_run: 0,
-        rollback_count: 0,
-        platform: String::new(),
-        schema_before: None,
-        schema_after: None,
-        migrated: false,
-        snapshot: None,
-        compatible: true,
-        generation: None,
-        warm_until: None,
-        failure: None,
-        warnings: Vec::new(),
-        verified: None,
-        seconds: None,
+        ..DeploymentRecord::begun(id(n), format!("v{n}"), slot, "op@host".into(), Timestamp::UNIX_EPOCH)
     }
 }
 

@@ -29,8 +29,9 @@ impl World<'_> {
         reporter.done();
         match pulled {
             Ok(there) => {
-                let git_commit = there.git_commit().map(str::to_owned);
-                Ok(Some(Fact::Pulled { git_commit }))
+                let (git_commit, version) = (there.git_commit(), there.version());
+                let [git_commit, version] = [git_commit, version].map(|text| text.map(str::to_owned));
+                Ok(Some(Fact::Pulled { git_commit, version }))
             }
             Err(error) => Err(Trouble::of(&self.site.docker_failure(&error))),
         }

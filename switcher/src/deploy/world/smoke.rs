@@ -6,7 +6,7 @@ use switcher_config::fill;
 use switcher_config::wire::{SmokeAnswer, SmokeRequest, Smoked};
 use tokio::time::sleep;
 
-use super::{Trouble, World, stopped};
+use super::{Trouble, World, cause, stopped};
 use crate::code::Code;
 use crate::deploy::machine::{Cause, Fact, Machine};
 use crate::deploy::smoke::Question;
@@ -21,8 +21,9 @@ impl World<'_> {
         let site = self.site;
         let words = site.words(&machine.order, machine.order.slot, 0);
         let filled = |text: &str| fill(text, |name| word(&words, name));
+        let questions = site.deploy.smoke.iter().map(|test| Question::new(test, filled));
         let mut left: Vec<Question> =
-            site.deploy.smoke.iter().map(|test| Question::new(test, filled)).collect();
+            questions.collect::<Result<_, _>>().map_err(|why| self.unaskable(&why))?;
         let mut asked = 0;
         loop {
             let answers = self.ask(machine, &left).await?;
@@ -56,6 +57,11 @@ impl World<'_> {
             return Err(self.moved(&self.seen().await?, machine.expected()));
         }
         Ok(answers)
+    }
+
+    fn unaskable(&self, why: &str) -> Trouble {
+        let message = self.site.redactor.line(&format!("a smoke test cannot be asked: {why}"));
+        Trouble::Failed(cause(Code::SmokeFailed, message))
     }
 
     /// What was expected and what came, of each test that is bad.

@@ -17,7 +17,9 @@ use crate::code::Code;
 use crate::deploy::machine::{Cause, Fact, Machine, Phase};
 use crate::deploy::order::{Order, Stage};
 use crate::deploy::site::Site;
-use crate::deploy::verify::{Answer, Question, WayBack, kept, not_well, returns, stays, way_back, went_back};
+use crate::deploy::verify::{
+    Answer, Question, WayBack, kept, not_well, returns, shortened, stays, way_back, went_back,
+};
 use crate::environment::word;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupted;
@@ -27,6 +29,8 @@ use crate::web;
 
 /// How long one answer may take at most; it is asked again after that.
 const ONE: Duration = Duration::from_secs(10);
+/// How long the last answer may take at least: one that is cut short says nothing.
+const LEAST: Duration = Duration::from_secs(2);
 /// How much of a body is read, in bytes.
 const READ: usize = 64 << 10;
 /// How often the proxy is looked at anew when somebody was faster than we were.
@@ -50,7 +54,7 @@ impl World<'_> {
         let question = Question::new(settings, machine.order.slot, filled);
         let deadline = Instant::now() + settings.timeout.0;
         loop {
-            let patience = deadline.duration_since(Instant::now()).min(ONE);
+            let patience = deadline.duration_since(Instant::now()).clamp(LEAST, ONE);
             let answer = match self.unless_interrupted(ask(site, settings, &question, patience)).await {
                 Ok(answer) => answer,
                 Err(Interrupted) => return Err(unasked(machine)),
@@ -190,7 +194,7 @@ async fn ask(site: &Site<'_>, settings: &VerifySettings, question: &Question, pa
     };
     let headers = response.headers();
     let said =
-        |name: &str| headers.get(name).map(|text| String::from_utf8_lossy(text.as_bytes()).into_owned());
+        |name: &str| headers.get(name).map(|text| shortened(&String::from_utf8_lossy(text.as_bytes())));
     let status = response.status().as_u16();
     let mut answer = Answer {
         status: Some(status),

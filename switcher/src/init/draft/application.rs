@@ -336,6 +336,11 @@ fn hints(draft: &mut Draft, url: Option<&str>) {
         6,
         "# bake: {for: 60s, max_error_rate: 1%}   # judged on live traffic; goes back when it is worse",
     );
+    draft.row(
+        6,
+        "# verify: {url: \"https://shop.example.com/\"}   # asked right after the switch, as users ask it",
+    );
+    draft.row(6, "# watch: {tag: production}   # `switcher watch` deploys it whenever this tag moves");
     if let Some(url) = url {
         draft.row(6, "# migrate: {command: [app, migrate, up]}   # from the new image, before it starts");
         draft.row(

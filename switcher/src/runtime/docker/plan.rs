@@ -1,9 +1,11 @@
 //! Which container a replica is: its name, its labels, all that the engine is asked for. And back: what a slot's
 //! containers are together. Pure.
 
-use switcher_config::{AppName, Slot};
+use std::collections::BTreeMap;
 
-use crate::container::{Container, ContainerSpec, label};
+use switcher_config::Slot;
+
+use crate::container::{Container, ContainerSpec, Tenant, label};
 use crate::deployment::DeploymentId;
 use crate::environment::Resolved;
 use crate::runtime::{RuntimeError, Start};
@@ -22,23 +24,18 @@ const PRODUCTION: &str = "production";
 /// Whose slots they are.
 #[derive(Debug)]
 pub(super) struct Place {
-    pub(super) app: AppName,
-    pub(super) environment: String,
+    pub(super) owner: Tenant,
 }
 
 impl Place {
     /// The labels that every container in a slot of ours carries.
-    pub(super) fn labels(&self) -> [(&'static str, String); 3] {
-        [
-            (label::APP, self.app.to_string()),
-            (label::ENVIRONMENT, self.environment.clone()),
-            (label::ROLE, ROLE.to_owned()),
-        ]
+    pub(super) fn labels(&self) -> BTreeMap<String, String> {
+        self.owner.labels(ROLE)
     }
 
     /// `shop-blue-1`; `shop-staging-blue-1` outside production.
     pub(super) fn name(&self, slot: Slot, replica: u16) -> String {
-        let Self { app, environment } = self;
+        let Tenant { app, environment, .. } = &self.owner;
         if environment == PRODUCTION {
             format!("{app}-{slot}-{replica}")
         } else {
@@ -59,7 +56,7 @@ impl Place {
             .as_ref()
             .ok_or_else(|| RuntimeError::NoImage { version: release.version.clone() })?;
         let mut labels = settings.labels.clone();
-        labels.extend(self.labels().map(|(name, value)| (name.to_owned(), value)));
+        labels.extend(self.labels());
         let own = [
             (label::SLOT, slot.to_string()),
             (label::DEPLOYMENT, deployment.to_string()),
@@ -153,9 +150,9 @@ mod tests {
 
     #[test]
     fn names_carry_the_environment_unless_it_is_production() {
-        let place = |environment: &str| Place {
-            app: "shop".parse().expect("a name"),
-            environment: environment.to_owned(),
+        let place = |environment: &str| {
+            let (app, proxy) = ("shop".parse().expect("a name"), "/run/switcher/admin.sock".into());
+            Place { owner: Tenant { app, environment: environment.to_owned(), proxy } }
         };
         assert_eq!(place("production").name(Slot::Blue, 1), "shop-blue-1");
         assert_eq!(place("staging").name(Slot::Green, 2), "shop-staging-green-2");

@@ -273,6 +273,24 @@ fn prune_runs_once_a_day_and_when_the_warm_slots_time_is_over() {
     assert_eq!(prune_at(&memory, Some(at(30 * MINUTE)), at(41 * MINUTE)), at(40 * MINUTE + 86_400));
 }
 
+#[test]
+fn trouble_of_prune_is_told_once_until_it_changes() {
+    let (down, elsewhere, killed) = (Some(Some(6)), Some(Some(3)), Some(None));
+    for (before, now, said) in [
+        (None, None, None),
+        (None, down, Some("failed (exit code 6)")),
+        (down, down, None),
+        (down, elsewhere, Some("failed (exit code 3)")),
+        (elsewhere, killed, Some("was cut short")),
+        (killed, killed, None),
+        (killed, None, Some("ends well again")),
+    ] {
+        let words = prune_words(before, now);
+        assert_eq!(words.is_some(), said.is_some(), "{before:?} {now:?}: {words:?}");
+        assert!(words.unwrap_or_default().contains(said.unwrap_or_default()), "{before:?} {now:?}");
+    }
+}
+
 proptest! {
     /// However pushes, exit codes and hooks come, a digest that ended is not deployed again before the tag has moved.
     #[test]

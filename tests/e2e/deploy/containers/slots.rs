@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
-use switcher::container::SecretFile;
+use switcher::container::{SecretFile, Tenant};
 use switcher::deployment::{DeploymentId, PinnedImage, Release};
 use switcher::environment::Resolved;
 use switcher::runtime::{DockerRuntime, Evidence, Readiness, Runtime as _, RuntimeError, Start, StopHow};
@@ -29,9 +29,9 @@ impl<'a> Slots<'a> {
 
     async fn with(stage: &'a Stage, keys: &[(&str, &str)]) -> Self {
         let settings = settings(keys);
-        let app = "shop".parse().expect("a name");
-        let runtime =
-            DockerRuntime::new(stage.docker().await, app, "production".to_owned(), settings.clone());
+        let (app, environment) = ("shop".parse().expect("a name"), "production".to_owned());
+        let tenant = Tenant { app, environment, proxy: "/run/switcher/admin.sock".into() };
+        let runtime = DockerRuntime::new(stage.docker().await, tenant, settings.clone());
         Self { stage, settings, runtime }
     }
 

@@ -1,11 +1,15 @@
 //! Looking: by HEAD alone, with the logins of `docker login`, and the digest of the index where there is one.
 
+use std::net::SocketAddr;
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::json;
 use switcher::watch::decide::Found;
 use switcher::watch::registry::Registry as Looker;
 use switcher_tests::certificate::put;
+use switcher_tests::raw::Raw;
 use switcher_tests::registry::PASSWORD;
 use switcher_tests::{Image, Registry, skip_or_fail};
 use tempfile::TempDir;
@@ -70,4 +74,102 @@ async fn registries_of_every_kind_are_looked_at_by_head_alone() {
         );
         assert!(words.contains(&registry.host()), "{words}");
     }
+}
+
+/// What a registry answers to every request.
+async fn scripted(status: &str, headers: &[(&str, &str)]) -> Raw {
+    let headers: String = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
+    let answer = format!("HTTP/1.1 {status}\r\nContent-Length: 0\r\n{headers}\r\n");
+    Raw::start(move |mut conversation| {
+        let answer = answer.clone();
+        async move {
+            while conversation.request().await.is_some() {
+                if conversation.wire.try_send(answer.as_bytes()).await.is_err() {
+                    return;
+                }
+            }
+        }
+    })
+    .await
+}
+
+async fn look(at: SocketAddr, logins: &TempDir) -> Found {
+    looker(logins).look(&format!("{at}/acme/shop:v1").parse().expect("an image")).await
+}
+
+fn digest(of: char) -> String {
+    format!("sha256:{}", of.to_string().repeat(64))
+}
+
+#[tokio::test]
+async fn a_registry_that_wants_fewer_requests_is_told_apart_and_its_wait_is_kept() {
+    let nobody = TempDir::new().expect("a folder");
+    for (headers, expected) in [
+        (vec![("Retry-After", "90")], Some(Duration::from_secs(90))),
+        (vec![("Retry-After", "Wed, 21 Oct 2026 07:28:00 GMT")], None),
+        (vec![], None),
+    ] {
+        let registry = scripted("429 Too Many Requests", &headers).await;
+        match look(registry.address(), &nobody).await {
+            Found::Limited { message, wait } => {
+                assert_eq!(wait, expected);
+                assert!(message.contains("wants fewer requests"), "{message}");
+            }
+            other @ (Found::Digest(_) | Found::Nothing(_)) => panic!("{headers:?}: {other:?}"),
+        }
+        assert_eq!(registry.requests().len(), 1, "nobody insists");
+    }
+}
+
+#[tokio::test]
+async fn a_registry_may_send_us_on_and_no_login_goes_along() {
+    let wanted = digest('a');
+    let nearer = scripted("200 OK", &[("Docker-Content-Digest", &wanted)]).await;
+    let place = format!("http://{}/v2/acme/shop/manifests/v1", nearer.address());
+    let registry = Raw::start({
+        let place = place.clone();
+        move |mut conversation| {
+            let place = place.clone();
+            async move {
+                while let Some(received) = conversation.request().await {
+                    let answer = if received.head.get("authorization").is_some() {
+                        format!("HTTP/1.1 307 Temporary Redirect\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n")
+                    } else {
+                        "HTTP/1.1 401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"r\"\r\nContent-Length: 0\r\n\r\n"
+                            .to_owned()
+                    };
+                    if conversation.wire.try_send(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            }
+        }
+    })
+    .await;
+    let auth = BASE64_STANDARD.encode("tester:secret");
+    let known = logins(&json!({"auths": {registry.address().to_string(): {"auth": auth}}}));
+    assert_eq!(look(registry.address(), &known).await, Found::Digest(wanted));
+    let asked = |of: &Raw| -> Vec<Option<String>> {
+        of.requests().iter().map(|seen| seen.head.get("authorization").map(str::to_owned)).collect()
+    };
+    assert_eq!(asked(&registry), [None, Some(format!("Basic {auth}"))]);
+    assert_eq!(asked(&nearer), [None], "the login is the registry's alone");
+}
+
+#[tokio::test]
+async fn a_registry_that_sends_us_astray_tells_no_digest() {
+    let nobody = TempDir::new().expect("a folder");
+    for (place, words) in [
+        ("/v2/acme/shop/manifests/v1", "from one address to the next"),
+        ("http://registry.example.com/v2/", "no address that can be asked"),
+        ("file:///etc/passwd", "no address that can be asked"),
+    ] {
+        let registry = scripted("302 Found", &[("Location", place)]).await;
+        let said = refused(look(registry.address(), &nobody).await);
+        assert!(said.contains(words), "{place}: {said}");
+        assert!(registry.requests().len() <= 4, "{place}: {}", registry.requests().len());
+    }
+    let bad = scripted("200 OK", &[("Docker-Content-Digest", "sha256:12")]).await;
+    let said = refused(look(bad.address(), &nobody).await);
+    assert!(said.contains("its answer holds none"), "{said}");
 }
