@@ -23,10 +23,19 @@ pub(crate) struct Interrupt {
 impl Interrupt {
     /// Listens from now on; the signals no longer end the process by themselves.
     pub(crate) fn listen() -> std::io::Result<Self> {
+        // Whoever was started by `nohup` wants to go on.
+        Self::listen_to(!ignores_hangup())
+    }
+
+    /// Listens as a service does, to whom SIGHUP says something else.
+    pub(crate) fn listen_as_service() -> std::io::Result<Self> {
+        Self::listen_to(false)
+    }
+
+    fn listen_to(hangups: bool) -> std::io::Result<Self> {
         let mut interrupt = signal(SignalKind::interrupt())?;
         let mut terminate = signal(SignalKind::terminate())?;
-        // Whoever was started by `nohup` wants to go on.
-        let mut hangup = if ignores_hangup() { None } else { Some(signal(SignalKind::hangup())?) };
+        let mut hangup = if hangups { Some(signal(SignalKind::hangup())?) } else { None };
         let hung_up = async move {
             match &mut hangup {
                 Some(hangup) => drop(hangup.recv().await),
@@ -48,6 +57,13 @@ impl Interrupt {
             }
         });
         Ok(Self { heard })
+    }
+
+    /// Hears of no signal but of what a test counts.
+    #[cfg(test)]
+    pub(crate) fn counted() -> (watch::Sender<u32>, Self) {
+        let (tell, heard) = watch::channel(0);
+        (tell, Self { heard })
     }
 
     /// Waits for `work`, unless a signal came or comes first.

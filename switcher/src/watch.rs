@@ -6,6 +6,7 @@
 //! Called by `commands::watch`.
 
 pub(crate) mod application;
+pub(crate) mod bell;
 pub(crate) mod child;
 pub mod decide;
 pub mod memory;

@@ -12,9 +12,10 @@ use serde::Serialize;
 use switcher_config::durable::Durability;
 use switcher_config::settings::WatchSettings;
 use switcher_config::{AppName, ImageReference};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use ulid::Ulid;
 
+use super::bell::Bell;
 use super::child::Children;
 use super::decide::{self, Found, Ground, Step};
 use super::memory::{Hold, Memory, Outcome};
@@ -43,7 +44,7 @@ pub(crate) struct Application {
     pub(crate) settings: WatchSettings,
     pub(crate) store: Store,
     /// Rung by webhooks.
-    pub(crate) bell: Arc<Notify>,
+    pub(crate) bell: Arc<Bell>,
     pub(crate) file: PathBuf,
     pub(crate) memory: Memory,
     /// How `prune` failed last: its exit code, none when a signal ended it. `None` when it ended well.
@@ -66,11 +67,15 @@ pub(crate) enum Did {
     Deployed {
         digest: String,
         exit: Option<i32>,
+        /// Whether it is live, however it ended.
+        live: bool,
         #[serde(skip)]
         words: String,
     },
     /// The registry named no digest.
     Trouble { message: String },
+    /// It cannot be watched.
+    Refused { code: &'static str, message: String },
 }
 
 impl Application {
@@ -91,8 +96,13 @@ impl Application {
         Ok(())
     }
 
-    /// Watches until a signal comes.
-    pub(crate) async fn watch(&mut self, tools: &Tools, mut interrupt: Interrupt) {
+    /// Watches until a signal comes, or until `stop` is true: never in the middle of a deployment.
+    pub(crate) async fn watch(
+        &mut self,
+        tools: &Tools,
+        mut interrupt: Interrupt,
+        mut stop: watch::Receiver<bool>,
+    ) {
         let every = self.settings.interval;
         self.say(tools, &format!("watching {} every {every}", self.image));
         if let Err(error) = self.begin(tools, &mut interrupt).await {
@@ -101,7 +111,14 @@ impl Application {
         // The first look comes at once, whatever the clock was when the last one was made.
         self.memory.next_look = None;
         let mut failing: Option<String> = None;
-        while let Ok(asked) = interrupt.clone().unless(self.wait()).await {
+        loop {
+            let mut waiting = interrupt.clone();
+            let asked = tokio::select! {
+                biased;
+                _ = stop.wait_for(|stop| *stop) => return,
+                waited = waiting.unless(self.wait()) => waited,
+            };
+            let Ok(asked) = asked else { return };
             let done = self.turn(tools, asked, &mut interrupt).await;
             let Err(error) = done else {
                 failing = None;
@@ -118,15 +135,17 @@ impl Application {
     }
 
     /// Waits until there is something to do; answers whether somebody asked for a look.
-    async fn wait(&self) -> bool {
+    async fn wait(&mut self) -> bool {
         loop {
             let now = Timestamp::now();
+            decide::settle(&mut self.memory, self.settings.interval.0, now);
+            self.bell.rest(self.memory.not_before);
             let held_back = self.memory.not_before.filter(|at| *at > now);
             let look = self.memory.next_look.unwrap_or(now).max(held_back.unwrap_or(now));
             let due = look.min(self.prune_due(now));
             let left = Duration::try_from(due.duration_since(now)).unwrap_or_default();
             tokio::select! {
-                () = self.bell.notified(), if held_back.is_none() => return true,
+                () = self.bell.rung(), if held_back.is_none() => return true,
                 () = tokio::time::sleep(left.min(NAP)) => {}
             }
             if left <= NAP {
@@ -162,7 +181,8 @@ impl Application {
         let Ok(found) = interrupt.unless(tools.registry.look(&self.image)).await else {
             return Ok(self.nothing());
         };
-        let history = self.store.history()?;
+        let (state, history) = (self.store.read()?, self.store.history()?);
+        let live = state.current_deployment.map(|current| current.image);
         let repository = self.image.name();
         let ground = Ground {
             now: Timestamp::now(),
@@ -171,6 +191,7 @@ impl Application {
             chance: chance(),
             asked,
             repository: &repository,
+            live: live.as_deref(),
             history: &history,
         };
         let step = decide::looked(&mut self.memory, &found, ground);
@@ -217,16 +238,21 @@ impl Application {
         }
         let image = format!("{}@{digest}", self.image);
         let exit = self.child(tools, &["deploy", &image], told.is_some(), interrupt).await;
-        let outcome = decide::ended(&mut self.memory, exit, Timestamp::now());
+        // A state that cannot be read is told by the next look.
+        let current = self.store.read().ok().and_then(|state| state.current_deployment);
+        let wanted = decide::pinned(&self.image.name(), &digest);
+        let live = current.is_some_and(|current| current.image == wanted);
+        let outcome = decide::ended(&mut self.memory, exit, live, Timestamp::now());
         self.memory.write(&self.file, Durability::Synced)?;
+        let words = said_of(outcome, exit);
         if told != Some(outcome) {
-            self.say(tools, &format!("{digest} is {}", outcome.words()));
+            self.say(tools, &format!("{digest} is {words}"));
         }
         let done = matches!(outcome, Outcome::Deployed | Outcome::Left { .. });
         if done && !interrupt.was_heard() {
             self.prune(tools, interrupt).await?;
         }
-        Ok(Did::Deployed { digest, exit, words: outcome.words() })
+        Ok(Did::Deployed { digest, exit, live, words })
     }
 
     async fn prune(&mut self, tools: &Tools, interrupt: &mut Interrupt) -> Result<(), StateError> {
@@ -272,6 +298,22 @@ impl Application {
 
     fn say(&self, tools: &Tools, happened: &str) {
         tools.voice.say(Some(&self.app), happened);
+    }
+}
+
+/// What became of a digest, with a warning where its deployment did not end well although it is live. Pure.
+fn said_of(outcome: Outcome, exit: Option<i32>) -> String {
+    let words = outcome.words();
+    match (outcome, exit) {
+        (Outcome::Deployed, Some(0)) => words,
+        (Outcome::Deployed, Some(exit)) => format!(
+            "{words}, with a warning: it is live, although its deployment ended with exit code {exit}; `switcher history` \
+             tells why"
+        ),
+        (Outcome::Deployed, None) => {
+            format!("{words}, with a warning: it is live, although its deployment was cut short")
+        }
+        (Outcome::Trying | Outcome::Left { .. } | Outcome::Later { .. } | Outcome::Person { .. }, _) => words,
     }
 }
 

@@ -1,7 +1,9 @@
 //! A command of this program run as a process of its own: `deploy`, `repair`, `prune`.
 //!
-//! What it writes goes where the watch's own words go, with no pipe in between, so that it lives on when the watch is
-//! killed. A signal to the watch is passed on once, and the command is waited for.
+//! What it writes goes where the watch's own words go, with no pipe in between, so that it lives on when the watch alone
+//! is killed. A service manager that kills the whole service, as systemd does with `KillMode=mixed` once the time to stop
+//! is over or the watch has crashed, kills it too; then the next start brings it to its end. A signal to the watch is
+//! passed on, and the command is waited for; so is a second one, and then nobody waits.
 
 use std::ffi::OsString;
 use std::io;
@@ -11,7 +13,7 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
 use switcher_config::AppName;
-use tokio::process::Command;
+use tokio::process::{Child, Command};
 
 use crate::context::Context;
 use crate::interrupt::{Interrupt, Interrupted};
@@ -51,8 +53,8 @@ impl Children {
         Ok(Self { program: std::env::current_exe()?, options })
     }
 
-    /// Runs a command for an application to its end: its exit code; none when a signal ended it. `quiet` hides what it
-    /// writes.
+    /// Runs a command for an application to its end: its exit code; none when a signal ended it, or when it was left alone
+    /// after a second signal to the watch. `quiet` hides what it writes.
     ///
     /// # Errors
     /// When it cannot be started.
@@ -67,12 +69,14 @@ impl Children {
         let status = match interrupt.unless(child.wait()).await {
             Ok(status) => status?,
             Err(Interrupted) => {
-                let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
-                if let Some(pid) = pid {
-                    // One that has just ended needs no word.
-                    let _ = kill_process(pid, Signal::TERM);
+                terminate(&child);
+                match interrupt.unless_twice(child.wait()).await {
+                    Ok(status) => status?,
+                    Err(Interrupted) => {
+                        terminate(&child);
+                        return Ok(None);
+                    }
                 }
-                child.wait().await?
             }
         };
         Ok(status.code())
@@ -93,5 +97,58 @@ impl Children {
             command.stdout(Stdio::from(io::stderr().as_fd().try_clone_to_owned()?));
         }
         Ok(command)
+    }
+}
+
+/// Asks a command to end. One that has just ended needs no word.
+fn terminate(child: &Child) {
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+    if let Some(pid) = pid {
+        let _ = kill_process(pid, Signal::TERM);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Waits until a file holds this many lines.
+    async fn lines(file: &Path, count: usize) {
+        let come = async {
+            while std::fs::read_to_string(file).unwrap_or_default().lines().count() < count {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(30), come).await.expect("the command writes");
+    }
+
+    #[tokio::test]
+    async fn a_second_signal_is_passed_on_and_a_command_that_is_deaf_is_left() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let (heard, end) = (folder.path().join("heard"), folder.path().join("end"));
+        // It hears everything, and ends only when the test says so.
+        let script = format!(
+            "trap 'echo TERM >> {0}' TERM; echo ready >> {0}; until [ -e {1} ]; do sleep 0.02; done; echo over >> {0}",
+            heard.display(),
+            end.display()
+        );
+        let options = vec![OsString::from("-c"), OsString::from(script)];
+        let children = Children { program: PathBuf::from("/bin/sh"), options };
+        let (tell, mut interrupt) = Interrupt::counted();
+        let app: AppName = "shop".parse().expect("a name");
+        let run = tokio::spawn(async move { children.run(&app, &[], true, &mut interrupt).await });
+        lines(&heard, 1).await;
+        tell.send_replace(1);
+        lines(&heard, 2).await;
+        assert!(!run.is_finished(), "after one signal it is waited for");
+        tell.send_replace(2);
+        let left = tokio::time::timeout(Duration::from_secs(30), run).await.expect("nobody waits");
+        assert_eq!(left.expect("no panic").expect("it was started"), None);
+        lines(&heard, 3).await;
+        std::fs::File::create(&end).expect("a file");
+        lines(&heard, 4).await;
     }
 }

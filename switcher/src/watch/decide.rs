@@ -1,8 +1,9 @@
 //! What a look at the registry leads to, and when to look next. Pure: `now` is an argument, and so is chance.
 //!
 //! Invariant: a digest is tried until it ends, well or by its own fault, and then never again before the tag's digest
-//! has changed. What was deployed by somebody else, or is live, counts as tried. Trouble that is not the release's own
-//! (a lease that is held, a registry that is down) is tried again, later each time.
+//! has changed: a tag that is moved back to an earlier digest is deployed again. What is live counts as tried, and so
+//! does what a person took back since. Trouble that is not the release's own (a lease that is held, a registry that is
+//! down) is tried again, later each time.
 
 use std::time::Duration;
 
@@ -52,6 +53,8 @@ pub struct Ground<'a> {
     pub asked: bool,
     /// The repository, `ghcr.io/acme/shop`.
     pub repository: &'a str,
+    /// The image that is live, pinned by digest; none before the first deployment.
+    pub live: Option<&'a str>,
     /// Every deployment, newest first.
     pub history: &'a [DeploymentRecord],
 }
@@ -101,8 +104,7 @@ fn judged(memory: &mut Memory, digest: &str, ground: Ground<'_>) -> Step {
         Some(Outcome::Deployed | Outcome::Left { .. }) => return Step::Rest,
         Some(Outcome::Trying | Outcome::Later { .. } | Outcome::Person { .. }) | None => {}
     }
-    let since = memory.attempt.as_ref().map(|attempt| attempt.at);
-    if let Some(outcome) = told(digest, since, ground) {
+    if let Some(outcome) = told(digest, memory.attempt.as_ref(), ground) {
         let (at, tries) = same.map_or((ground.now, 0), |attempt| (attempt.at, attempt.tries));
         memory.attempt = Some(Attempt { digest: digest.to_owned(), at, tries, outcome, again_at: None });
         return Step::Settled(outcome);
@@ -117,14 +119,29 @@ fn judged(memory: &mut Memory, digest: &str, ground: Ground<'_>) -> Step {
     Step::Deploy(digest.to_owned())
 }
 
-/// What the history says of a digest: that it is live, or how it ended after `since`.
-fn told(digest: &str, since: Option<Timestamp>, ground: Ground<'_>) -> Option<Outcome> {
-    let image = format!("{}@{digest}", ground.repository);
-    let mut known = ground.history.iter().filter(|record| record.image == image);
-    known.find_map(|record| {
-        let news = since.is_none_or(|since| record.id.began_at() >= since);
-        (news || record.status == Status::Active).then(|| ended_as(record)).flatten()
-    })
+/// What others know of a digest: that it is live, or how it ended since the newest attempt.
+fn told(digest: &str, last: Option<&Attempt>, ground: Ground<'_>) -> Option<Outcome> {
+    let image = pinned(ground.repository, digest);
+    if ground.live == Some(image.as_str()) {
+        return Some(Outcome::Deployed);
+    }
+    let since = |record: &&DeploymentRecord| last.is_none_or(|last| record.id.began_at() >= last.at);
+    let mut known = ground.history.iter().filter(|record| record.image == image).filter(since);
+    let (status, outcome) = known.find_map(|record| Some((record.status, ended_as(record)?)))?;
+    // The digest that was tried last is over, however it ended. Of another one only what a person took back stays away,
+    // and at the first start what is bad: whoever moves a tag back to what was good once means it.
+    let stays = match last {
+        Some(last) if last.digest == digest => true,
+        Some(_) => (status, outcome) == (Status::RolledBack, Outcome::Deployed),
+        None => status == Status::RolledBack || matches!(outcome, Outcome::Left { .. }),
+    };
+    stays.then_some(outcome)
+}
+
+/// The image of a repository by its digest, as the history and the state name it.
+#[must_use]
+pub fn pinned(repository: &str, digest: &str) -> String {
+    format!("{repository}@{digest}")
 }
 
 /// How a recorded deployment ended, as far as that says something of the release.
@@ -149,9 +166,10 @@ pub fn begin(memory: &mut Memory, digest: &str, now: Timestamp) {
     memory.attempt = Some(attempt);
 }
 
-/// Takes in how the deployment ended: its exit code, none when a signal ended it or it did not even start.
-pub fn ended(memory: &mut Memory, exit: Option<i32>, now: Timestamp) -> Outcome {
-    let outcome = outcome(exit);
+/// Takes in how the deployment ended: its exit code, none when a signal ended it or it did not even start; and whether
+/// the digest is live now, which is good whatever the code says: a check after the switch may have failed.
+pub fn ended(memory: &mut Memory, exit: Option<i32>, live: bool, now: Timestamp) -> Outcome {
+    let outcome = if live { Outcome::Deployed } else { outcome(exit) };
     if let Some(attempt) = &mut memory.attempt {
         attempt.outcome = outcome;
         attempt.again_at = match outcome {
@@ -176,6 +194,20 @@ fn outcome(exit: Option<i32>) -> Outcome {
         Some(code) if one_of(&PERSON) => Outcome::Person { exit: code },
         Some(code) => Outcome::Later { exit: Some(code) },
         None => Outcome::Later { exit: None },
+    }
+}
+
+/// Forgets moments that are further ahead than any wait is long: the clock was wrong when they were written, and they
+/// count as now.
+pub fn settle(memory: &mut Memory, interval: Duration, now: Timestamp) {
+    let look = LONGEST.max(interval.saturating_mul(2));
+    for (moment, most) in [
+        (&mut memory.not_before, LONGEST),
+        (&mut memory.next_look, look),
+        (&mut memory.prune_again_at, LONGEST),
+        (&mut memory.pruned_at, LONGEST),
+    ] {
+        *moment = moment.filter(|at| Some(*at) <= after(now, most));
     }
 }
 

@@ -11,3 +11,4 @@ mod proxy;
 mod run;
 mod switching;
 mod views;
+mod watch;

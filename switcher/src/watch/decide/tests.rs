@@ -22,6 +22,7 @@ fn ground(second: i64, history: &[DeploymentRecord]) -> Ground<'_> {
         chance: 0.5,
         asked: false,
         repository: REPOSITORY,
+        live: history.iter().find(|record| record.status == Status::Active).map(|it| it.image.as_str()),
         history,
     }
 }
@@ -56,7 +57,7 @@ fn memory() -> Memory {
 /// Deploys a digest, which ends with this code.
 fn tried(memory: &mut Memory, name: &str, second: i64, exit: Option<i32>) -> Outcome {
     begin(memory, &digest(name), at(second));
-    ended(memory, exit, at(second))
+    ended(memory, exit, false, at(second))
 }
 
 #[test]
@@ -114,7 +115,7 @@ fn the_waits_double_up_to_an_hour_and_begin_anew_with_a_new_digest() {
 fn what_the_history_knows_is_not_tried_again_at_the_first_start() {
     for (status, code, outcome) in [
         (Status::Active, None, Some(Outcome::Deployed)),
-        (Status::Superseded, None, Some(Outcome::Deployed)),
+        (Status::Superseded, None, None),
         (Status::RolledBack, None, Some(Outcome::Deployed)),
         (Status::RolledBack, Some(Code::BakeWorse), Some(Outcome::Left { exit: 4 })),
         (Status::Failed, Some(Code::MigrationFailed), Some(Outcome::Left { exit: 5 })),
@@ -133,6 +134,70 @@ fn what_the_history_knows_is_not_tried_again_at_the_first_start() {
     elsewhere.image = elsewhere.image.replace("shop", "blog");
     let step = looked(&mut memory(), &found("a"), ground(10, &[elsewhere]));
     assert_eq!(step, Step::Deploy(digest("a")));
+}
+
+#[test]
+fn a_tag_that_is_moved_back_is_deployed_again_whatever_the_history_says_of_the_digest() {
+    // A digest that is not live; what the history says of it; whether it is left when something else was tried last.
+    for (status, code, left) in [
+        (Status::Superseded, None, false),
+        (Status::Active, None, false),
+        (Status::Failed, Some(Code::StartFailed), false),
+        (Status::RolledBack, Some(Code::BakeWorse), false),
+        (Status::RolledBack, None, true),
+    ] {
+        for (second, left) in [(1, false), (30, left)] {
+            let mut memory = memory();
+            tried(&mut memory, "a", 0, Some(0));
+            tried(&mut memory, "b", 20, Some(0));
+            let history = [record("b", 21, Status::Active, None), record("a", second, status, code)];
+            let step = looked(&mut memory, &found("a"), ground(40, &history));
+            let expected = if left { Step::Settled(Outcome::Deployed) } else { Step::Deploy(digest("a")) };
+            assert_eq!(step, expected, "{status:?} {code:?} at {second}");
+        }
+    }
+    let mut memory = memory();
+    tried(&mut memory, "b", 20, Some(0));
+    let history = [record("a", 1, Status::Active, None)];
+    let step = looked(&mut memory, &found("a"), ground(40, &history));
+    assert_eq!(step, Step::Settled(Outcome::Deployed), "it is live");
+}
+
+#[test]
+fn a_deployment_that_left_its_version_live_is_good_whatever_its_exit_code() {
+    for exit in [Some(0), Some(4), Some(7), None] {
+        let mut memory = memory();
+        begin(&mut memory, &digest("a"), at(0));
+        assert_eq!(ended(&mut memory, exit, true, at(1)), Outcome::Deployed, "{exit:?}");
+        assert_eq!(looked(&mut memory, &found("a"), ground(2, &[])), Step::Rest, "{exit:?}");
+    }
+}
+
+#[test]
+fn moments_further_ahead_than_any_wait_count_as_now() {
+    let hour = 60 * MINUTE;
+    // The interval is five minutes here, and then ten hours.
+    for (interval, ahead, kept) in [
+        (300, -1, [true; 4]),
+        (300, hour, [true; 4]),
+        (300, hour + 1, [false; 4]),
+        (36_000, 11 * hour, [false, true, false, false]),
+        (36_000, 21 * hour, [false; 4]),
+    ] {
+        let moment = Some(at(ahead));
+        let mut memory = Memory {
+            not_before: moment,
+            next_look: moment,
+            prune_again_at: moment,
+            pruned_at: moment,
+            ..memory()
+        };
+        settle(&mut memory, Duration::from_secs(interval), at(0));
+        let Memory { not_before, next_look, prune_again_at, pruned_at, .. } = &memory;
+        let found = [not_before, next_look, prune_again_at, pruned_at].map(|it| *it == moment);
+        assert_eq!(found, kept, "{interval} {ahead}");
+        assert!(kept[3] || prune_at(&memory, None, at(0)) == at(0), "{interval} {ahead}");
+    }
 }
 
 #[test]
@@ -242,7 +307,7 @@ proptest! {
             if let Step::Deploy(digest) = looked(&mut memory, &found(&name.to_string()), ground) {
                 prop_assert_eq!(over, None);
                 begin(&mut memory, &digest, ground.now);
-                match ended(&mut memory, exit, ground.now) {
+                match ended(&mut memory, exit, false, ground.now) {
                     Outcome::Deployed | Outcome::Left { .. } => over = Some(name),
                     Outcome::Trying | Outcome::Later { .. } | Outcome::Person { .. } => {}
                 }
