@@ -86,7 +86,7 @@ fn words(machine: &Machine, event: NotifyEvent, deployment: &DeploymentRecord) -
             let what = order.purpose.as_str();
             let during = deployment.failure.as_ref().map(|failure| format!(" during {}", failure.phase));
             let during = during.unwrap_or_default();
-            format!("{what} of {version} by {by} failed{during}, and the version before serves{why}")
+            format!("{what} of {version} by {by} failed{during}, and what was live serves on{why}")
         }
         NotifyEvent::Attention => {
             let warnings = deployment.warnings.join("; ");
@@ -202,7 +202,7 @@ mod tests {
             message: "there is no such image".into(),
             evidence: Vec::new(),
         });
-        let failed = "shop (production): deploy of v2 by ada@build failed during pull, and the version before serves: there is no such image";
+        let failed = "shop (production): deploy of v2 by ada@build failed during pull, and what was live serves on: there is no such image";
         assert_eq!(text(NotifyEvent::Failed, &record), failed);
         let id = &machine.order.id;
         assert_eq!(delivery(&machine, NotifyEvent::Failed, None), format!("{id}-failed"));
