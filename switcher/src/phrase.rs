@@ -8,6 +8,15 @@ use switcher_config::wire::{
 use crate::layout::Tone;
 use crate::state::record::Verified;
 
+/// The beginning of a text, so many characters of it.
+#[must_use]
+pub fn beginning(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_owned(),
+    }
+}
+
 /// `3 requests, 1 websocket`, or `nothing`.
 #[must_use]
 pub fn counts(by_kind: &ByKind<u64>) -> String {

@@ -3,6 +3,8 @@
 use switcher_config::settings::SmokeTest;
 use switcher_config::wire::{SmokeAnswer, SmokeAsk};
 
+use crate::phrase;
+
 /// The most characters of an answer that a failure shows.
 const SHOWN: usize = 200;
 
@@ -47,7 +49,7 @@ impl Question {
                 if right && text.is_none_or(|text| answer.body.contains(text.as_str())) {
                     return None;
                 }
-                format!("{status} {:?}", excerpt(&answer.body))
+                format!("{status} {:?}", phrase::beginning(&answer.body, SHOWN))
             }
             (_, Some(error)) => error.clone(),
             (None, None) => "no answer".to_owned(),
@@ -71,15 +73,6 @@ impl Question {
             None => status,
         }
     }
-}
-
-/// The beginning of a body, in characters.
-fn excerpt(body: &str) -> String {
-    let mut shown: String = body.chars().take(SHOWN).collect();
-    if shown.len() < body.len() {
-        shown.push('\u{2026}');
-    }
-    shown
 }
 
 #[cfg(test)]

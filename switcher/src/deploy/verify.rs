@@ -7,6 +7,7 @@ use switcher_config::{Generation, Slot};
 use super::machine::{Cause, Machine};
 use super::order::Purpose;
 use crate::code::Code;
+use crate::phrase;
 use crate::state::record::Verified;
 
 /// The most characters of a body that a failure shows.
@@ -15,8 +16,8 @@ const SHOWN: usize = 200;
 /// A header's value as it may stand in a record: an address that lies, or is somebody else's, says what it likes.
 #[must_use]
 pub fn shortened(value: &str) -> String {
-    let text: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).take(SHOWN).collect();
-    if text.len() < value.len() { format!("{text}…") } else { text }
+    let text: String = value.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+    phrase::beginning(&text, SHOWN)
 }
 
 /// The headers in which answers through the proxy name their slot and release, as configured.
@@ -90,9 +91,11 @@ impl Question {
         }
         let from = answer.release.as_ref().map(|release| format!(" from {release}")).unwrap_or_default();
         match &self.contains {
-            _ if !self.takes(status) => Some(format!("{status}{from} {:?}", excerpt(&answer.body))),
+            _ if !self.takes(status) => {
+                Some(format!("{status}{from} {:?}", phrase::beginning(&answer.body, SHOWN)))
+            }
             Some(text) if answer.body.contains(text.as_str()) => None,
-            Some(_) => Some(format!("{status}{from} {:?}", excerpt(&answer.body))),
+            Some(_) => Some(format!("{status}{from} {:?}", phrase::beginning(&answer.body, SHOWN))),
             None => {
                 let named = answer.slot.as_deref().and_then(|named| named.parse::<Slot>().ok())?;
                 (named != self.slot).then(|| format!("{status}{from}, served by {named}"))
@@ -220,15 +223,6 @@ pub fn without_query(url: &str) -> String {
         Some((address, _)) => format!("{address}?\u{2026}"),
         None => url.to_owned(),
     }
-}
-
-/// The beginning of a body, in characters.
-fn excerpt(body: &str) -> String {
-    let mut shown: String = body.chars().take(SHOWN).collect();
-    if shown.len() < body.len() {
-        shown.push('\u{2026}');
-    }
-    shown
 }
 
 #[cfg(test)]

@@ -118,8 +118,10 @@ impl Home {
     }
 
     async fn locked(&self) {
-        until(PATIENCE, "somebody to be at work", || async {
-            self.remembered("shop", "state.json").is_some_and(|state| state["lock"]["locked"] == true)
+        // Not the watch's tidying up, which holds the lease for a moment too.
+        let deploys = |state: Value| state["lock"]["deployment_id"].is_string();
+        until(PATIENCE, "somebody to deploy", || async {
+            self.remembered("shop", "state.json").is_some_and(deploys)
         })
         .await;
     }
