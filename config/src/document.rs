@@ -1,6 +1,6 @@
 //! YAML of other programs, read with the lines it stands at: a Compose file, for one, whose tags are known.
 //!
-//! A thin window on the tree of [`crate::node`]. Texts stay as they were written, and no problem quotes a line, since
+//! A thin window on the tree of `crate::node`. Texts stay as they were written, and no problem quotes a line, since
 //! nobody knows where in a foreign file a secret stands. Called by `switcher init`.
 
 use std::sync::Arc;
