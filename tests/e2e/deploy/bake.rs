@@ -10,7 +10,12 @@ use tokio::task::JoinSet;
 
 /// A site that judges for a minute, on which v1 is live.
 async fn serving() -> Site {
-    let site = Site::prepare().await;
+    serving_within("{}").await
+}
+
+/// The same, with bounds of its containers.
+async fn serving_within(limits: &str) -> Site {
+    let site = Site::prepare().await.deploy("limits", limits);
     let site = site.deploy("bake", "{for: 1m, min_requests: 20}");
     let site = site.open().await;
     site.push(&Image::new("v1")).await;
@@ -104,4 +109,32 @@ async fn a_version_that_nobody_visits_is_kept_and_that_is_said() {
     let ran = site.succeed(&["deploy", "v2"]).await;
     ran.says(&["inconclusive"]);
     site.agree("v2").await;
+}
+
+#[tokio::test]
+async fn a_version_that_leaks_until_the_kernel_kills_it_goes_back_by_itself() {
+    if let Some(why) = Site::lacks() {
+        return skip_or_fail(&why);
+    }
+    let site = serving_within("{memory: 48MiB}").await;
+    let mut visitors = visitors(&site);
+    let address = site.proxy().http();
+    visitors.spawn(async move {
+        loop {
+            // Each of its pages holds on to some memory; the version before never did.
+            if get(address, "/version").await.text().trim() == "v2" {
+                let _ = get(address, "/memory?mb=4").await;
+            }
+        }
+    });
+    site.push(&Image::new("v2")).await;
+    let ran = site.run(&["deploy", "v2"]).await;
+    assert_eq!((ran.code, ran.stdout.as_str()), (4, ""), "{ran:?}");
+    ran.says(&["E-BAKE-01", "v2 was worse than the version before"]);
+    went_back(&site).await;
+    let all = site.engine.containers().await;
+    let of_v2 = all.iter().find(|container| container["Labels"]["switcher.version"] == "v2");
+    let id = of_v2.and_then(|container| container["Id"].as_str()).expect("its container, for its logs");
+    let restarts = &site.engine.inspect(id).await["RestartCount"];
+    assert!(restarts.as_u64().is_some_and(|count| count > 0), "nobody killed it: {restarts}");
 }
