@@ -8,6 +8,12 @@ use switcher_config::wire::{
 use crate::layout::Tone;
 use crate::state::record::Verified;
 
+/// The statuses that are a success: `200` or `200-299`.
+#[must_use]
+pub fn statuses((low, high): (u16, u16)) -> String {
+    if low == high { low.to_string() } else { format!("{low}-{high}") }
+}
+
 /// The beginning of a text, so many characters of it.
 #[must_use]
 pub fn beginning(text: &str, characters: usize) -> String {

@@ -108,10 +108,7 @@ impl Question {
     }
 
     fn expected(&self) -> String {
-        let status = match self.status {
-            (low, high) if low == high => low.to_string(),
-            (low, high) => format!("{low}-{high}"),
-        };
+        let status = phrase::statuses(self.status);
         match &self.contains {
             Some(text) => format!("{status} with {text:?} in it"),
             None => format!("{status} from {}", self.slot),
