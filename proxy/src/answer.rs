@@ -12,6 +12,7 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
 use switcher_config::Slot;
 
+use crate::hygiene::Violation;
 use crate::request_id::RequestId;
 
 /// Why the proxy answers by itself.
@@ -43,6 +44,8 @@ pub enum Reason {
         /// What is wrong with it, as the end of a sentence.
         why: &'static str,
     },
+    /// 400, or what else the rule says that it breaks: the request is malformed, ambiguous, or not served by anybody.
+    Malformed(Violation),
     /// 408: the client did not go on sending its request.
     SlowRequest,
     /// 503: the live slot has no upstream that may be tried.
@@ -96,11 +99,12 @@ pub struct Answer {
 impl Reason {
     /// The status of the answer.
     #[must_use]
-    pub const fn status(&self) -> StatusCode {
+    pub fn status(&self) -> StatusCode {
         match self {
             Self::UnknownHost { .. } | Self::NoPath | Self::UnknownToken => StatusCode::NOT_FOUND,
             Self::Misdirected { .. } | Self::NoClientCertificate { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
+            Self::Malformed(violation) => violation.status(),
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -123,7 +127,7 @@ impl Reason {
             Self::Misdirected { .. } => "misdirected",
             Self::NoClientCertificate { .. } => "client_certificate",
             Self::UnknownToken => "unknown_token",
-            Self::BadRequest { .. } => "bad_request",
+            Self::BadRequest { .. } | Self::Malformed(_) => "bad_request",
             Self::SlowRequest => "slow_request",
             Self::NoUpstream { .. } => "no_upstream",
             Self::NothingToPreview { .. } => "nothing_to_preview",
@@ -154,6 +158,11 @@ impl Reason {
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (header::VARY, HeaderValue::from_static("accept")),
         ];
+        if let Self::Malformed(violation) = self
+            && let Some(methods) = violation.allow()
+        {
+            headers.push((header::ALLOW, HeaderValue::from_static(methods)));
+        }
         if let Some(seconds) = self.retry_after() {
             headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
@@ -178,6 +187,7 @@ impl Reason {
             .into(),
             Self::UnknownToken => "No certificate authority is expected to ask for this token.".into(),
             Self::BadRequest { why } => format!("The request cannot be understood: {why}.").into(),
+            Self::Malformed(violation) => format!("The request is refused: {}.", violation.why()).into(),
             Self::SlowRequest => "The rest of the request did not come in time.".into(),
             Self::NoUpstream { slot } => {
                 format!("No upstream of the live slot, {slot}, can take requests.").into()
@@ -212,6 +222,7 @@ impl Reason {
             | Self::NoClientCertificate { .. }
             | Self::UnknownToken
             | Self::BadRequest { .. }
+            | Self::Malformed(_)
             | Self::SlowRequest
             | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
@@ -249,6 +260,7 @@ impl Reason {
             | Self::NoClientCertificate { .. }
             | Self::UnknownToken
             | Self::BadRequest { .. }
+            | Self::Malformed(_)
             | Self::SlowRequest
             | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
@@ -419,6 +431,7 @@ mod tests {
             Reason::NoClientCertificate { host: "a.example".into() },
             Reason::UnknownToken,
             Reason::BadRequest { why: "it has no host" },
+            Reason::Malformed(Violation::Trace),
             Reason::SlowRequest,
             Reason::NoUpstream { slot: Slot::Blue },
             Reason::NothingToPreview { slot: Slot::Green },

@@ -30,6 +30,7 @@ pub mod health;
 pub mod hold;
 pub mod hop;
 pub mod hsts;
+pub mod hygiene;
 pub mod kind;
 pub mod ledger;
 pub mod listen;

@@ -12,6 +12,7 @@ use switcher_config::wire::{BakeResult, ByKind, Health, Kind};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
 
 use crate::certificates::CertificateMetrics;
+use crate::hygiene::Violation;
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -43,6 +44,7 @@ pub struct Metrics {
     held: IntGaugeVec,
     unrouted: Classes,
     access_log_dropped: IntCounter,
+    malformed: Malformed,
     tls: TlsMetrics,
     /// What is counted of certificates.
     pub certificates: CertificateMetrics,
@@ -77,6 +79,22 @@ impl Classes {
         // A status outside the five classes is nobody's success.
         let class = usize::from(status / 100).checked_sub(1).unwrap_or(4).min(4);
         self.0[class].inc();
+    }
+}
+
+/// A counter for each rule of request hygiene, in the order of [`Violation::ALL`].
+#[derive(Debug, Clone)]
+struct Malformed(Vec<IntCounter>);
+
+impl Malformed {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let options = Opts::new(
+            "switcher_malformed_requests_total",
+            "Requests that were refused because they are malformed or ambiguous, by the rule that they break.",
+        );
+        let family = IntCounterVec::new(options, &["rule"])?;
+        registry.register(Box::new(family.clone()))?;
+        Ok(Self(Violation::ALL.iter().map(|v| family.with_label_values(&[v.rule()])).collect()))
     }
 }
 
@@ -139,6 +157,7 @@ impl Metrics {
             held: gauge("switcher_held", "Requests held while the application is paused.", &["app"])?,
             unrouted: Classes(CLASSES.map(|class| unrouted.with_label_values(&[class]))),
             access_log_dropped: dropped(&registry)?,
+            malformed: Malformed::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
             certificates: CertificateMetrics::new(&registry)?,
             registry,
@@ -212,6 +231,11 @@ impl Metrics {
     /// A request for no application was answered.
     pub fn unrouted(&self, status: u16) {
         self.unrouted.count(status);
+    }
+
+    /// A request was refused because it breaks a rule of request hygiene.
+    pub fn malformed(&self, violation: Violation) {
+        self.malformed.0[violation as usize].inc();
     }
 
     /// For a scrape: which slot is live, at which generation, and how many requests are held.
@@ -449,6 +473,7 @@ mod tests {
         shop_metrics.slots.blue.drained(Kind::Uploads, 1, 0);
         shop_metrics.switched(Slot::Green);
         metrics.unrouted(404);
+        metrics.malformed(Violation::HostMissing);
         for (class, count) in [("1xx", 1), ("2xx", 2), ("3xx", 1), ("4xx", 2), ("5xx", 3)] {
             let line =
                 format!(r#"switcher_requests_total{{app="shop",class="{class}",slot="green"}} {count}"#);
@@ -464,6 +489,8 @@ mod tests {
             r#"switcher_drain_finished_total{app="shop",kind="uploads",slot="blue"} 1"#,
             r#"switcher_switches_total{app="shop",to="green"} 1"#,
             r#"switcher_unrouted_requests_total{class="4xx"} 1"#,
+            r#"switcher_malformed_requests_total{rule="host_missing"} 1"#,
+            r#"switcher_malformed_requests_total{rule="host_form"} 0"#,
         ] {
             assert!(has(&metrics, line), "{line}");
         }

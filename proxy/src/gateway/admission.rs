@@ -1,6 +1,6 @@
 //! Admission: from a request's head to its lease, or to an answer of the proxy's own.
 //!
-//! The order is: who asks (trusted proxies, request id), is it an authority that looks at a challenge, what for
+//! The order is: who asks (trusted proxies, request id), is it well-formed, is it an authority that looks at a challenge, what for
 //! (host, certificate, path), may it pass (redirect, client certificate, preview, stopped, paused), and then the lease. Nothing of the body has been read.
 
 use std::borrow::Cow;
@@ -22,6 +22,7 @@ use crate::answer::Reason;
 use crate::app::{App, Entry};
 use crate::epoch::Lease;
 use crate::hsts;
+use crate::hygiene::check_request;
 use crate::kind;
 use crate::ledger::NewExchange;
 use crate::request_id::RequestId;
@@ -37,6 +38,11 @@ const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
+    if let Err(violation) = check_request(session.req_header(), session.is_http2()) {
+        ctx.shared.metrics.malformed(violation);
+        session.set_keepalive(None);
+        return reply::send(session, ctx, &Reason::Malformed(violation)).await;
+    }
     ctx.smokes = visitor::smokes(session, ctx);
     match challenge(session, ctx) {
         Some(Ok(answer)) => return reply::challenge(session, ctx, &answer).await,
