@@ -4,6 +4,7 @@
 
 mod acme;
 mod deploy;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -25,6 +26,8 @@ use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
+pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
+
 pub(crate) use deploy::{
     BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, NotifyKeys,
     RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, WatchKeys, WebhookKeys, keeps_names,
@@ -53,6 +56,8 @@ section! {
         https: Vec<TlsListener> = Vec::new();
         /// Limits on TLS handshakes, over all listeners.
         handshakes: HandshakeKeys = HandshakeKeys::default();
+        /// What one client may ask of the proxy, over all applications.
+        limits: ProxyLimitKeys = ProxyLimitKeys::default();
         /// The unix socket of the admin API, made with mode 0600.
         admin: PathBuf = PathBuf::from("/run/switcher/admin.sock");
         /// A read-only TCP listener for /status, /metrics, /health and /ready.
@@ -127,6 +132,8 @@ section! {
         pause: PauseKeys = PauseKeys::default();
         /// What is served while the application is stopped.
         maintenance: MaintenanceKeys = MaintenanceKeys::default();
+        /// What one request may ask of the application.
+        limits: AppLimitKeys = AppLimitKeys::default();
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
@@ -363,11 +370,14 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
     let sections: &[(&str, &[&str])] = &[
         ("the file's top level", RootKeys::KEYS),
         ("`proxy`", ProxyKeys::KEYS),
+        ("`proxy.limits`", ProxyLimitKeys::KEYS),
+        ("`proxy.limits.http2`", Http2LimitKeys::KEYS),
         ("`acme`", AcmeKeys::KEYS),
         ("an application", AppKeys::KEYS),
         ("`health`", HealthKeys::KEYS),
         ("`drain`", DrainKeys::KEYS),
         ("`timeouts`", TimeoutKeys::KEYS),
+        ("`limits` of an application", AppLimitKeys::KEYS),
         ("`maintenance`", MaintenanceKeys::KEYS),
         ("`preview`", PreviewKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),

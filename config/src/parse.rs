@@ -4,11 +4,12 @@
 
 mod acme;
 mod deploy;
+mod limits;
 
 use crate::PerSlot;
 use crate::keys::{
-    AppKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys,
-    PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
+    AppKeys, AppLimitKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys,
+    MaintenanceKeys, PauseKeys, PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
     AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, Preview, ProxySettings, Settings,
@@ -49,6 +50,7 @@ impl From<ProxyKeys> for ProxySettings {
             http: keys.http,
             https: keys.https,
             handshakes: Handshakes { timeout: keys.handshakes.timeout.0, limit: keys.handshakes.limit.0 },
+            limits: keys.limits.into(),
             admin: keys.admin,
             status: keys.status,
             data_dir: keys.data_dir,
@@ -72,6 +74,7 @@ impl From<ProxySettings> for ProxyKeys {
                 timeout: Positive(proxy.handshakes.timeout),
                 limit: Limit(proxy.handshakes.limit),
             },
+            limits: proxy.limits.into(),
             admin: proxy.admin,
             status: proxy.status,
             data_dir: proxy.data_dir,
@@ -106,6 +109,7 @@ impl From<AppKeys> for AppSettings {
             timeouts: keys.timeouts.into(),
             pause: keys.pause.into(),
             maintenance: keys.maintenance.into(),
+            body_size: keys.limits.body_size,
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
             is_judged: keys.deploy.as_ref().is_some_and(|deploy| deploy.bake.is_some()),
@@ -132,6 +136,7 @@ impl From<AppSettings> for AppKeys {
             timeouts: app.timeouts.into(),
             pause: app.pause.into(),
             maintenance: app.maintenance.into(),
+            limits: AppLimitKeys { body_size: app.body_size },
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
             deploy: app.deploy.map(Into::into),

@@ -4,6 +4,7 @@
 
 mod acme;
 mod deploy;
+mod limits;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,6 +17,8 @@ pub use acme::{
     AcmeSettings, ChallengeChoice, Directory, DnsProvider, DnsSettings, ExternalAccount, Group, Handshakes,
     Hsts, KeyChoice, OnDemand, Retry, TlsVersion,
 };
+
+pub use limits::{Http2Limits, Limits};
 
 pub use deploy::{
     ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, NotifyEvent,
@@ -61,6 +64,8 @@ pub struct ProxySettings {
     pub https: Vec<TlsListener>,
     /// Limits on TLS handshakes.
     pub handshakes: Handshakes,
+    /// What one client may ask of the proxy.
+    pub limits: Limits,
     /// The admin API's unix socket. Default `/run/switcher/admin.sock`.
     pub admin: PathBuf,
     /// The read-only TCP listener for status, metrics, health and readiness. Default none.
@@ -138,6 +143,8 @@ pub struct AppSettings {
     pub pause: Pause,
     /// What is served while the app is stopped.
     pub maintenance: Maintenance,
+    /// The largest body of a request; larger ones are answered 413. Default: none.
+    pub body_size: Option<Bytes>,
     /// Who is let into the slot that is not live. Default: nobody.
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.

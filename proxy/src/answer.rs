@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderName, HeaderValue};
 use http::{HeaderMap, StatusCode};
-use switcher_config::Slot;
+use switcher_config::{Bytes as Size, Slot};
 
 use crate::hygiene::Violation;
 use crate::request_id::RequestId;
@@ -46,6 +46,11 @@ pub enum Reason {
     },
     /// 400, or what else the rule says that it breaks: the request is malformed, ambiguous, or not served by anybody.
     Malformed(Violation),
+    /// 413: the body is larger than the application takes.
+    BodyTooLarge {
+        /// What it takes.
+        limit: Size,
+    },
     /// 408: the client did not go on sending its request.
     SlowRequest,
     /// 503: the live slot has no upstream that may be tried.
@@ -105,6 +110,7 @@ impl Reason {
             Self::Misdirected { .. } | Self::NoClientCertificate { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::Malformed(violation) => violation.status(),
+            Self::BodyTooLarge { .. } => StatusCode::PAYLOAD_TOO_LARGE,
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
@@ -128,6 +134,7 @@ impl Reason {
             Self::NoClientCertificate { .. } => "client_certificate",
             Self::UnknownToken => "unknown_token",
             Self::BadRequest { .. } | Self::Malformed(_) => "bad_request",
+            Self::BodyTooLarge { .. } => "body_too_large",
             Self::SlowRequest => "slow_request",
             Self::NoUpstream { .. } => "no_upstream",
             Self::NothingToPreview { .. } => "nothing_to_preview",
@@ -188,6 +195,9 @@ impl Reason {
             Self::UnknownToken => "No certificate authority is expected to ask for this token.".into(),
             Self::BadRequest { why } => format!("The request cannot be understood: {why}.").into(),
             Self::Malformed(violation) => format!("The request is refused: {}.", violation.why()).into(),
+            Self::BodyTooLarge { limit } => {
+                format!("The request's body is larger than the {limit} that this application takes.").into()
+            }
             Self::SlowRequest => "The rest of the request did not come in time.".into(),
             Self::NoUpstream { slot } => {
                 format!("No upstream of the live slot, {slot}, can take requests.").into()
@@ -223,6 +233,7 @@ impl Reason {
             | Self::UnknownToken
             | Self::BadRequest { .. }
             | Self::Malformed(_)
+            | Self::BodyTooLarge { .. }
             | Self::SlowRequest
             | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
@@ -261,6 +272,7 @@ impl Reason {
             | Self::UnknownToken
             | Self::BadRequest { .. }
             | Self::Malformed(_)
+            | Self::BodyTooLarge { .. }
             | Self::SlowRequest
             | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }

@@ -23,10 +23,13 @@ use crate::bake;
 use crate::command::Command;
 use crate::control::Control;
 use crate::decide::Denied;
+use crate::edge::crowd::Crowd;
+use crate::edge::{Edge, Secure};
 use crate::folder::{FolderLock, UnusableFolder};
 use crate::gateway::{Gateway, Shared};
 use crate::hsts::Policies;
-use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, Secure, accept};
+use crate::limits;
+use crate::listen::{CannotListen, Inherited, Listeners, accept};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
@@ -127,8 +130,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let control = Arc::new(Control::new(file, remembered, Arc::clone(&settings), Arc::clone(&metrics)));
     control.apply(Arc::clone(&settings)).await?;
     let plan = Plan::new(&settings);
-    let certificates =
-        Arc::new(Store::new(plan.wanted.clone()).map_err(|error| CannotRun::Tls(error.to_string()))?);
+    let certificates = store(&plan)?;
     let (manager, work) =
         Manager::load(Arc::clone(&certificates), &settings.proxy.data_dir.join("certs"), plan);
     let at_first_handshake: Arc<dyn AtFirstHandshake> = Arc::new(manager.clone());
@@ -147,6 +149,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
         smoke: smoker(&listeners)?,
+        crowd: Arc::new(crowd(&settings, &metrics)),
         metrics: Arc::clone(&metrics),
         ending,
     });
@@ -180,6 +183,15 @@ fn metrics() -> Result<Arc<Metrics>, CannotRun> {
         source: std::io::Error::other(error),
     });
     metrics.map(Arc::new)
+}
+
+fn store(plan: &Plan) -> Result<Arc<Store>, CannotRun> {
+    Store::new(plan.wanted.clone()).map(Arc::new).map_err(|error| CannotRun::Tls(error.to_string()))
+}
+
+fn crowd(settings: &Settings, metrics: &Metrics) -> Crowd {
+    let (total, one) = limits::connections(&settings.proxy.limits, limits::descriptors());
+    Crowd::new(total, one, metrics.limits().clone())
 }
 
 fn smoker(listeners: &Listeners) -> Result<Arc<Smoker>, CannotRun> {
@@ -239,11 +251,20 @@ impl Process {
         let mut signals = Signals::new().map_err(system("signals cannot be handled"))?;
         let (alive, connections) = mpsc::channel::<Infallible>(1);
         let proxy = Arc::new(self.http_proxy());
-        let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
-        self.start_accepting(&acceptance)?;
-        drop(acceptance);
+        let (idle_over, ending) = watch::channel(false);
+        let edge = Edge {
+            proxy,
+            shared: Arc::clone(&self.shared),
+            crowd: Arc::clone(&self.shared.crowd),
+            limits: self.metrics.limits().clone(),
+            shutdown: signal.subscribe(),
+            idle_over: ending,
+            alive,
+        };
+        self.start_accepting(&edge)?;
+        drop(edge);
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
-        tokio::spawn(sweep::run(Arc::clone(&self.control)));
+        tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         if let Some(takeover) = takeover
@@ -275,7 +296,7 @@ impl Process {
             End::Terminated => Duration::ZERO,
             End::HandedOver => IDLE_AFTER_HAND_OVER,
         };
-        let shutdown = Shutdown { signal, connections, proxy, control: Arc::clone(&self.control), idle };
+        let shutdown = Shutdown { signal, connections, idle_over, control: Arc::clone(&self.control), idle };
         let limit = self.control.view().settings.proxy.shutdown_timeout.0;
         // Whoever asks a second time means at once.
         let clean = tokio::select! {
@@ -303,14 +324,14 @@ impl Process {
         pingora::proxy::http_proxy(&Arc::new(conf), Gateway(Arc::clone(&self.shared)))
     }
 
-    fn start_accepting(&self, acceptance: &Acceptance) -> Result<(), CannotRun> {
+    fn start_accepting(&self, edge: &Edge) -> Result<(), CannotRun> {
         let system = |source| CannotRun::System { what: "a listening socket cannot be used", source };
         let secure = |listener| Some(Secure { front: Arc::clone(&self.shared.tls), listener });
         let plain = self.listeners.http.iter().map(|listener| (listener, None));
         let secure = self.listeners.https.iter().enumerate().map(|(place, socket)| (socket, secure(place)));
         for (listener, tls) in plain.chain(secure) {
             let listener = listener.try_clone().map_err(system)?;
-            tokio::spawn(accept(listener, tls, acceptance.clone()));
+            tokio::spawn(accept(listener, tls, edge.clone()));
         }
         Ok(())
     }

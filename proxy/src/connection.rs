@@ -1,28 +1,18 @@
-//! One client connection: what is known of it, and how each of its requests can be ended.
+//! What is known of a client's connection, and the request that a task serves.
 //!
-//! Pingora's HTTP proxy does the protocol work; this wrapper stands around every request of a
-//! connection, HTTP/1.1 or a stream of HTTP/2, so that the request can see the connection's facts and
-//! can be aborted from outside without touching its neighbours.
+//! Every request, of HTTP/1.1 or a stream of HTTP/2, is driven inside of a [`Request`], so that it can see the
+//! connection's facts and can be aborted from outside without touching its neighbours.
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::{Arc, OnceLock};
 
-use async_trait::async_trait;
-use futures::future::{AbortHandle, Abortable};
-use pingora::apps::{HttpServerApp, HttpServerOptions, ReusedHttpStream};
-use pingora::protocols::http::ServerSession;
-use pingora::protocols::http::v2::server::H2Options;
-use pingora::proxy::HttpProxy;
-use pingora::server::ShutdownWatch;
+use futures::future::AbortHandle;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
 
-use crate::gateway::Gateway;
-
-/// How long an HTTP/2 connection may have no stream.
-const H2_IDLE: Duration = Duration::from_secs(60);
+use crate::hygiene::Violation;
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -33,6 +23,27 @@ pub struct Facts {
     pub socket: RawFd,
     /// Whether it is TLS, and which name its handshake asked for.
     pub tls: Option<Tls>,
+    /// It has become a WebSocket: what the client sends is no request any more.
+    pub upgraded: AtomicBool,
+    /// The rule that a body broke, for the answer.
+    pub violation: OnceLock<Violation>,
+    /// How many of its requests the client itself has reset (HTTP/2).
+    pub resets: AtomicU32,
+}
+
+impl Facts {
+    /// The facts of a new connection.
+    #[must_use]
+    pub const fn new(peer: SocketAddr, socket: RawFd, tls: Option<Tls>) -> Self {
+        Self {
+            peer,
+            socket,
+            tls,
+            upgraded: AtomicBool::new(false),
+            violation: OnceLock::new(),
+            resets: AtomicU32::new(0),
+        }
+    }
 }
 
 /// What is known of a TLS connection.
@@ -56,53 +67,13 @@ pub struct Request {
 }
 
 tokio::task_local! {
-    static REQUEST: Request;
+    pub(crate) static REQUEST: Request;
 }
 
 /// The request that this task serves.
 ///
 /// # Panics
-/// Outside of a request: only [`Gateway`] asks, and only Pingora, inside of [`Connection`], drives it.
+/// Outside of a request: only [`crate::gateway::Gateway`] asks, and only Pingora, inside of [`crate::edge`], drives it.
 pub(crate) fn current_request() -> Request {
     REQUEST.with(Clone::clone)
-}
-
-/// One client connection, as Pingora's connection loop drives it.
-pub struct Connection {
-    proxy: Arc<HttpProxy<Gateway>>,
-    facts: Arc<Facts>,
-    options: HttpServerOptions,
-}
-
-impl Connection {
-    /// A connection. `h2c` says that its first bytes were the preface of HTTP/2 in clear text.
-    #[must_use]
-    pub fn new(proxy: Arc<HttpProxy<Gateway>>, facts: Facts, h2c: bool) -> Self {
-        let mut options = HttpServerOptions::default();
-        options.h2c = h2c;
-        options.h2_idle_timeout = Some(H2_IDLE);
-        Self { proxy, facts: Arc::new(facts), options }
-    }
-}
-
-#[async_trait]
-impl HttpServerApp for Connection {
-    async fn process_new_http(
-        self: &Arc<Self>,
-        session: ServerSession,
-        shutdown: &ShutdownWatch,
-    ) -> Option<ReusedHttpStream> {
-        let (abort, registration) = AbortHandle::new_pair();
-        let request = Request { facts: Arc::clone(&self.facts), abort };
-        let serve = REQUEST.scope(request, self.proxy.process_new_http(session, shutdown));
-        Abortable::new(serve, registration).await.ok().flatten()
-    }
-
-    fn h2_options(&self) -> Option<H2Options> {
-        self.proxy.h2_options()
-    }
-
-    fn server_options(&self) -> Option<&HttpServerOptions> {
-        Some(&self.options)
-    }
 }

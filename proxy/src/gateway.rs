@@ -30,6 +30,7 @@ use switcher_certs::{Challenges, Resolver};
 use crate::access_log::AccessLog;
 use crate::app::App;
 use crate::connection::current_request;
+use crate::edge::crowd::Crowd;
 use crate::hop::is_websocket;
 use crate::hsts::Policies;
 use crate::metrics::Metrics;
@@ -39,6 +40,7 @@ use crate::smoke::Smoker;
 use crate::tls::Front;
 
 pub use context::Context;
+pub(crate) use reply::refuse;
 
 /// Everything a request may look at. All of it is read without waiting.
 pub struct Shared {
@@ -58,6 +60,8 @@ pub struct Shared {
     pub access_log: AccessLog,
     /// Knows the proxy's own smoke tests.
     pub smoke: Arc<Smoker>,
+    /// The connections there are.
+    pub crowd: Arc<Crowd>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.
@@ -120,7 +124,7 @@ impl ProxyHttp for Gateway {
     ) -> Result<()> {
         ctx.request_body(body.as_ref().map_or(0, Bytes::len), end);
         forward::end_body_once(body, end);
-        Ok(())
+        forward::bound_body(ctx)
     }
 
     async fn response_filter(

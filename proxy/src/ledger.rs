@@ -71,6 +71,10 @@ pub struct Exchange {
     cause: AtomicU8,
     /// Milliseconds after `started` at which bytes moved last, or the stage changed.
     moved: AtomicU32,
+    /// Milliseconds after `started` at which the body began to be sent on.
+    sending: AtomicU32,
+    /// Bytes of the body that came so far.
+    received: AtomicU64,
     /// The upstream connection, where this exchange has one to itself.
     socket: Mutex<Option<OwnedFd>>,
     abort: AbortHandle,
@@ -110,6 +114,22 @@ impl Exchange {
     pub fn set_stage(&self, stage: Stage) {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.touch();
+        if stage == Stage::Sending {
+            self.sending.store(self.moved.load(Ordering::Relaxed), Ordering::Relaxed);
+        }
+    }
+
+    /// Notes that so many bytes of the body came.
+    pub fn receive(&self, bytes: usize) {
+        self.received.fetch_add(bytes as u64, Ordering::Relaxed);
+        self.touch();
+    }
+
+    /// For how long the body has been sent on, and how many bytes of it came.
+    #[must_use]
+    pub fn sending(&self, now: Instant) -> (Duration, u64) {
+        let since = self.started + Duration::from_millis(self.sending.load(Ordering::Relaxed).into());
+        (now.saturating_duration_since(since), self.received.load(Ordering::Relaxed))
     }
 
     /// Notes that bytes moved.
@@ -229,6 +249,8 @@ impl Ledger {
             stage: AtomicU8::new(Stage::Opening as u8),
             cause: AtomicU8::new(0),
             moved: AtomicU32::new(0),
+            sending: AtomicU32::new(0),
+            received: AtomicU64::new(0),
             socket: Mutex::new(None),
             abort: new.abort,
         });

@@ -1,6 +1,6 @@
 //! The Switcher data plane: a reverse proxy that owns both the traffic and the switch.
 //!
-//! `compose` builds everything; `listen` accepts connections, which `connection` hands to the
+//! `compose` builds everything; `listen` accepts connections, which the [`edge`] reads requests from for the
 //! [`gateway`]; the gateway asks [`route`] which application, takes a lease from its [`app`], and
 //! forwards through an [`epoch`]. [`control`] alone changes what is live: [`decide`], save to
 //! [`routing`], swap, answer; [`drain`] then waits for what the old epoch still holds. [`health`]
@@ -21,6 +21,7 @@ pub mod connection;
 pub mod control;
 pub mod decide;
 pub mod drain;
+pub mod edge;
 pub mod epoch;
 pub mod fence;
 pub mod folder;
@@ -33,6 +34,7 @@ pub mod hsts;
 pub mod hygiene;
 pub mod kind;
 pub mod ledger;
+pub mod limits;
 pub mod listen;
 pub mod metrics;
 pub mod preview;

@@ -4,52 +4,24 @@
 //! upgrade can pass them on without one connection refused.
 
 use std::collections::HashMap;
-use std::convert::Infallible;
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::{AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileTypeExt as _;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
 
-use pingora::apps::ServerApp as _;
-use pingora::protocols::l4::stream::Stream as L4Stream;
-use pingora::protocols::{ALPN, GetSocketDigest as _, SocketDigest, Ssl as _, Stream};
-use pingora::proxy::HttpProxy;
-use pingora::server::ShutdownWatch;
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, Socket as RawSocket, Type};
 use switcher_config::ListenAddress;
 use switcher_config::settings::ProxySettings;
-use tokio::net::TcpStream;
-use tokio::sync::mpsc;
 
-use crate::connection::{Connection, Facts};
-use crate::gateway::Gateway;
+use crate::edge::socket::Socket;
+use crate::edge::{Edge, Secure};
+use crate::metrics::Limit;
 use crate::smoke::{Secret, Smoker};
-use crate::tls::Front;
 
 /// Connections the kernel holds for us while we are busy. It caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
-
-/// How long a client may take for the rest of the first bytes of a plain connection, which decide on HTTP/2.
-const PREFACE: Duration = Duration::from_secs(10);
-
-/// How long a plain connection may stay silent before its first request.
-const FIRST_BYTES: Duration = Duration::from_secs(60);
-
-/// How long handshakes that are under way may go on when the process ends.
-const LAST_HANDSHAKES: Duration = Duration::from_secs(10);
-
-/// How long a connection that ends with the process is read to its end.
-const LINGER: Duration = Duration::from_millis(500);
-
-/// How long to wait when the process has no file descriptors left.
-const BREATHE: Duration = Duration::from_millis(100);
-
-/// The first bytes of HTTP/2 in clear text with prior knowledge (RFC 9113 section 3.4).
-const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Every socket the proxy listens on.
 #[derive(Debug)]
@@ -138,7 +110,7 @@ fn unix_name(path: &Path) -> String {
 
 fn bind_tcp(address: SocketAddr, every: &[SocketAddr]) -> Result<TcpListener, CannotListen> {
     let bound = || -> io::Result<TcpListener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        let socket = RawSocket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         socket.set_reuse_address(true)?;
         if address.is_ipv6() {
             // `[::]` takes IPv4 too, unless an IPv4 listener of its own is configured on the port.
@@ -220,162 +192,37 @@ pub(crate) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     listener
 }
 
-/// What accept loops share.
-#[derive(Clone)]
-pub struct Acceptance {
-    /// Pingora's HTTP proxy.
-    pub proxy: Arc<HttpProxy<Gateway>>,
-    /// Turns true when no more connections are to be accepted, and keep-alive ends.
-    pub shutdown: ShutdownWatch,
-    /// Held by every connection; when all are dropped, every connection has ended.
-    pub alive: mpsc::Sender<Infallible>,
-}
-
-/// What makes a listener one of TLS.
-#[derive(Clone)]
-pub struct Secure {
-    /// Shakes hands.
-    pub front: Arc<Front>,
-    /// The listener's place in the settings.
-    pub listener: usize,
-}
-
-/// Accepts connections until shutdown. On a TLS listener each begins with a handshake.
-pub async fn accept(listener: TcpListener, tls: Option<Secure>, acceptance: Acceptance) -> io::Result<()> {
+/// Accepts connections until shutdown, as long as there is room for them. On a TLS listener each begins with a
+/// handshake.
+pub async fn accept(listener: TcpListener, tls: Option<Secure>, edge: Edge) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
-    let mut shutdown = acceptance.shutdown.clone();
+    let mut shutdown = edge.shutdown.clone();
+    let mut failing = false;
     loop {
         let accepted = tokio::select! {
             biased;
             _ = shutdown.wait_for(|down| *down) => return Ok(()),
-            accepted = listener.accept() => accepted,
+            accepted = async {
+                edge.crowd.room().await;
+                listener.accept().await
+            } => accepted,
         };
         match accepted {
             Ok((stream, peer)) => {
-                let (tls, acceptance) = (tls.clone(), acceptance.clone());
-                tokio::spawn(async move { serve(stream, peer, tls, acceptance).await });
+                failing = false;
+                // An error would only cost latency.
+                let _ = stream.set_nodelay(true);
+                tokio::spawn(edge.clone().serve(Socket::Tcp(stream), peer, tls.clone()));
             }
             // The client gave up between its SYN and our accept.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}
             Err(error) => {
-                tracing::warn!(%error, "cannot accept a connection");
-                tokio::time::sleep(BREATHE).await;
-            }
-        }
-    }
-}
-
-/// Serves one connection to its end.
-async fn serve(stream: TcpStream, peer: SocketAddr, tls: Option<Secure>, acceptance: Acceptance) {
-    let socket = stream.as_raw_fd();
-    // An error would only cost latency.
-    let _ = stream.set_nodelay(true);
-    let shutdown = acceptance.shutdown.clone();
-    match tls {
-        None => {
-            let Some(h2c) = speaks_h2c(&stream, shutdown.clone()).await else { return };
-            let facts = Facts { peer, socket, tls: None };
-            let connection = Arc::new(Connection::new(acceptance.proxy, facts, h2c));
-            drive(connection, Box::new(l4(stream)), h2c.then_some(socket), shutdown).await;
-        }
-        Some(secure) => {
-            // In a box, so that the memory of the handshake is given back when it is done.
-            let handshake = Box::pin(secure.front.shake(secure.listener, l4(stream)));
-            let shaken = tokio::select! {
-                shaken = handshake => shaken,
-                () = too_late(shutdown.clone()) => return,
-            };
-            let shaken = match shaken {
-                Ok(shaken) => shaken,
-                Err(reason) => {
-                    return tracing::debug!(%peer, %reason, "the TLS handshake brought no connection");
+                if !std::mem::replace(&mut failing, true) {
+                    tracing::warn!(%error, "cannot accept connections; idle ones are closed to make room");
                 }
-            };
-            let http2 = matches!(shaken.stream.selected_alpn_proto(), Some(ALPN::H2));
-            let facts = Facts { peer, socket, tls: Some(shaken.tls) };
-            let connection = Arc::new(Connection::new(acceptance.proxy, facts, false));
-            drive(connection, Box::new(shaken.stream), http2.then_some(socket), shutdown).await;
-        }
-    }
-}
-
-/// Resolves when a handshake has had its time although the process ends: one may wait for its certificate.
-async fn too_late(mut shutdown: ShutdownWatch) {
-    // An error means that the process is past its end.
-    let _ = shutdown.wait_for(|down| *down).await;
-    tokio::time::sleep(LAST_HANDSHAKES).await;
-}
-
-/// Drives a connection to its end. One of HTTP/2 (then its socket is given) that ends with the process
-/// is closed slowly: a client that has not read the final GOAWAY yet may still be sending a request. Were
-/// the socket closed at once, the answer to that would be a reset, which can overtake the GOAWAY, and the
-/// client would never learn that its request may be sent again (RFC 9113 section 6.8).
-async fn drive(connection: Arc<Connection>, stream: Stream, http2: Option<RawFd>, shutdown: ShutdownWatch) {
-    let serving = connection.process_new(stream, &shutdown);
-    let Some(socket) = http2 else {
-        serving.await;
-        return;
-    };
-    tokio::pin!(serving);
-    let mut ending = shutdown.clone();
-    let duplicate = tokio::select! {
-        biased;
-        _ = ending.wait_for(|down| *down) => {
-            // SAFETY: the connection is not served to its end, so its socket is open.
-            unsafe { BorrowedFd::borrow_raw(socket) }.try_clone_to_owned()
-        }
-        _ = &mut serving => return,
-    };
-    serving.await;
-    if let Ok(duplicate) = duplicate {
-        // An error means that the client has closed, which is what is waited for.
-        let _ = linger(duplicate).await;
-    }
-}
-
-/// Ends our side of a connection and reads what still comes until the client has ended its own.
-async fn linger(socket: OwnedFd) -> io::Result<()> {
-    let socket = std::net::TcpStream::from(socket);
-    socket.shutdown(std::net::Shutdown::Write)?;
-    let mut socket = TcpStream::from_std(socket)?;
-    let mut sink = tokio::io::sink();
-    let rest = tokio::io::copy(&mut socket, &mut sink);
-    tokio::time::timeout(LINGER, rest).await.map_err(io::Error::from)?.map(drop)
-}
-
-/// Pingora's view of a connection. Without read buffer: an idle connection then costs a third of the memory.
-fn l4(stream: TcpStream) -> L4Stream {
-    let digest = SocketDigest::from_raw_fd(stream.as_raw_fd());
-    let mut stream = L4Stream::from(stream);
-    stream.set_socket_digest(digest);
-    stream
-}
-
-/// Whether a plain connection begins with HTTP/2's preface; `None` when it ends before it begins.
-/// Only looked at, so that the bytes are still there for the protocol itself.
-async fn speaks_h2c(stream: &TcpStream, mut shutdown: ShutdownWatch) -> Option<bool> {
-    let look = async {
-        let mut buffer = [0; H2_PREFACE.len()];
-        let mut limit = FIRST_BYTES;
-        loop {
-            let seen = tokio::time::timeout(limit, stream.peek(&mut buffer)).await.ok()?.ok()?;
-            if seen == 0 {
-                return None;
+                edge.limits.acted(Limit::Descriptors);
+                edge.crowd.make_room().await;
             }
-            if buffer[..seen] != H2_PREFACE[..seen] {
-                return Some(false);
-            }
-            if seen == buffer.len() {
-                return Some(true);
-            }
-            // Part of the preface: the kernel reports it again at once, so wait a moment for the rest.
-            limit = PREFACE;
-            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-    };
-    tokio::select! {
-        found = tokio::time::timeout(FIRST_BYTES + PREFACE, look) => found.ok().flatten(),
-        // Its first request may be on the way: HTTP/1.1 waits for it as long as idle connections may wait.
-        _ = shutdown.wait_for(|down| *down) => Some(false),
     }
 }

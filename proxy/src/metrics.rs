@@ -4,6 +4,8 @@
 //! gateway holds handles that were looked up once, so a request costs a few atomic additions. Each [`Metrics`] has a registry
 //! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
 
+mod limits;
+
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -13,6 +15,8 @@ use switcher_config::{AppName, Generation, PerSlot, Slot};
 
 use crate::certificates::CertificateMetrics;
 use crate::hygiene::Violation;
+
+pub use limits::{Limit, LimitMetrics};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -46,6 +50,7 @@ pub struct Metrics {
     access_log_dropped: IntCounter,
     malformed: Malformed,
     tls: TlsMetrics,
+    limits: LimitMetrics,
     /// What is counted of certificates.
     pub certificates: CertificateMetrics,
 }
@@ -159,6 +164,7 @@ impl Metrics {
             access_log_dropped: dropped(&registry)?,
             malformed: Malformed::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
+            limits: LimitMetrics::new(&registry)?,
             certificates: CertificateMetrics::new(&registry)?,
             registry,
         })
@@ -228,6 +234,12 @@ impl Metrics {
         &self.tls
     }
 
+    /// How often limits acted.
+    #[must_use]
+    pub fn limits(&self) -> &LimitMetrics {
+        &self.limits
+    }
+
     /// A request for no application was answered.
     pub fn unrouted(&self, status: u16) {
         self.unrouted.count(status);
@@ -236,6 +248,9 @@ impl Metrics {
     /// A request was refused because it breaks a rule of request hygiene.
     pub fn malformed(&self, violation: Violation) {
         self.malformed.0[violation as usize].inc();
+        if let Some(limit) = Limit::of(violation) {
+            self.limits.acted(limit);
+        }
     }
 
     /// For a scrape: which slot is live, at which generation, and how many requests are held.

@@ -14,6 +14,7 @@ use crate::apply::guards;
 use crate::control::Control;
 use crate::decide::Denied;
 use crate::gateway::Shared;
+use crate::limits;
 use crate::rules::Rules;
 use crate::tls::client_cas::ClientCas;
 
@@ -52,6 +53,8 @@ impl Reloader {
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
         self.shared.rules.store(Arc::new(Rules::new(&settings)));
         self.shared.hsts.replace(&settings);
+        let (total, one) = limits::connections(&settings.proxy.limits, limits::descriptors());
+        self.shared.crowd.set(total, one);
         if let Err(error) = self.shared.tls.replace(&settings, client_cas) {
             tracing::error!(%error, "the TLS settings could not be changed");
         }

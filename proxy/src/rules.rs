@@ -4,12 +4,15 @@ use http::HeaderName;
 use switcher_config::settings::Settings;
 
 use crate::forwarded::Trust;
+use crate::limits::Limits;
 
 /// The `proxy` section and the little of others, made ready for requests.
 #[derive(Debug)]
 pub struct Rules {
     /// Whose word on client addresses is taken.
     pub trust: Trust,
+    /// What one client may ask of the proxy.
+    pub limits: Limits,
     /// The answer header that names the slot.
     pub slot_header: Option<HeaderName>,
     /// The answer header that names the release.
@@ -30,6 +33,7 @@ impl Rules {
         let name = |text: &Option<String>| text.as_deref().and_then(|t| HeaderName::try_from(t).ok());
         Self {
             trust: Trust::new(settings.trusted_proxies.clone(), name(&settings.client_ip_header)),
+            limits: Limits::from(&settings.limits),
             slot_header: name(&settings.slot_header),
             release_header: name(&settings.release_header),
             http_ports: settings.http.iter().map(|listen| listen.0.port()).collect(),
@@ -55,6 +59,7 @@ mod tests {
     fn https_is_at_our_port_for_who_came_by_ours_and_at_the_usual_one_where_ports_are_mapped() {
         let rules = |http: u16, https: Option<u16>| Rules {
             trust: Trust::new(Vec::new(), None),
+            limits: Limits::from(&switcher_config::settings::Limits::default()),
             slot_header: None,
             release_header: None,
             http_ports: vec![http],

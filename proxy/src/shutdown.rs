@@ -4,12 +4,9 @@ use std::convert::Infallible;
 use std::sync::Arc;
 use std::time::Duration;
 
-use pingora::apps::HttpServerApp as _;
-use pingora::proxy::HttpProxy;
 use tokio::sync::{mpsc, watch};
 
 use crate::control::Control;
-use crate::gateway::Gateway;
 use crate::ledger::Cause;
 
 /// How long before the limit what is still open is closed gently, to be through when the limit strikes.
@@ -21,8 +18,8 @@ pub struct Shutdown {
     pub signal: watch::Sender<bool>,
     /// Closed when every connection has ended.
     pub connections: mpsc::Receiver<Infallible>,
-    /// Holds connections that wait for their next request.
-    pub proxy: Arc<HttpProxy<Gateway>>,
+    /// Ends connections that wait for their next request.
+    pub idle_over: watch::Sender<bool>,
     /// Knows what is in flight.
     pub control: Arc<Control>,
     /// How long connections that wait for their next request may go on waiting. A client that sends it
@@ -36,10 +33,10 @@ impl Shutdown {
         self.signal.send_replace(true);
         let all_ended = async { while self.connections.recv().await.is_some() {} };
         tokio::pin!(all_ended);
-        let proxy = &self.proxy;
+        let idle_over = &self.idle_over;
         let end_idle = async {
             tokio::time::sleep(self.idle.min(limit)).await;
-            proxy.http_cleanup().await;
+            idle_over.send_replace(true);
             std::future::pending::<()>().await;
         };
         tokio::select! {

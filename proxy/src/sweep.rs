@@ -12,6 +12,7 @@ use switcher_config::wire::Kind;
 
 use crate::control::Control;
 use crate::ledger::{Cause, Exchange, Ledger, Stage};
+use crate::metrics::{Limit, LimitMetrics};
 
 /// How often the exchanges are looked at; how late a limit may strike.
 const TICK: Duration = Duration::from_millis(100);
@@ -32,18 +33,40 @@ pub fn overstepped(stage: Stage, kind: Kind, stalled: Duration, limits: &Timeout
     (stalled >= limit).then_some(cause)
 }
 
+/// Whether a body comes more slowly than it must, on the average since it began. Streams may be silent.
+#[must_use]
+pub fn trickles(stage: Stage, kind: Kind, (sending, received): (Duration, u64), pace: Pace) -> bool {
+    let asked_of = matches!((stage, kind), (Stage::Sending, Kind::Requests | Kind::Uploads));
+    let counted = sending.saturating_sub(pace.grace).as_secs_f64();
+    // A body is far below the sizes at which this loses bytes.
+    #[allow(clippy::cast_precision_loss)]
+    let missing = (received as f64) < counted * pace.rate as f64;
+    asked_of && missing
+}
+
+/// How fast bodies must come.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes a second; 0 asks for nothing.
+    pub rate: u64,
+    /// How long a body may take before that is asked.
+    pub grace: Duration,
+}
+
 /// Sweeps for ever.
-pub async fn run(control: Arc<Control>) {
+pub async fn run(control: Arc<Control>, metrics: LimitMetrics) {
     let mut lingering: Vec<(Instant, Arc<Exchange>)> = Vec::new();
     loop {
         tokio::time::sleep(TICK).await;
         let view = control.view();
+        let limits = &view.settings.proxy.limits;
+        let pace = Pace { rate: limits.body_rate.0, grace: limits.body_grace.0 };
         for app in view.apps.values() {
             let draining = app.drains.iter().filter(|d| !d.is_over()).map(|d| &d.epoch().ledger);
             let previews = app.previews.ledgers().map(|(_, ledger)| ledger);
             let all = std::iter::once(&app.live.ledger).chain(draining).chain(previews);
             for ledger in all.filter(|ledger| !ledger.is_empty()) {
-                sweep(ledger, &app.app.settings().timeouts, &mut lingering);
+                sweep(ledger, &app.app.settings().timeouts, pace, &metrics, &mut lingering);
             }
         }
         let now = Instant::now();
@@ -57,7 +80,13 @@ pub async fn run(control: Arc<Control>) {
     }
 }
 
-fn sweep(ledger: &Ledger, limits: &Timeouts, lingering: &mut Vec<(Instant, Arc<Exchange>)>) {
+fn sweep(
+    ledger: &Ledger,
+    limits: &Timeouts,
+    pace: Pace,
+    metrics: &LimitMetrics,
+    lingering: &mut Vec<(Instant, Arc<Exchange>)>,
+) {
     let now = Instant::now();
     for exchange in ledger.exchanges() {
         let (stage, stalled) = exchange.stalled(now);
@@ -66,7 +95,12 @@ fn sweep(ledger: &Ledger, limits: &Timeouts, lingering: &mut Vec<(Instant, Arc<E
         if exchange.cause().is_some() || pingoras {
             continue;
         }
-        if let Some(cause) = overstepped(stage, exchange.kind(), stalled, limits) {
+        let trickles = trickles(stage, exchange.kind(), exchange.sending(now), pace);
+        if trickles {
+            metrics.acted(Limit::BodyRate);
+        }
+        let cause = trickles.then_some(Cause::SlowRequest);
+        if let Some(cause) = cause.or_else(|| overstepped(stage, exchange.kind(), stalled, limits)) {
             exchange.close(cause);
             lingering.push((now + LINGER, exchange));
         }
@@ -77,6 +111,22 @@ fn sweep(ledger: &Ledger, limits: &Timeouts, lingering: &mut Vec<(Instant, Arc<E
 mod tests {
     use super::*;
     use switcher_config::Span;
+
+    #[test]
+    fn a_body_must_come_at_its_pace_after_the_grace_and_only_while_it_is_sent() {
+        let pace = Pace { rate: 240, grace: Duration::from_secs(10) };
+        let slow = |stage, kind, seconds, received| {
+            trickles(stage, kind, (Duration::from_secs(seconds), received), pace)
+        };
+        assert!(!slow(Stage::Sending, Kind::Uploads, 10, 0), "within the grace nothing is asked");
+        assert!(slow(Stage::Sending, Kind::Uploads, 11, 239));
+        assert!(!slow(Stage::Sending, Kind::Uploads, 11, 240));
+        assert!(slow(Stage::Sending, Kind::Requests, 110, 100), "a byte a second");
+        assert!(!slow(Stage::Sending, Kind::Streams, 999, 0));
+        assert!(!slow(Stage::Answering, Kind::Uploads, 999, 0));
+        let any = Pace { rate: 0, ..pace };
+        assert!(!trickles(Stage::Sending, Kind::Uploads, (Duration::from_secs(999), 0), any));
+    }
 
     #[test]
     fn each_stage_has_its_own_limit_and_endless_answers_have_none() {

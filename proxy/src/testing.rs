@@ -18,6 +18,7 @@ use crate::upstream::Upstream;
 pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
     let slot = |address: &str| Some(vec![address.parse().expect("an address")]);
     AppSettings {
+        body_size: None,
         hosts: Vec::new(),
         path: PathPrefix::default(),
         tls: Tls::Off,
@@ -62,6 +63,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
 pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
     let listen = ListenAddress(([127, 0, 0, 1], 443).into());
     let proxy = ProxySettings {
+        limits: switcher_config::settings::Limits::default(),
         http: Vec::new(),
         https: vec![TlsListener { listen, min_version: TlsVersion::Tls12, ciphers: None }],
         handshakes: Handshakes { timeout: Span::seconds(10), limit: 1024 },

@@ -10,7 +10,6 @@
 //! [`Front::replace`] changes everything at a reload but what clients resume with. Called by the accept loops.
 
 pub mod client_cas;
-mod stream;
 
 #[cfg(test)]
 mod tests;
@@ -22,7 +21,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use pingora::protocols::l4::stream::Stream as L4Stream;
 use rustls::HandshakeKind;
 use rustls::pki_types::UnixTime;
 use rustls::server::{Acceptor, ResolvesServerCert};
@@ -34,15 +32,15 @@ use switcher_config::settings::{Settings, Tls as Source, TlsListener};
 use tokio::io::AsyncWriteExt as _;
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout, timeout_at};
+use tokio_rustls::server::TlsStream;
 use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 use tracing::info;
 
 use crate::connection::Tls;
+use crate::edge::socket::Socket;
 use crate::metrics::{Handshake, TlsMetrics};
 use crate::route::Router;
 use client_cas::ClientCas;
-
-pub use stream::TlsStream;
 
 /// How long a handshake may take whose certificate is obtained first.
 const FIRST_HANDSHAKE: Duration = Duration::from_secs(60);
@@ -84,7 +82,7 @@ struct State {
 /// A connection that may carry requests.
 pub struct Shaken {
     /// Decrypts and encrypts.
-    pub stream: TlsStream,
+    pub stream: TlsStream<Socket>,
     /// What its requests need to know of the handshake.
     pub tls: Tls,
 }
@@ -163,7 +161,7 @@ impl Front {
     ///
     /// # Errors
     /// Why the connection cannot carry requests; it is closed then.
-    pub async fn shake(&self, listener: usize, stream: L4Stream) -> Result<Shaken, NotServed> {
+    pub async fn shake(&self, listener: usize, stream: Socket) -> Result<Shaken, NotServed> {
         let _under_way = self.metrics.under_way();
         let outcome = self.attempt(listener, stream).await;
         self.metrics.count(match &outcome {
@@ -177,7 +175,7 @@ impl Front {
         outcome
     }
 
-    async fn attempt(&self, listener: usize, stream: L4Stream) -> Result<Shaken, NotServed> {
+    async fn attempt(&self, listener: usize, stream: Socket) -> Result<Shaken, NotServed> {
         let state = self.state.load_full();
         let begun = Instant::now();
         let mut deadline = begun + state.timeout;
@@ -219,11 +217,11 @@ impl Front {
     async fn finish(
         &self,
         state: &State,
-        hello: StartHandshake<L4Stream>,
+        hello: StartHandshake<Socket>,
         listener: usize,
         client_ca: Option<RootsId>,
         deadline: Instant,
-    ) -> Result<TlsStream, NotServed> {
+    ) -> Result<TlsStream<Socket>, NotServed> {
         let config = state.configurations.get(listener, client_ca).ok_or(NotServed::Refused(None))?;
         let turn = timeout_at(deadline, state.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(NotServed::Limited) };
@@ -244,14 +242,14 @@ impl Front {
             return Err(NotServed::Failed(io::Error::other(why)));
         }
         self.metrics.session(resumed);
-        Ok(TlsStream::new(stream))
+        Ok(stream)
     }
 
     /// Shows an authority the certificate of a challenge (RFC 8737 section 3) and closes.
     async fn show_challenge(
         &self,
         state: &State,
-        hello: StartHandshake<L4Stream>,
+        hello: StartHandshake<Socket>,
         name: Option<Box<str>>,
         deadline: Instant,
     ) -> NotServed {
@@ -325,7 +323,7 @@ fn on_demand(settings: &Settings) -> Option<Router<bool>> {
 
 /// Tells a client with an alert that it is not served. Nothing is encrypted yet, so an alert is a record of
 /// two bytes: fatal, and which (RFC 8446 section 6).
-async fn refuse(mut socket: L4Stream, named: bool) {
+async fn refuse(mut socket: Socket, named: bool) {
     const HANDSHAKE_FAILURE: u8 = 40;
     const UNRECOGNIZED_NAME: u8 = 112;
     let description = if named { UNRECOGNIZED_NAME } else { HANDSHAKE_FAILURE };

@@ -108,17 +108,14 @@ async fn what_is_meant_for_one_hop_ends_there() {
 async fn a_client_cannot_strip_what_the_proxy_adds() {
     let upstream = Raw::answering(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await;
     let proxy = Setup::one(upstream.address()).start_healthy().await;
-    let added = ["Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"];
-    for named in added {
+    for named in ["Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"] {
         let trick = format!("close, {named}");
-        let status = get_with(proxy.http(), "/", &[("Connection", &trick)]).await.status;
-        assert!(matches!(status, 200 | 400), "{named}: {status}");
+        assert_eq!(get_with(proxy.http(), "/", &[("Connection", &trick)]).await.status, 400, "{named}");
     }
-    assert!(!upstream.requests().is_empty(), "every trick was refused, so nothing was tried");
-    for seen in upstream.requests() {
-        for name in added {
-            assert_eq!(seen.head.all(name).len(), 1, "{name}: {seen:?}");
-        }
+    assert!(upstream.requests().is_empty(), "a trick reached the upstream");
+    assert_eq!(get_with(proxy.http(), "/", &[("Connection", "close, X-Mine")]).await.status, 200);
+    for name in ["Host", "X-Forwarded-For", "X-Forwarded-Proto", "X-Request-Id"] {
+        assert_eq!(upstream.requests()[0].head.all(name).len(), 1, "{name}");
     }
 }
 

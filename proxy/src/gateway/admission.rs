@@ -25,6 +25,7 @@ use crate::hsts;
 use crate::hygiene::check_request;
 use crate::kind;
 use crate::ledger::NewExchange;
+use crate::metrics::Limit;
 use crate::request_id::RequestId;
 use crate::route::{NoRoute, normalize_host};
 
@@ -38,7 +39,10 @@ const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
-    if let Err(violation) = check_request(session.req_header(), session.is_http2()) {
+    // The head of HTTP/1.1 was held against the rules before anything parsed it.
+    if session.is_http2()
+        && let Err(violation) = check_request(session.req_header(), true)
+    {
         ctx.shared.metrics.malformed(violation);
         session.set_keepalive(None);
         return reply::send(session, ctx, &Reason::Malformed(violation)).await;
@@ -67,11 +71,12 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     if let Some(location) = location {
         return reply::redirect(session, ctx, location).await;
     }
+    if let Err(reason) = takes_body(session, ctx, &settings) {
+        return reply::send(session, ctx, &reason).await;
+    }
     if let Some(visit) = visitor::at_link(session, ctx, &app, &settings) {
         return reply::visit(session, ctx, visit).await;
     }
-    // A client may send its next request before this one is answered (RFC 9112 section 9.3.2).
-    session.set_pipelining_enabled(true);
     let admitted = match visitor::enter(session, ctx, &app, &settings) {
         Some(entered) => {
             ctx.previews = true;
@@ -169,6 +174,18 @@ fn certified(session: &Session, ctx: &Context, settings: &AppSettings) -> Result
     }
     let host = normalize_host(authority(session.req_header()).unwrap_or_default());
     Err(Reason::NoClientCertificate { host: host.into_owned() })
+}
+
+/// Whether the body that is announced is one that the application takes (RFC 9110 section 15.5.14).
+fn takes_body(session: &Session, ctx: &Context, settings: &AppSettings) -> Result<(), Reason> {
+    let Some(limit) = settings.body_size else { return Ok(()) };
+    let announced = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let announced: Option<u64> = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length| length > limit.0) {
+        ctx.shared.metrics.limits().acted(Limit::BodySize);
+        return Err(Reason::BodyTooLarge { limit });
+    }
+    Ok(())
 }
 
 /// What the answer tells browsers about insisting on https, if it does.

@@ -56,7 +56,7 @@ pub struct Context {
     /// An upstream took no connection.
     pub(super) connect_failed: bool,
     pub(super) first_byte: Option<Duration>,
-    bytes_in: u64,
+    pub(super) bytes_in: u64,
     bytes_out: u64,
     /// The status that was sent, or is to be logged.
     pub(super) status: Option<u16>,
@@ -162,10 +162,9 @@ impl Context {
     pub(super) fn request_body(&mut self, bytes: usize, end: bool) {
         self.bytes_in += bytes as u64;
         if let Some(exchange) = self.exchange() {
+            exchange.receive(bytes);
             if end && self.first_byte.is_none() {
                 exchange.set_stage(Stage::Waiting);
-            } else {
-                exchange.touch();
             }
         }
     }
@@ -189,6 +188,9 @@ impl Context {
             return;
         }
         let gone = error.is_some_and(|e| *e.esource() == ErrorSource::Downstream);
+        if gone {
+            self.facts().resets.fetch_add(1, Ordering::Relaxed);
+        }
         let status = self.status.unwrap_or(if gone { CLIENT_CLOSED_REQUEST } else { 500 });
         let duration = self.started.elapsed();
         match &self.pass {

@@ -24,6 +24,7 @@ use crate::health::dial;
 use crate::hop::HopByHop;
 use crate::kind;
 use crate::ledger::{Cause, Stage};
+use crate::metrics::Limit;
 use crate::request_id::X_REQUEST_ID;
 use crate::upstream::Upstream;
 use crate::websocket::{DRAIN_CLOSE, FrameTracker};
@@ -219,6 +220,16 @@ pub(super) fn end_body_once(body: &mut Option<Bytes>, end: bool) {
     if end {
         body.take_if(|last| last.is_empty());
     }
+}
+
+/// A body that grows beyond what the application takes ends its request: of a chunked one the size is not known before.
+pub(super) fn bound_body(ctx: &Context) -> Result<()> {
+    let limit = ctx.settings.as_ref().and_then(|settings| settings.body_size);
+    if limit.is_some_and(|limit| ctx.bytes_in > limit.0) {
+        ctx.shared.metrics.limits().acted(Limit::BodySize);
+        return Err(Error::explain(ErrorType::HTTPStatus(413), "its body is too large").into_down());
+    }
+    Ok(())
 }
 
 /// A piece of the answer's body, or its end.

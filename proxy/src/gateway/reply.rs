@@ -1,22 +1,27 @@
 //! The proxy's own words to a client: its answers, redirects, and goodbyes to what it closes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
+use jiff::Timestamp;
 use pingora::http::ResponseHeader;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use switcher_config::Slot;
 use switcher_config::wire::Kind;
 
+use crate::access_log::Record;
 use crate::answer::Reason;
+use crate::connection::Facts;
 use crate::epoch::Pass;
 use crate::ledger::Cause;
 use crate::preview::Visit;
-use crate::request_id::X_REQUEST_ID;
+use crate::request_id::{RequestId, X_REQUEST_ID};
 
 use super::context::Context;
-use super::{forward, visitor};
+use super::{Shared, forward, visitor};
 
 /// What Pingora calls the status of a connection that nothing can be sent on.
 const NOTHING_SENT: u16 = 0;
@@ -32,6 +37,66 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reas
     }
     write(session, ctx, head, answer.body).await?;
     Ok(true)
+}
+
+/// The bytes of the answer to what is no request, which is counted and logged here.
+pub(crate) fn refuse(shared: &Shared, facts: &Facts, reason: &Reason) -> Vec<u8> {
+    let id = RequestId::generate();
+    let answer = reason.answer(&HeaderMap::new(), &id);
+    let status = answer.status;
+    let mut bytes = Vec::with_capacity(512);
+    let mut line = |name: &[u8], value: &[u8]| {
+        for part in [name, b": ", value, b"\r\n"] {
+            bytes.extend_from_slice(part);
+        }
+    };
+    for (name, value) in &answer.headers {
+        line(name.as_str().as_bytes(), value.as_bytes());
+    }
+    line(X_REQUEST_ID.as_str().as_bytes(), id.header().as_bytes());
+    line(b"connection", b"close");
+    let reason_phrase = status.canonical_reason().unwrap_or_default();
+    let mut whole = format!("HTTP/1.1 {} {reason_phrase}\r\n", status.as_str()).into_bytes();
+    whole.append(&mut bytes);
+    whole.extend_from_slice(b"\r\n");
+    whole.extend_from_slice(&answer.body);
+    shared.metrics.unrouted(status.as_u16());
+    if let Reason::Malformed(violation) = reason {
+        shared.metrics.malformed(*violation);
+    }
+    if shared.access_log.enabled() {
+        shared.access_log.log(Box::new(refused(facts, reason, id)));
+    }
+    whole
+}
+
+/// What is known of a request that is none.
+fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record {
+    Record {
+        time: Timestamp::now(),
+        request_id,
+        app: None,
+        slot: None,
+        generation: None,
+        client: facts.peer.ip().to_canonical(),
+        protocol: "HTTP/1.1",
+        tls: facts.tls.is_some(),
+        method: Method::default(),
+        host: String::new(),
+        path: String::new(),
+        status: reason.status().as_u16(),
+        kind: Kind::Requests,
+        upstream: None,
+        tries: 0,
+        bytes_in: 0,
+        bytes_out: 0,
+        duration: Duration::ZERO,
+        connect: None,
+        first_byte: None,
+        user_agent: None,
+        referer: None,
+        error: Some(reason.code().to_owned()),
+    }
 }
 
 /// Gives an authority what it looks for (RFC 8555 section 8.3).
@@ -130,6 +195,12 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
         None => {}
     }
     match (error.esource(), error.etype()) {
+        _ if ctx.facts().violation.get().is_some() => {
+            ctx.facts().violation.get().map(|violation| Reason::Malformed(*violation))
+        }
+        (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => {
+            ctx.settings.as_ref().and_then(|s| s.body_size).map(|limit| Reason::BodyTooLarge { limit })
+        }
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::HTTPStatus(_)) => {
             Some(Reason::BadRequest { why: "it is malformed" })
         }

@@ -10,6 +10,7 @@
 use std::io;
 use std::os::fd::AsFd as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -48,6 +49,9 @@ pub(super) async fn carry(session: &mut Session, ctx: &mut Context) -> Result<()
     let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
     let mut head = head_of(&answer)?;
     forward::dress_response(&mut head, ctx)?;
+    if upgraded {
+        ctx.facts().upgraded.store(true, Ordering::Release);
+    }
     write(session, HttpTask::Header(Box::new(head), false)).await?;
     if upgraded {
         let upstream = hyper::upgrade::on(&mut answer).await.map_err(broken)?;

@@ -2,7 +2,6 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use pingora::protocols::Ssl as _;
 use rustls::client::Resumption;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::aws_lc_rs;
@@ -69,7 +68,7 @@ impl Stage {
         let (client, (server, _)) = (client.expect("connected"), accepted.expect("accepted"));
         client.set_nodelay(true).expect("a socket");
         let front = Arc::clone(&self.front);
-        (client, tokio::spawn(async move { front.shake(0, L4Stream::from(server)).await }))
+        (client, tokio::spawn(async move { front.shake(0, Socket::Tcp(server)).await }))
     }
 
     /// A whole handshake for a name; the client's half of it, if it succeeded for both.
@@ -308,7 +307,7 @@ async fn an_authority_sees_the_challenge_and_nothing_else() {
 
     let (_, shaken) =
         stage.shake(&client(&["acme-tls/1", "h2"]), "shop.test").await.expect("an ordinary client");
-    assert_eq!(shaken.stream.selected_alpn_proto(), Some(pingora::protocols::ALPN::H2));
+    assert_eq!(shaken.stream.get_ref().1.alpn_protocol(), Some(&b"h2"[..]));
 }
 
 #[tokio::test]
