@@ -16,7 +16,7 @@ use crate::settings::{
 };
 use crate::values::{
     Authority, Count, Header, HeaderOrOff, Limit, Maybe, OneHost, Positive, ProbePath, Secret, SecretFile,
-    ServerName, StatusRange, Text,
+    ServerName, StatusPages, StatusRange, Text,
 };
 use crate::words::Protocol;
 
@@ -59,6 +59,7 @@ impl From<ProxyKeys> for ProxySettings {
             access_log: keys.access_log,
             slot_header: keys.headers.slot.0,
             release_header: keys.headers.release.0,
+            error_pages: keys.error_pages.0,
         }
     }
 }
@@ -84,6 +85,7 @@ impl From<ProxySettings> for ProxyKeys {
                 slot: HeaderOrOff(proxy.slot_header),
                 release: HeaderOrOff(proxy.release_header),
             },
+            error_pages: StatusPages(proxy.error_pages),
         }
     }
 }
@@ -105,6 +107,8 @@ impl From<AppKeys> for AppSettings {
             drain: keys.drain.into(),
             timeouts: keys.timeouts.into(),
             pause: keys.pause.into(),
+            error_pages: keys.error_pages.0,
+            error_pages_for: keys.error_pages_for,
             maintenance: keys.maintenance.into(),
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
@@ -131,6 +135,8 @@ impl From<AppSettings> for AppKeys {
             drain: app.drain.into(),
             timeouts: app.timeouts.into(),
             pause: app.pause.into(),
+            error_pages: StatusPages(app.error_pages),
+            error_pages_for: app.error_pages_for,
             maintenance: app.maintenance.into(),
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
@@ -251,7 +257,8 @@ impl From<Pause> for PauseKeys {
 
 impl From<MaintenanceKeys> for Maintenance {
     fn from(keys: MaintenanceKeys) -> Self {
-        Self { bypass_header: keys.bypass_header.0, bypass_token: keys.bypass_token.map(|token| token.0) }
+        let MaintenanceKeys { bypass_header, bypass_token, page } = keys;
+        Self { bypass_header: bypass_header.0, bypass_token: bypass_token.map(|token| token.0), page }
     }
 }
 
@@ -260,6 +267,7 @@ impl From<Maintenance> for MaintenanceKeys {
         Self {
             bypass_header: Header(maintenance.bypass_header),
             bypass_token: maintenance.bypass_token.map(Secret),
+            page: maintenance.page,
         }
     }
 }

@@ -10,6 +10,7 @@ mod container;
 mod deploy;
 mod dns;
 mod environment;
+mod pages;
 mod tls;
 mod web;
 
@@ -35,6 +36,7 @@ pub(crate) use deploy::{
 };
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
+pub(crate) use pages::StatusPages;
 pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
 pub(crate) use web::{HookUrl, PublicUrl};
 

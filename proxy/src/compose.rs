@@ -28,6 +28,7 @@ use crate::gateway::{Gateway, Shared};
 use crate::hsts::Policies;
 use crate::listen::{Acceptance, CannotListen, Inherited, Listeners, Secure, accept};
 use crate::metrics::Metrics;
+use crate::pages::{Fresh, Pages};
 use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
@@ -40,6 +41,9 @@ use crate::{certificates, sweep, view};
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
+/// How often the files of pages are looked at; a change is taken at the second look.
+const PAGE_LOOK: Duration = Duration::from_secs(1);
 
 /// How long the access log may take to write what is queued when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -59,6 +63,9 @@ pub enum CannotRun {
     /// The configuration names certificates that cannot be used.
     #[error("{0}")]
     Certificates(String),
+    /// The configuration names pages that cannot be read.
+    #[error("{0}")]
+    Pages(String),
     /// The routing state cannot be used.
     #[error("{0}")]
     Routing(#[from] RefuseToStart),
@@ -95,7 +102,7 @@ impl CannotRun {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Certificates(_) => 10,
+            Self::Configuration(_) | Self::Certificates(_) | Self::Pages(_) => 10,
             Self::Apply(denied) if matches!(denied.reason, RefusalReason::BadConfiguration) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
             Self::DataFolder(_)
@@ -114,6 +121,8 @@ impl CannotRun {
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
+    let pages = Pages::default();
+    pages.add(Fresh::read(&settings).map_err(CannotRun::Pages)?);
     let client_cas = ClientCas::read(&settings).map_err(CannotRun::Certificates)?;
     let mut takeover = take_over(&command, &settings)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
@@ -146,6 +155,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         tls: Arc::new(tls),
         hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
+        pages: Arc::new(pages),
         smoke: smoker(&listeners)?,
         metrics: Arc::clone(&metrics),
         ending,
@@ -246,6 +256,7 @@ impl Process {
         tokio::spawn(sweep::run(Arc::clone(&self.control)));
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
+        tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
         if let Some(takeover) = takeover
             && let Err(error) = takeover.serving()
         {

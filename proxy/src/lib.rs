@@ -34,6 +34,8 @@ pub mod kind;
 pub mod ledger;
 pub mod listen;
 pub mod metrics;
+pub mod page;
+pub mod pages;
 pub mod preview;
 pub mod reload;
 pub mod request_id;
