@@ -35,8 +35,10 @@ fn sources(file: &Path) -> Sources {
 }
 
 /// The sections whose keys are the user's.
-const NAMED: [&str; 6] = [
+const NAMED: [&str; 8] = [
     "apps",
+    "apps.*.error_pages",
+    "proxy.error_pages",
     "apps.*.deploy.env",
     "apps.*.deploy.migrate.env",
     "apps.*.deploy.labels",

@@ -17,10 +17,11 @@ use crate::node::{Node, Value as Written};
 use crate::providers::OPTIONS;
 use crate::reader::Reader;
 use crate::section::{Setting, Shown, record, section};
-use crate::settings::{AccessLog, Balance, Hsts, Tls, TlsListener};
+use crate::settings::{AccessLog, Balance, ErrorPagesFor, Hsts, Tls, TlsListener};
 use crate::values::{
     Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe, OneHookKeys,
-    OneHost, Positive, ProbePath, Secret, SecretFile, ServerName, StatusRange, Text, TlsFileKeys,
+    OneHost, Positive, ProbePath, Secret, SecretFile, ServerName, StatusPages, StatusRange, Text,
+    TlsFileKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
@@ -76,6 +77,8 @@ section! {
         access_log: AccessLog = AccessLog::Json;
         /// The headers that answers carry.
         headers: HeaderKeys = HeaderKeys::default();
+        /// Pages for the proxy's own answers, by status, where no application has one: `{404: pages/nobody.html}`.
+        error_pages: StatusPages = StatusPages::default();
     }
 }
 
@@ -130,6 +133,10 @@ section! {
         timeouts: TimeoutKeys = TimeoutKeys::default();
         /// Bounds of the queue that holds requests while the application is paused.
         pause: PauseKeys = PauseKeys::default();
+        /// Pages by status, range or class, files relative to the configuration file's folder: `{502-504: pages/sorry.html}`.
+        error_pages: StatusPages = StatusPages::default();
+        /// Whose answers they replace: `proxy`, its own alone, or `all`, the application's too.
+        error_pages_for: ErrorPagesFor = ErrorPagesFor::Proxy;
         /// What is served while the application is stopped.
         maintenance: MaintenanceKeys = MaintenanceKeys::default();
         /// What one request may ask of the application.
@@ -247,6 +254,8 @@ section! {
         bypass_header: Header = Header("X-Switcher-Bypass".into());
         /// The value it must carry, a secret; without one nobody gets through.
         bypass_token: Option<Secret> = None;
+        /// The page that is served, a file relative to the configuration file's folder. Default: one of the proxy's own.
+        page: Option<PathBuf> = None;
     }
 }
 

@@ -22,6 +22,7 @@ mod keys;
 mod layers;
 pub mod load;
 mod node;
+pub mod pages;
 mod parse;
 pub mod problem;
 pub mod providers;

@@ -9,6 +9,7 @@ use crate::checks::check;
 use crate::keys::RootKeys;
 use crate::layers;
 use crate::node::{Node, Value};
+use crate::pages;
 use crate::problem::{Problem, Quotes, Report};
 use crate::reader::Reader;
 use crate::section::{Setting as _, Shown};
@@ -107,6 +108,14 @@ impl Loaded {
     #[must_use]
     pub fn variables(&self) -> &BTreeMap<String, String> {
         &self.variables
+    }
+
+    /// Whether every error and maintenance page can be read, from the configuration file's folder.
+    ///
+    /// # Errors
+    /// A report of each that cannot.
+    pub fn check_pages(&self) -> Result<(), Report> {
+        pages::check(self, &self.written)
     }
 
     /// The settings that the proxy serves by, with [`Settings::for_proxy`].

@@ -17,7 +17,7 @@ use crate::settings::{
 };
 use crate::values::{
     Authority, Count, Header, HeaderOrOff, Limit, Maybe, OneHost, Positive, ProbePath, Secret, SecretFile,
-    ServerName, StatusRange, Text,
+    ServerName, StatusPages, StatusRange, Text,
 };
 use crate::words::Protocol;
 
@@ -61,6 +61,7 @@ impl From<ProxyKeys> for ProxySettings {
             access_log: keys.access_log,
             slot_header: keys.headers.slot.0,
             release_header: keys.headers.release.0,
+            error_pages: keys.error_pages.0,
         }
     }
 }
@@ -87,6 +88,7 @@ impl From<ProxySettings> for ProxyKeys {
                 slot: HeaderOrOff(proxy.slot_header),
                 release: HeaderOrOff(proxy.release_header),
             },
+            error_pages: StatusPages(proxy.error_pages),
         }
     }
 }
@@ -108,6 +110,8 @@ impl From<AppKeys> for AppSettings {
             drain: keys.drain.into(),
             timeouts: keys.timeouts.into(),
             pause: keys.pause.into(),
+            error_pages: keys.error_pages.0,
+            error_pages_for: keys.error_pages_for,
             maintenance: keys.maintenance.into(),
             body_size: keys.limits.body_size,
             preview: keys.preview.map(Into::into),
@@ -135,6 +139,8 @@ impl From<AppSettings> for AppKeys {
             drain: app.drain.into(),
             timeouts: app.timeouts.into(),
             pause: app.pause.into(),
+            error_pages: StatusPages(app.error_pages),
+            error_pages_for: app.error_pages_for,
             maintenance: app.maintenance.into(),
             limits: AppLimitKeys { body_size: app.body_size },
             preview: app.preview.map(Into::into),
@@ -256,7 +262,8 @@ impl From<Pause> for PauseKeys {
 
 impl From<MaintenanceKeys> for Maintenance {
     fn from(keys: MaintenanceKeys) -> Self {
-        Self { bypass_header: keys.bypass_header.0, bypass_token: keys.bypass_token.map(|token| token.0) }
+        let MaintenanceKeys { bypass_header, bypass_token, page } = keys;
+        Self { bypass_header: bypass_header.0, bypass_token: bypass_token.map(|token| token.0), page }
     }
 }
 
@@ -265,6 +272,7 @@ impl From<Maintenance> for MaintenanceKeys {
         Self {
             bypass_header: Header(maintenance.bypass_header),
             bypass_token: maintenance.bypass_token.map(Secret),
+            page: maintenance.page,
         }
     }
 }

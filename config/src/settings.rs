@@ -5,6 +5,7 @@
 mod acme;
 mod deploy;
 mod limits;
+mod pages;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -26,6 +27,8 @@ pub use deploy::{
     SwitcherSettings, VerifySettings, WatchSettings, Webhook, Workers,
 };
 
+pub use pages::{ErrorPage, ErrorPagesFor};
+
 /// Everything the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -45,8 +48,17 @@ impl Settings {
     #[must_use]
     pub fn for_proxy(mut self, folder: &Path) -> Self {
         self.switcher.notify.clear();
+        for page in &mut self.proxy.error_pages {
+            page.file = folder.join(&page.file);
+        }
         for app in self.apps.values_mut() {
             app.deploy = None;
+            for page in &mut app.error_pages {
+                page.file = folder.join(&page.file);
+            }
+            if let Some(page) = &mut app.maintenance.page {
+                *page = folder.join(&page);
+            }
             if let Some(preview) = &mut app.preview {
                 preview.token_file = folder.join(&preview.token_file);
             }
@@ -86,6 +98,8 @@ pub struct ProxySettings {
     pub slot_header: Option<String>,
     /// The answer header that names the release. Default `X-Switcher-Release`; `off` is `None`.
     pub release_header: Option<String>,
+    /// Pages for the proxy's own answers where no application has one, for the fewest statuses first. Default none.
+    pub error_pages: Vec<ErrorPage>,
 }
 
 /// A TLS listener and what it speaks.
@@ -141,6 +155,10 @@ pub struct AppSettings {
     pub timeouts: Timeouts,
     /// Bounds of the queue that holds requests while the app is paused.
     pub pause: Pause,
+    /// Pages by status, for the fewest statuses first. Default none.
+    pub error_pages: Vec<ErrorPage>,
+    /// Whose answers they replace. Default the proxy's own.
+    pub error_pages_for: ErrorPagesFor,
     /// What is served while the app is stopped.
     pub maintenance: Maintenance,
     /// The largest body of a request; larger ones are answered 413. Default: none.
@@ -272,6 +290,8 @@ pub struct Maintenance {
     pub bypass_header: String,
     /// The value it must carry; without one nobody gets through. A secret. Default none.
     pub bypass_token: Option<String>,
+    /// The page that is served, a file as in [`ErrorPage`]. Default: one of the proxy's own.
+    pub page: Option<PathBuf>,
 }
 
 impl std::fmt::Debug for Maintenance {
@@ -279,6 +299,7 @@ impl std::fmt::Debug for Maintenance {
         f.debug_struct("Maintenance")
             .field("bypass_header", &self.bypass_header)
             .field("bypass_token", &self.bypass_token.as_ref().map(|_| "***"))
+            .field("page", &self.page)
             .finish()
     }
 }

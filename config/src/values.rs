@@ -11,6 +11,7 @@ mod deploy;
 mod dns;
 mod environment;
 mod limits;
+mod pages;
 mod tls;
 mod web;
 
@@ -37,6 +38,7 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use limits::{HeadSize, HeaderCount, Window};
+pub(crate) use pages::StatusPages;
 pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
 pub(crate) use web::{HookUrl, PublicUrl};
 

@@ -13,6 +13,7 @@ use http::{HeaderMap, StatusCode};
 use switcher_config::{Bytes as Size, Slot};
 
 use crate::hygiene::Violation;
+use crate::page::{Filling, Page};
 use crate::request_id::RequestId;
 
 /// Why the proxy answers by itself.
@@ -158,8 +159,20 @@ impl Reason {
             Form::Json => self.json(id),
             Form::Text => format!("{}\nRequest id: {id}\n", self.sentence()),
         };
+        self.with(HeaderValue::from_static(form.content_type()), body.into())
+    }
+
+    /// The answer with a page from a file as its body.
+    #[must_use]
+    pub fn answer_by(&self, page: &Page, id: &RequestId) -> Answer {
+        let message = self.sentence();
+        let body = page.filled(Filling { status: self.status(), id, message: &message });
+        self.with(page.content_type.clone(), body)
+    }
+
+    fn with(&self, content_type: HeaderValue, body: Bytes) -> Answer {
         let mut headers = vec![
-            (header::CONTENT_TYPE, HeaderValue::from_static(form.content_type())),
+            (header::CONTENT_TYPE, content_type),
             (header::CONTENT_LENGTH, HeaderValue::from(body.len())),
             (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
             (header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
@@ -173,7 +186,7 @@ impl Reason {
         if let Some(seconds) = self.retry_after() {
             headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
-        Answer { status: self.status(), headers, body: body.into() }
+        Answer { status: self.status(), headers, body }
     }
 
     /// What happened, in one sentence, without markup.
@@ -340,7 +353,7 @@ fn quoted(text: &str) -> String {
 }
 
 /// A text for HTML, inside an element or an attribute.
-fn escaped(text: &str) -> String {
+pub(crate) fn escaped(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
@@ -353,6 +366,12 @@ fn escaped(text: &str) -> String {
         }
     }
     out
+}
+
+/// Whether a client reads JSON rather than a page.
+#[must_use]
+pub fn prefers_json(request: &HeaderMap) -> bool {
+    Form::preferred_by(request) == Form::Json
 }
 
 /// The forms an answer comes in.

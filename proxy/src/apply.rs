@@ -310,6 +310,7 @@ fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {
         old.client_ip_header != new.client_ip_header,
         old.slot_header != new.slot_header,
         old.release_header != new.release_header,
+        old.error_pages != new.error_pages,
     ];
     fixed_part(old, new).len() + followed.into_iter().filter(|changed| *changed).count()
 }

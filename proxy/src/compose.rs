@@ -31,6 +31,7 @@ use crate::hsts::Policies;
 use crate::limits;
 use crate::listen::{CannotListen, Inherited, Listeners, accept};
 use crate::metrics::Metrics;
+use crate::pages::{Fresh, Pages};
 use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
@@ -43,6 +44,9 @@ use crate::{certificates, sweep, view};
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
+
+/// How often the files of pages are looked at; a change is taken at the second look.
+const PAGE_LOOK: Duration = Duration::from_secs(1);
 
 /// How long the access log may take to write what is queued when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
@@ -62,6 +66,9 @@ pub enum CannotRun {
     /// The configuration names certificates that cannot be used.
     #[error("{0}")]
     Certificates(String),
+    /// The configuration names pages that cannot be read.
+    #[error("{0}")]
+    Pages(String),
     /// The routing state cannot be used.
     #[error("{0}")]
     Routing(#[from] RefuseToStart),
@@ -98,7 +105,7 @@ impl CannotRun {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Certificates(_) => 10,
+            Self::Configuration(_) | Self::Certificates(_) | Self::Pages(_) => 10,
             Self::Apply(denied) if matches!(denied.reason, RefusalReason::BadConfiguration) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
             Self::DataFolder(_)
@@ -117,6 +124,8 @@ impl CannotRun {
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
+    let pages = Pages::default();
+    pages.add(Fresh::read(&settings).map_err(CannotRun::Pages)?);
     let client_cas = ClientCas::read(&settings).map_err(CannotRun::Certificates)?;
     let mut takeover = take_over(&command, &settings)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
@@ -148,6 +157,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         tls: Arc::new(tls),
         hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
+        pages: Arc::new(pages),
         smoke: smoker(&listeners)?,
         crowd: Arc::new(crowd(&settings, &metrics)),
         metrics: Arc::clone(&metrics),
@@ -267,6 +277,7 @@ impl Process {
         tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
+        tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
         if let Some(takeover) = takeover
             && let Err(error) = takeover.serving()
         {

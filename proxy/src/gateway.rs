@@ -1,13 +1,14 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `forward` chooses upstreams, dresses the
-//! request and the answer; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `reply` sends the proxy's own answers and says goodbye to what is closed;
+//! request and the answer; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends the proxy's own answers and says goodbye to what is closed;
 //! `context` is the request's memory, whose drop releases everything. No hook takes a lock that
 //! another request could hold.
 
 mod admission;
 mod context;
 mod forward;
+mod replace;
 mod reply;
 mod tunnel;
 mod visitor;
@@ -34,6 +35,7 @@ use crate::edge::crowd::Crowd;
 use crate::hop::is_websocket;
 use crate::hsts::Policies;
 use crate::metrics::Metrics;
+use crate::pages::Pages;
 use crate::route::Router;
 use crate::rules::Rules;
 use crate::smoke::Smoker;
@@ -58,6 +60,8 @@ pub struct Shared {
     pub hsts: Arc<Policies>,
     /// Where requests are logged.
     pub access_log: AccessLog,
+    /// Error and maintenance pages.
+    pub pages: Arc<Pages>,
     /// Knows the proxy's own smoke tests.
     pub smoke: Arc<Smoker>,
     /// The connections there are.
@@ -129,11 +133,12 @@ impl ProxyHttp for Gateway {
 
     async fn response_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        forward::dress_response(response, ctx)
+        forward::dress_response(response, ctx)?;
+        replace::upstream(session, response, ctx)
     }
 
     fn response_body_filter(
@@ -143,6 +148,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        replace::body(body, ctx);
         forward::answer_body(body, end, ctx);
         Ok(None)
     }

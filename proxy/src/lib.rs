@@ -37,6 +37,8 @@ pub mod ledger;
 pub mod limits;
 pub mod listen;
 pub mod metrics;
+pub mod page;
+pub mod pages;
 pub mod preview;
 pub mod reload;
 pub mod request_id;

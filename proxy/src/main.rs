@@ -26,6 +26,7 @@ fn main() -> ExitCode {
 fn start(command: Command) -> Result<(), CannotRun> {
     let sources = Sources::from_process(command.config.clone(), command.environment.clone());
     let loaded = load(&sources).map_err(CannotRun::Configuration)?;
+    loaded.check_pages().map_err(CannotRun::Configuration)?;
     if command.check {
         let files: Vec<String> = loaded.files.iter().map(|f| f.display().to_string()).collect();
         check_certificates(&loaded.proxy_settings(), None).map_err(CannotRun::Certificates)?;

@@ -15,6 +15,7 @@ use crate::control::Control;
 use crate::decide::Denied;
 use crate::gateway::Shared;
 use crate::limits;
+use crate::pages::Fresh;
 use crate::rules::Rules;
 use crate::tls::client_cas::ClientCas;
 
@@ -45,13 +46,16 @@ impl Reloader {
             reason: RefusalReason::BadConfiguration,
             message: report.to_string(),
         })?;
+        let bad = |message| Denied { reason: RefusalReason::BadConfiguration, message };
+        loaded.check_pages().map_err(|report| bad(report.to_string()))?;
         let settings = Arc::new(loaded.proxy_settings());
-        check_certificates(&settings, Some(&self.control.view().settings))
-            .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
-        let client_cas = ClientCas::read(&settings)
-            .map_err(|message| Denied { reason: RefusalReason::BadConfiguration, message })?;
+        check_certificates(&settings, Some(&self.control.view().settings)).map_err(bad)?;
+        let client_cas = ClientCas::read(&settings).map_err(bad)?;
+        // Before any request may follow the settings that name them.
+        self.shared.pages.add(Fresh::read(&settings).map_err(bad)?);
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
         self.shared.rules.store(Arc::new(Rules::new(&settings)));
+        self.shared.pages.keep(&settings);
         self.shared.hsts.replace(&settings);
         let (total, one) = limits::connections(&settings.proxy.limits, limits::descriptors());
         self.shared.crowd.set(total, one);

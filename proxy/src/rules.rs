@@ -1,7 +1,7 @@
 //! Rules of the whole proxy, as the request path uses them.
 
 use http::HeaderName;
-use switcher_config::settings::Settings;
+use switcher_config::settings::{ErrorPage, Settings};
 
 use crate::forwarded::Trust;
 use crate::limits::Limits;
@@ -21,6 +21,8 @@ pub struct Rules {
     pub http_ports: Vec<u16>,
     /// The port of the first TLS listener; none without one.
     pub https_port: Option<u16>,
+    /// Pages for answers where no application has one.
+    pub error_pages: Vec<ErrorPage>,
     /// Whether plain requests for http-01 are ours: certificates are asked for.
     pub acme: bool,
 }
@@ -38,6 +40,7 @@ impl Rules {
             release_header: name(&settings.release_header),
             http_ports: settings.http.iter().map(|listen| listen.0.port()).collect(),
             https_port: settings.https.first().map(|tls| tls.listen.0.port()),
+            error_pages: settings.error_pages.clone(),
             acme,
         }
     }
@@ -64,6 +67,7 @@ mod tests {
             release_header: None,
             http_ports: vec![http],
             https_port: https,
+            error_pages: Vec::new(),
             acme: false,
         };
         for (http, https, came_by, wanted) in [

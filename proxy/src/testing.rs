@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use switcher_config::settings::{
-    AccessLog, AppSettings, Balance, Check, Drain, Handshakes, Health, Maintenance, Pause, ProxySettings,
-    Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
+    AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, Maintenance, Pause,
+    ProxySettings, Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
 use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
@@ -52,7 +52,13 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
             pool: Span::millis(1500),
         },
         pause: Pause { max: Span::seconds(30), requests: 1000, memory: Bytes(16 << 20) },
-        maintenance: Maintenance { bypass_header: "X-Switcher-Bypass".to_owned(), bypass_token: None },
+        error_pages: Vec::new(),
+        error_pages_for: ErrorPagesFor::Proxy,
+        maintenance: Maintenance {
+            bypass_header: "X-Switcher-Bypass".to_owned(),
+            bypass_token: None,
+            page: None,
+        },
         upstream_tls: UpstreamTls { verify: true, server_name: None, ca_file: None },
         is_judged: false,
         deploy: None,
@@ -77,6 +83,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         access_log: AccessLog::Off,
         slot_header: None,
         release_header: None,
+        error_pages: Vec::new(),
     };
     let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
     let switcher = SwitcherSettings {

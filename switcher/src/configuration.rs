@@ -68,7 +68,7 @@ pub(crate) fn schema() -> Value {
     switcher_config::schema()
 }
 
-fn bad(report: &Report, next: &str) -> Failure {
+pub(crate) fn bad(report: &Report, next: &str) -> Failure {
     let json = serde_json::to_value(report).unwrap_or_else(|_| Value::String(report.to_string()));
     Failure {
         report: Some(Box::new((report.to_string(), json))),

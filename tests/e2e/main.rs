@@ -25,6 +25,7 @@ mod hsts;
 mod http1;
 mod http2;
 mod init;
+mod pages;
 mod pause;
 mod persistence;
 mod preview;

@@ -27,6 +27,7 @@ use crate::request_id::RequestId;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
+use super::replace::{GIVES_WAY, Replacement};
 
 /// nginx's status for a client that went away before it was answered. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -66,6 +67,8 @@ pub struct Context {
     pub(super) websocket: Option<FrameTracker>,
     /// What its answer tells browsers about insisting on https.
     pub(super) hsts: Option<HeaderValue>,
+    /// The page in the place of an upstream's answer.
+    pub(super) replacement: Option<Replacement>,
     /// Whether it previews the standby slot.
     pub(super) previews: bool,
     /// Whether the proxy itself asks, for a smoke test.
@@ -105,6 +108,7 @@ impl Context {
             grpc: false,
             websocket: None,
             hsts: None,
+            replacement: None,
             previews: false,
             smokes: false,
             own_answer: None,
@@ -231,7 +235,8 @@ impl Context {
         });
         let client = gone.then_some("the client went away");
         let known = closed.or(client).or(self.own_answer).map(str::to_owned);
-        known.or_else(|| error.map(|e| e.etype().as_str().to_owned()))
+        let failed = error.map(|e| e.etype()).filter(|etype| **etype != GIVES_WAY);
+        known.or_else(|| failed.map(|etype| etype.as_str().to_owned()))
     }
 
     fn record(

@@ -21,7 +21,8 @@ use crate::preview::Visit;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
 use super::context::Context;
-use super::{Shared, forward, visitor};
+use super::replace::Replacement;
+use super::{Shared, forward, replace, visitor};
 
 /// What Pingora calls the status of a connection that nothing can be sent on.
 const NOTHING_SENT: u16 = 0;
@@ -30,7 +31,11 @@ const NOTHING_SENT: u16 = 0;
 pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reason) -> Result<bool> {
     ctx.own_answer = Some(reason.code());
     ctx.status = Some(reason.status().as_u16());
-    let answer = reason.answer(&session.req_header().headers, &ctx.id);
+    let request = &session.req_header().headers;
+    let answer = match replace::own(ctx, request, reason) {
+        Some(page) => reason.answer_by(&page, &ctx.id),
+        None => reason.answer(request, &ctx.id),
+    };
     let mut head = ResponseHeader::build(answer.status, Some(answer.headers.len() + 1))?;
     for (name, value) in answer.headers {
         head.insert_header(name, value)?;
@@ -152,6 +157,11 @@ async fn write(
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
     visitor::mark(&mut head, ctx)?;
+    put(session, ctx, head, body).await
+}
+
+/// Sends an answer as it is.
+async fn put(session: &mut Session, ctx: &mut Context, head: ResponseHeader, body: Bytes) -> Result<()> {
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {
         session.set_keepalive(None);
@@ -167,6 +177,14 @@ async fn write(
 
 /// The request failed for good: tell the client, as far as it can still be told.
 pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    if let Some(Replacement::Whole(head, body)) =
+        ctx.replacement.take_if(|_| session.response_written().is_none())
+    {
+        let error_code = head.status.as_u16();
+        // As below, the log will say when the client is gone.
+        let _ = put(session, ctx, *head, body).await;
+        return FailToProxy { error_code, can_reuse_downstream: false };
+    }
     let error_code = match session.response_written().map(|head| head.status) {
         // After an interim answer (1xx) the real one is still owed.
         Some(status) if !status.is_informational() || status == StatusCode::SWITCHING_PROTOCOLS => {

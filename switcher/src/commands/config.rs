@@ -12,6 +12,7 @@ pub(super) fn run(ctx: &Context, what: &ConfigCommand) -> Outcome {
     match what {
         ConfigCommand::Check => {
             let loaded = configuration::load(ctx, ctx.again())?;
+            loaded.check_pages().map_err(|report| configuration::bad(&report, ctx.again()))?;
             let files: Vec<String> = loaded.files.iter().map(|file| file.display().to_string()).collect();
             let apps: Vec<&str> = loaded.settings.apps.keys().map(|app| app.as_str()).collect();
             let text = format!("{}: good; it describes {}", files.join(", "), counted(apps.len()));
