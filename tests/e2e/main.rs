@@ -24,6 +24,7 @@ mod health;
 mod hsts;
 mod http1;
 mod http2;
+mod hygiene;
 mod init;
 mod pages;
 mod pause;

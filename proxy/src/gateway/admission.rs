@@ -47,6 +47,10 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
         session.set_keepalive(None);
         return reply::send(session, ctx, &Reason::Malformed(violation)).await;
     }
+    if session.req_header().version == Version::HTTP_10 {
+        // It knows no interim answers (RFC 9110 section 15.2).
+        session.as_downstream_mut().set_ignore_info_resp(true);
+    }
     ctx.smokes = visitor::smokes(session, ctx);
     match challenge(session, ctx) {
         Some(Ok(answer)) => return reply::challenge(session, ctx, &answer).await,

@@ -5,8 +5,8 @@ use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::StatusCode;
 use http::header::{self, HeaderName, HeaderValue};
+use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
@@ -158,7 +158,28 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
     for (name, value) in forwarded.set() {
         request.insert_header(name, value)?;
     }
+    plain_framing(head, request, ctx)?;
     request.insert_header(X_REQUEST_ID, ctx.id.header())
+}
+
+/// Says in one way what clients may say in several: the target as a path, the coding in lower case, and a host and no
+/// expectation also for a client of HTTP/1.0 (RFC 9112 section 3.2, RFC 9110 section 10.1.1).
+fn plain_framing(head: &RequestHeader, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
+    if !matches!(request.raw_path().first(), Some(b'/' | b'*')) {
+        // The authority of an absolute target is the host's, and its path is all that the URI holds.
+        request.set_uri(request.uri.clone());
+    }
+    if request.headers.get(header::TRANSFER_ENCODING).is_some_and(|coding| coding != "chunked") {
+        request.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+    }
+    if head.version == Version::HTTP_10 {
+        request.remove_header(&header::EXPECT);
+        if let Some(upstream) = ctx.upstream().filter(|_| !head.headers.contains_key(header::HOST)) {
+            let address = upstream.upstream.address().to_string();
+            request.insert_header(header::HOST, address.rsplit('/').next().unwrap_or_default())?;
+        }
+    }
+    Ok(())
 }
 
 /// What the client is told beside the upstream's own words.

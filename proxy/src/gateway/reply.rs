@@ -16,6 +16,7 @@ use crate::access_log::Record;
 use crate::answer::Reason;
 use crate::connection::Facts;
 use crate::epoch::Pass;
+use crate::hygiene::Violation;
 use crate::ledger::Cause;
 use crate::preview::Visit;
 use crate::request_id::{RequestId, X_REQUEST_ID};
@@ -222,13 +223,26 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::HTTPStatus(_)) => {
             Some(Reason::BadRequest { why: "it is malformed" })
         }
-        (ErrorSource::Downstream, _) => None,
+        (ErrorSource::Downstream, _) => malformed_body(error, ctx),
         (_, ErrorType::HTTPStatus(503)) => Some(no_upstream(ctx)),
         (_, ErrorType::ConnectTimedout | ErrorType::TLSHandshakeTimedout) => Some(Reason::UpstreamTimeout),
         (_, ErrorType::ReadTimedout | ErrorType::WriteTimedout) => Some(Reason::UpstreamTimeout),
         _ if ctx.connected.is_none() => Some(Reason::ConnectFailed),
         _ => Some(Reason::UpstreamBroken),
     }
+}
+
+/// What is wrong with the body of a request, if anything is: then the client is there and may hear it.
+fn malformed_body(error: &Error, ctx: &Context) -> Option<Reason> {
+    let within = error.root_cause().downcast_ref().and_then(Violation::within);
+    // What Pingora's own reader of chunks finds; it does not export the types.
+    let violation = within.or_else(|| match error.etype().as_str() {
+        "InvalidChunk" => Some(Violation::ChunkSize),
+        "InvalidTrailerEnd" => Some(Violation::TrailerForm),
+        _ => None,
+    })?;
+    ctx.shared.metrics.malformed(violation);
+    Some(Reason::Malformed(violation))
 }
 
 fn no_upstream(ctx: &Context) -> Reason {

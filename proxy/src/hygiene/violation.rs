@@ -107,14 +107,42 @@ impl Violation {
         (self.status() == StatusCode::METHOD_NOT_ALLOWED).then_some(ALLOW)
     }
 
+    /// The violation that a reader ended with, when its error is one: so the stream of a connection tells the gateway.
+    #[must_use]
+    pub fn within(error: &std::io::Error) -> Option<Self> {
+        error.get_ref()?.downcast_ref::<Self>().copied()
+    }
+
     fn facts(self) -> &'static Facts {
         &FACTS[self as usize]
+    }
+}
+
+impl std::fmt::Display for Violation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} (RFC {})", self.why(), self.section())
+    }
+}
+
+impl std::error::Error for Violation {}
+
+impl From<Violation> for std::io::Error {
+    fn from(violation: Violation) -> Self {
+        Self::new(std::io::ErrorKind::InvalidData, violation)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_reader_can_end_with_a_violation() {
+        let error = std::io::Error::from(Violation::ChunkSize);
+        assert_eq!(Violation::within(&error), Some(Violation::ChunkSize));
+        assert_eq!(error.to_string(), "a chunk of its body has a malformed size (RFC 9112 section 7.1)");
+        assert_eq!(Violation::within(&std::io::ErrorKind::InvalidData.into()), None);
+    }
 
     #[test]
     fn every_rule_has_a_name_of_its_own_a_section_and_a_sentence() {
