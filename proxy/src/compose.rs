@@ -66,6 +66,9 @@ pub enum CannotRun {
     /// The configuration names pages that cannot be read.
     #[error("{0}")]
     Pages(String),
+    /// The access log cannot be written as the configuration says.
+    #[error("{0}")]
+    AccessLog(String),
     /// The routing state cannot be used.
     #[error("{0}")]
     Routing(#[from] RefuseToStart),
@@ -102,7 +105,7 @@ impl CannotRun {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Certificates(_) | Self::Pages(_) => 10,
+            Self::Configuration(_) | Self::Certificates(_) | Self::Pages(_) | Self::AccessLog(_) => 10,
             Self::Apply(denied) if matches!(denied.reason, RefusalReason::BadConfiguration) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
             Self::DataFolder(_)
@@ -144,8 +147,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let tls =
         Front::new(&certificates, &settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
             .map_err(|error| CannotRun::Tls(error.to_string()))?;
-    let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
-        .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
+    let access_log = AccessLog::start(&settings.proxy.access_log).map_err(CannotRun::AccessLog)?;
     let (signal, ending) = watch::channel(false);
     let shared = Arc::new(Shared {
         router: control.router(),
@@ -247,6 +249,7 @@ impl Process {
         let system = |what| move |source| CannotRun::System { what, source };
         // Read before anything is accepted, so that no signal finds the default action.
         let mut signals = Signals::new().map_err(system("signals cannot be handled"))?;
+        reopen_log_on_signal(self.access_log.clone()).map_err(system("signals cannot be handled"))?;
         let (alive, connections) = mpsc::channel::<Infallible>(1);
         let proxy = Arc::new(self.http_proxy());
         let acceptance = Acceptance { proxy: Arc::clone(&proxy), shutdown: signal.subscribe(), alive };
@@ -451,6 +454,17 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
         })
     }
+}
+
+/// Has the file of the access log opened again at each SIGUSR1, to the end of the process, its drain included.
+fn reopen_log_on_signal(log: AccessLog) -> std::io::Result<()> {
+    let mut moved = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while moved.recv().await.is_some() {
+            log.reopen();
+        }
+    });
+    Ok(())
 }
 
 fn tell_systemd(states: &[NotifyState<'_>]) {
