@@ -124,9 +124,7 @@ impl CannotRun {
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
-    let pages = Pages::default();
-    pages.add(Fresh::read(&settings).map_err(CannotRun::Pages)?);
-    let client_cas = ClientCas::read(&settings).map_err(CannotRun::Certificates)?;
+    let (pages, client_cas) = files(&settings)?;
     let mut takeover = take_over(&command, &settings)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
     let lock = FolderLock::take(&settings.proxy.data_dir, &mut inherited)?;
@@ -184,6 +182,13 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         admin_accepting: tokio::sync::Mutex::default(),
     };
     process.serve(takeover, signal, work).await
+}
+
+/// What the settings name and cannot be done without.
+fn files(settings: &Settings) -> Result<(Pages, ClientCas), CannotRun> {
+    let pages = Pages::default();
+    pages.add(Fresh::read(settings).map_err(CannotRun::Pages)?);
+    Ok((pages, ClientCas::read(settings).map_err(CannotRun::Certificates)?))
 }
 
 fn metrics() -> Result<Arc<Metrics>, CannotRun> {
