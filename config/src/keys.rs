@@ -17,11 +17,11 @@ use crate::node::{Node, Value as Written};
 use crate::providers::OPTIONS;
 use crate::reader::Reader;
 use crate::section::{Setting, Shown, record, section};
-use crate::settings::{AccessLog, Balance, ErrorPagesFor, Hsts, Tls, TlsListener};
+use crate::settings::{AccessLog, Balance, ErrorPagesFor, Hsts, LogFormat, Tls, TlsListener};
 use crate::values::{
-    Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe, OneHookKeys,
-    OneHost, Positive, ProbePath, Secret, SecretFile, ServerName, StatusPages, StatusRange, Text,
-    TlsFileKeys,
+    AccessLogKeys, Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe,
+    OneHookKeys, OneHost, Positive, ProbePath, RedactKeys, Secret, SecretFile, ServerName, StatusPages,
+    StatusRange, Text, TlsFileKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
@@ -73,8 +73,8 @@ section! {
         trusted_proxies: Vec<IpNet> = Vec::new();
         /// A header in which a trusted proxy names the client, such as CF-Connecting-IP.
         client_ip_header: Option<Header> = None;
-        /// The format of the access log on standard output.
-        access_log: AccessLog = AccessLog::Json;
+        /// The access log: `json`, `text` or `off`, or a section.
+        access_log: AccessLog = AccessLog::of(LogFormat::Json);
         /// The headers that answers carry.
         headers: HeaderKeys = HeaderKeys::default();
         /// Pages for the proxy's own answers, by status, where no application has one: `{404: pages/nobody.html}`.
@@ -383,6 +383,8 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`proxy.limits.http2`", Http2LimitKeys::KEYS),
         ("`acme`", AcmeKeys::KEYS),
         ("an application", AppKeys::KEYS),
+        ("`proxy.access_log`", AccessLogKeys::KEYS),
+        ("`access_log.redact`", RedactKeys::KEYS),
         ("`health`", HealthKeys::KEYS),
         ("`drain`", DrainKeys::KEYS),
         ("`timeouts`", TimeoutKeys::KEYS),

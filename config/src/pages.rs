@@ -35,12 +35,14 @@ pub struct UnreadablePage {
 /// When it is missing, no ordinary file, too large, or may not be read.
 pub fn read(file: &Path) -> Result<Vec<u8>, UnreadablePage> {
     let wrong = |why: &str, fix| UnreadablePage { file: file.to_owned(), why: why.to_owned(), fix };
-    let told = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => wrong("is not there", "write the page, or name another file"),
-        io::ErrorKind::PermissionDenied => {
+    let told = |error: io::Error| {
+        if error.kind() == io::ErrorKind::NotFound {
+            wrong("is not there", "write the page, or name another file")
+        } else if error.kind() == io::ErrorKind::PermissionDenied {
             wrong("may not be read", "let the proxy's user read it, and enter its folders")
+        } else {
+            wrong(&format!("cannot be read: {error}"), "name a file that can")
         }
-        _ => wrong(&format!("cannot be read: {error}"), "name a file that can"),
     };
     // Looked at before it is opened: opening a pipe would wait for its writer.
     if !std::fs::metadata(file).map_err(told)?.is_file() {

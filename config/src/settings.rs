@@ -2,6 +2,7 @@
 //!
 //! The parser is the only constructor. Everything here is already checked; defaults are filled in.
 
+mod access_log;
 mod acme;
 mod deploy;
 mod limits;
@@ -14,6 +15,7 @@ use ipnet::IpNet;
 
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, PerSlot, Slot, Span, UpstreamAddress};
 
+pub use access_log::{AccessLog, LogField, LogFormat};
 pub use acme::{
     AcmeSettings, ChallengeChoice, Directory, DnsProvider, DnsSettings, ExternalAccount, Group, Handshakes,
     Hsts, KeyChoice, OnDemand, Retry, TlsVersion,
@@ -92,7 +94,7 @@ pub struct ProxySettings {
     pub trusted_proxies: Vec<IpNet>,
     /// A header in which a trusted proxy names the client, such as `CF-Connecting-IP`. Default none.
     pub client_ip_header: Option<String>,
-    /// The access log's format. Default `json`.
+    /// The access log. Default: JSON on standard output.
     pub access_log: AccessLog,
     /// The answer header that names the slot. Default `X-Switcher-Slot`; `off` is `None`.
     pub slot_header: Option<String>,
@@ -111,17 +113,6 @@ pub struct TlsListener {
     pub min_version: TlsVersion,
     /// Cipher suites by rustls's names for them (`TLS13_…` for version 1.3, else IANA's), the preferred one first. Default: all that rustls holds safe.
     pub ciphers: Option<Vec<String>>,
-}
-
-/// How requests are logged, on standard output.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AccessLog {
-    /// One JSON object a line.
-    Json,
-    /// One line of text for people.
-    Text,
-    /// Nothing.
-    Off,
 }
 
 /// One application: which requests it takes and where its two slots are.

@@ -4,6 +4,7 @@
 //! certificates need below in `acme`, `dns` and `tls`, and what only the deployer needs in `deploy`, `container`,
 //! `command` and `environment`. Used by the declarations in [`crate::keys`].
 
+mod access_log;
 mod acme;
 mod command;
 mod container;
@@ -28,6 +29,7 @@ use crate::reader::Reader;
 use crate::section::{Setting, Shown};
 use crate::{Bytes, HostPattern, ListenAddress, PathPrefix, Span, UpstreamAddress};
 
+pub(crate) use access_log::{AccessLogKeys, RedactKeys};
 pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, is_a_key, may_hold_a_secret};
 pub(crate) use command::{Entrypoint, HealthcheckCommand, OneHookKeys, Words};
 pub(crate) use container::{Cpus, ExtraHost, MemoryLimit, Volume};

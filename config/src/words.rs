@@ -10,8 +10,8 @@ use crate::reader::{Reader, list, meant, shown};
 use crate::request::Method;
 use crate::section::Shown;
 use crate::settings::{
-    AccessLog, Balance, ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified,
-    RuntimeKind, TlsVersion, Workers,
+    Balance, ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, RuntimeKind,
+    TlsVersion, Workers,
 };
 use crate::values::or_name;
 use crate::{OnInconclusive, Slot};
@@ -78,7 +78,6 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
-choice!(AccessLog { "json" => AccessLog::Json, "text" => AccessLog::Text, "off" => AccessLog::Off });
 choice!(Balance { "round_robin" => Balance::RoundRobin, "least_in_flight" => Balance::LeastInFlight });
 choice!(ErrorPagesFor { "proxy" => ErrorPagesFor::Proxy, "all" => ErrorPagesFor::All });
 choice!(Slot { "blue" => Slot::Blue, "green" => Slot::Green });

@@ -289,7 +289,6 @@ fn fixed_part(old: &ProxySettings, new: &ProxySettings) -> Vec<&'static str> {
         ("status", old.status != new.status),
         ("data_dir", old.data_dir != new.data_dir),
         ("threads", old.threads != new.threads),
-        ("access_log", old.access_log != new.access_log),
     ]
     .into_iter()
     .filter_map(|(key, changed)| changed.then_some(key))
@@ -311,6 +310,7 @@ fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {
         old.slot_header != new.slot_header,
         old.release_header != new.release_header,
         old.error_pages != new.error_pages,
+        old.access_log != new.access_log,
     ];
     fixed_part(old, new).len() + followed.into_iter().filter(|changed| *changed).count()
 }

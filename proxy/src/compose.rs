@@ -69,6 +69,9 @@ pub enum CannotRun {
     /// The configuration names pages that cannot be read.
     #[error("{0}")]
     Pages(String),
+    /// The access log cannot be written as the configuration says.
+    #[error("{0}")]
+    AccessLog(String),
     /// The routing state cannot be used.
     #[error("{0}")]
     Routing(#[from] RefuseToStart),
@@ -105,7 +108,7 @@ impl CannotRun {
     #[must_use]
     pub const fn exit_code(&self) -> u8 {
         match self {
-            Self::Configuration(_) | Self::Certificates(_) | Self::Pages(_) => 10,
+            Self::Configuration(_) | Self::Certificates(_) | Self::Pages(_) | Self::AccessLog(_) => 10,
             Self::Apply(denied) if matches!(denied.reason, RefusalReason::BadConfiguration) => 10,
             Self::Routing(_) | Self::Recovery(_) => 7,
             Self::DataFolder(_)
@@ -124,9 +127,7 @@ impl CannotRun {
 /// Why it cannot run.
 pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> {
     let settings = Arc::new(settings);
-    let pages = Pages::default();
-    pages.add(Fresh::read(&settings).map_err(CannotRun::Pages)?);
-    let client_cas = ClientCas::read(&settings).map_err(CannotRun::Certificates)?;
+    let (pages, client_cas) = files(&settings)?;
     let mut takeover = take_over(&command, &settings)?;
     let mut inherited = takeover.as_mut().map(|t| std::mem::take(&mut t.sockets)).unwrap_or_default();
     let lock = FolderLock::take(&settings.proxy.data_dir, &mut inherited)?;
@@ -146,8 +147,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let tls =
         Front::new(&certificates, &settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
             .map_err(|error| CannotRun::Tls(error.to_string()))?;
-    let access_log = AccessLog::start(settings.proxy.access_log, Box::new(std::io::stdout()))
-        .map_err(|source| CannotRun::System { what: "the access log cannot be started", source })?;
+    let access_log = AccessLog::start(&settings.proxy.access_log).map_err(CannotRun::AccessLog)?;
     let (signal, ending) = watch::channel(false);
     let shared = Arc::new(Shared {
         router: control.router(),
@@ -185,6 +185,13 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         admin_accepting: tokio::sync::Mutex::default(),
     };
     process.serve(takeover, signal, work).await
+}
+
+/// What the settings name and cannot be done without.
+fn files(settings: &Settings) -> Result<(Pages, ClientCas), CannotRun> {
+    let pages = Pages::default();
+    pages.add(Fresh::read(settings).map_err(CannotRun::Pages)?);
+    Ok((pages, ClientCas::read(settings).map_err(CannotRun::Certificates)?))
 }
 
 fn metrics() -> Result<Arc<Metrics>, CannotRun> {
@@ -259,6 +266,7 @@ impl Process {
         let system = |what| move |source| CannotRun::System { what, source };
         // Read before anything is accepted, so that no signal finds the default action.
         let mut signals = Signals::new().map_err(system("signals cannot be handled"))?;
+        reopen_log_on_signal(self.access_log.clone()).map_err(system("signals cannot be handled"))?;
         let (alive, connections) = mpsc::channel::<Infallible>(1);
         let proxy = Arc::new(self.http_proxy());
         let (idle_over, ending) = watch::channel(false);
@@ -472,6 +480,17 @@ impl Signals {
             quit: signal(SignalKind::quit())?,
         })
     }
+}
+
+/// Has the file of the access log opened again at each SIGUSR1, to the end of the process, its drain included.
+fn reopen_log_on_signal(log: AccessLog) -> std::io::Result<()> {
+    let mut moved = signal(SignalKind::user_defined1())?;
+    tokio::spawn(async move {
+        while moved.recv().await.is_some() {
+            log.reopen();
+        }
+    });
+    Ok(())
 }
 
 fn tell_systemd(states: &[NotifyState<'_>]) {

@@ -10,6 +10,7 @@ use switcher_config::wire::{RefusalReason, Reloaded};
 use switcher_config::{Sources, load};
 use tokio::sync::Mutex;
 
+use crate::access_log;
 use crate::apply::guards;
 use crate::control::Control;
 use crate::decide::Denied;
@@ -53,7 +54,13 @@ impl Reloader {
         let client_cas = ClientCas::read(&settings).map_err(bad)?;
         // Before any request may follow the settings that name them.
         self.shared.pages.add(Fresh::read(&settings).map_err(bad)?);
+        let log_before = self.control.view().settings.proxy.access_log.clone();
         let reloaded = self.control.apply(Arc::clone(&settings)).await?;
+        if settings.proxy.access_log != log_before
+            && let Err(error) = self.shared.access_log.replace(&settings.proxy.access_log)
+        {
+            tracing::error!("{error}; the access log goes on as it was");
+        }
         self.shared.rules.store(Arc::new(Rules::new(&settings)));
         self.shared.pages.keep(&settings);
         self.shared.hsts.replace(&settings);
@@ -71,7 +78,7 @@ impl Reloader {
     }
 }
 
-/// Whether every certificate, client CA and token that the settings name can be used, except certificates that `before` named too:
+/// Whether every certificate, client CA, token and file of the access log that the settings name can be used, except certificates that `before` named too:
 /// a running proxy goes on with what it has of them.
 ///
 /// # Errors
@@ -91,6 +98,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
         problems.push(lines);
     }
     if let Err(line) = guards(settings) {
+        problems.push(line);
+    }
+    if let Err(line) = access_log::check(&settings.proxy.access_log) {
         problems.push(line);
     }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use switcher_config::settings::{
-    AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, Maintenance, Pause,
-    ProxySettings, Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
+    AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, LogFormat, Maintenance,
+    Pause, ProxySettings, Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
 use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
@@ -80,7 +80,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         shutdown_timeout: Span::seconds(30),
         trusted_proxies: Vec::new(),
         client_ip_header: None,
-        access_log: AccessLog::Off,
+        access_log: AccessLog::of(LogFormat::Off),
         slot_header: None,
         release_header: None,
         error_pages: Vec::new(),

@@ -1,9 +1,13 @@
 //! The access log: what stands in it, and that it never holds a request up.
 
-use switcher_tests::http1::{get, post, request};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use switcher_tests::http1::{get, get_with, post, request};
+use switcher_tests::part::can;
 use switcher_tests::port::Refusing;
 use switcher_tests::tls::Hello;
-use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, until};
+use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, skip_or_fail, until};
 
 #[tokio::test]
 async fn a_record_tells_the_whole_exchange() {
@@ -90,4 +94,192 @@ async fn what_was_logged_is_written_before_the_process_ends() {
     proxy.signal(rustix::process::Signal::TERM);
     let stdout = proxy.exit().await.stdout;
     assert!((0..100).all(|n| stdout.contains(&format!("/n{n}\""))), "{stdout}");
+}
+
+/// The records in a file, in order.
+fn records(file: &Path) -> Vec<serde_json::Value> {
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"))).collect()
+}
+
+fn to_file(app: &App, more: &str) -> Setup {
+    Setup::one(app.upstream()).proxy("access_log", more)
+}
+
+/// Starts a proxy that logs to `logs/access.log` in its folder, and says where that is.
+async fn logging(app: &App, more: &str) -> (Proxy, PathBuf) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).expect("a folder for logs");
+    let file = logs.join("access.log");
+    let setup = to_file(app, &format!("{{file: {}, {more}}}", file.display()));
+    let mut proxy = Proxy::spawn_in(folder, setup, &[]);
+    proxy.wait_ready().await;
+    proxy.wait_healthy().await;
+    (proxy, file)
+}
+
+async fn dropped(proxy: &Proxy) -> f64 {
+    let metrics = proxy.admin().call("GET", "/metrics", "").await.text();
+    let line = metrics.lines().find_map(|line| line.strip_prefix("switcher_access_log_dropped_total "));
+    line.expect("the counter").parse().expect("a number")
+}
+
+#[tokio::test]
+async fn a_file_that_is_rotated_under_load_loses_no_line_and_has_none_twice() {
+    let app = App::start("blue").await;
+    let (proxy, file) = logging(&app, "format: json").await;
+    let mode = std::fs::metadata(&file).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777 & !0o640, 0, "readable by its owner and group alone: {mode:o}");
+    let clients: Vec<_> = (0..4)
+        .map(|client| {
+            let address = proxy.http();
+            tokio::spawn(async move {
+                let mut connection = Http1::connect(address).await;
+                for n in 0..500 {
+                    let path = format!("/{client}/{n}");
+                    assert_eq!(connection.exchange(&request("GET", &path, &[], b"")).await.status, 200);
+                }
+            })
+        })
+        .collect();
+    let moved: Vec<PathBuf> = (1..=3).map(|n| file.with_extension(format!("log.{n}"))).collect();
+    for old in &moved {
+        until(PATIENCE, "some lines", || async { records_so_far(&file) > 20 }).await;
+        std::fs::rename(&file, old).expect("rotated");
+        proxy.signal(rustix::process::Signal::USR1);
+        until(PATIENCE, "the new file", || async { file.exists() }).await;
+    }
+    for client in clients {
+        client.await.expect("every answer");
+    }
+    let all = || moved.iter().chain([&file]).flat_map(|file| records(file)).collect::<Vec<_>>();
+    until(PATIENCE, "every line", || async { all().len() >= 2000 }).await;
+    let mut paths: Vec<String> =
+        all().iter().map(|r| r["path"].as_str().expect("a path").to_owned()).collect();
+    paths.sort();
+    let mut wanted: Vec<String> = (0..4).flat_map(|c| (0..500).map(move |n| format!("/{c}/{n}"))).collect();
+    wanted.sort();
+    assert_eq!(paths, wanted);
+    assert!(moved.iter().all(|old| !records(old).is_empty()), "each file has some");
+    assert!(dropped(&proxy).await < 0.5);
+}
+
+fn records_so_far(file: &Path) -> usize {
+    std::fs::read_to_string(file).map_or(0, |text| text.lines().count())
+}
+
+#[tokio::test]
+async fn a_full_disk_costs_lines_and_nothing_else_and_mends_itself() {
+    if !can("unshare -rm sh -c 'mount -t tmpfs -o size=64k tmpfs /mnt'") {
+        return skip_or_fail("a file system of a test's own needs user namespaces");
+    }
+    let app = App::start("blue").await;
+    let folder = tempfile::tempdir().expect("a folder");
+    let logs = folder.path().join("logs");
+    std::fs::create_dir(&logs).expect("a folder for logs");
+    let setup = to_file(&app, &format!("{{file: {}}}", logs.join("access.log").display()));
+    let script = format!("mount -t tmpfs -o size=256k tmpfs '{}' && exec \"$@\"", logs.display());
+    let mut proxy = Proxy::spawn_in(folder, setup, &["unshare", "-rm", "sh", "-c", &script, "sh"]);
+    proxy.wait_ready().await;
+    proxy.wait_healthy().await;
+    let inside = PathBuf::from(format!("/proc/{}/root{}/access.log", proxy.pid(), logs.display()));
+    let mut client = Http1::connect(proxy.http()).await;
+    let mut sent = 0;
+    // The disk holds 256 KiB and the writer another 64.
+    while dropped(&proxy).await < 0.5 {
+        assert!(sent < 20_000, "no line is ever lost");
+        for n in sent..sent + 100 {
+            assert_eq!(client.exchange(&request("GET", &format!("/{n}"), &[], b"")).await.status, 200);
+        }
+        sent += 100;
+    }
+    assert_eq!(proxy.stderr().matches("the access log cannot be written").count(), 1, "{}", proxy.stderr());
+    let before = std::fs::read_to_string(&inside).expect("the file");
+    // Rotated away: room again, and the torn line is finished nowhere.
+    std::fs::remove_file(&inside).expect("removed");
+    until(PATIENCE, "the log to be written again", || async { proxy.stderr().contains("is written again") })
+        .await;
+    assert_eq!(client.exchange(&request("GET", "/last", &[], b"")).await.status, 200);
+    until(PATIENCE, "the last line", || async { records(&inside).iter().any(|r| r["path"] == "/last") })
+        .await;
+    let whole = before.lines().filter(|line| serde_json::from_str::<serde_json::Value>(line).is_ok()).count();
+    let after = records(&inside).len();
+    let lost = dropped(&proxy).await;
+    assert!(
+        (lost - (f64::from(sent) + 1.0 - (whole + after) as f64)).abs() < 0.5,
+        "{lost} of {sent}: {whole} + {after}"
+    );
+}
+
+#[tokio::test]
+async fn a_folder_that_vanishes_costs_lines_until_it_is_back() {
+    let app = App::start("blue").await;
+    let (proxy, file) = logging(&app, "format: json").await;
+    get(proxy.http(), "/first").await;
+    until(PATIENCE, "the first line", || async { records(&file).len() == 1 }).await;
+    let folder = file.parent().expect("a folder").to_owned();
+    std::fs::remove_dir_all(&folder).expect("removed");
+    until(PATIENCE, "the loss to be said", || async {
+        get(proxy.http(), "/lost").await.status == 200 && proxy.stderr().contains("cannot be written")
+    })
+    .await;
+    std::fs::create_dir(&folder).expect("given back");
+    until(PATIENCE, "lines again", || async {
+        get(proxy.http(), "/back").await;
+        records(&file).iter().any(|record| record["path"] == "/back")
+    })
+    .await;
+    assert_eq!(proxy.stderr().matches("the access log cannot be written").count(), 1);
+}
+
+#[tokio::test]
+async fn only_what_is_chosen_is_logged_and_no_credential() {
+    let app = App::start("blue").await;
+    let more = "sample: 0%, fields: [status, path, error], headers: [authorization, x-tenant], redact: {query: [invite]}";
+    let (proxy, file) = logging(&app, more).await;
+    get(proxy.http(), "/fine").await;
+    let headers =
+        [("Authorization", "Bearer hunter2"), ("X-Tenant", "acme"), ("Referer", "https://a:hunter2@b/")];
+    get_with(proxy.http(), "/status/502?token=hunter2&invite=hunter2&q=1", &headers).await;
+    until(PATIENCE, "the failure", || async { records(&file).len() == 1 }).await;
+    let wanted = serde_json::json!({
+        "status": 502,
+        "path": "/status/502?token=***&invite=***&q=1",
+        "headers": {"authorization": "Bearer ***", "x-tenant": "acme"},
+    });
+    assert_eq!(records(&file), [wanted]);
+}
+
+#[tokio::test]
+async fn a_reload_moves_the_log_and_a_bad_file_moves_nothing() {
+    let app = App::start("blue").await;
+    let (mut proxy, file) = logging(&app, "format: json").await;
+    let other = proxy.path("other.log");
+    proxy.configure(to_file(&app, &format!("{{file: {}}}", proxy.path("nowhere/access.log").display())));
+    let refused = proxy.admin().reload().await.expect_err("refused");
+    let why = &refused.refusal.message;
+    assert!(
+        why.contains("proxy.access_log.file") && why.contains("nowhere") && why.contains("make it"),
+        "{why}"
+    );
+    get(proxy.http(), "/still").await;
+    until(PATIENCE, "the old file", || async { records(&file).iter().any(|r| r["path"] == "/still") }).await;
+    proxy.configure(to_file(&app, &format!("{{file: {}}}", other.display())));
+    let reloaded = proxy.admin().reload().await.expect("reloaded");
+    assert!(reloaded.needs_restart.is_empty(), "{reloaded:?}");
+    get(proxy.http(), "/moved").await;
+    until(PATIENCE, "the new file", || async { records(&other).iter().any(|r| r["path"] == "/moved") }).await;
+    // A new process appends to the same file.
+    proxy.upgrade().await;
+    get(proxy.http(), "/taken-over").await;
+    until(PATIENCE, "the line of the new process", || async {
+        records(&other).iter().any(|r| r["path"] == "/taken-over")
+    })
+    .await;
+    assert_eq!(proxy.predecessor_exit().await, Some(0));
+    let mut bad = Proxy::spawn(to_file(&app, "{file: /no-such-folder/access.log}"));
+    let exit = bad.exit().await;
+    assert_eq!(exit.code, Some(10), "{exit:?}");
+    assert!(exit.stderr.contains("/no-such-folder"), "{exit:?}");
 }

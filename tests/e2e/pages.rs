@@ -100,8 +100,7 @@ async fn a_page_takes_the_place_of_any_body_and_the_headers_about_it_and_leaves_
         ("closed", b"HTTP/1.0 503 No\r\nETag: \"a\"\r\nRetry-After: 7\r\nWWW-Authenticate: Basic\r\nSet-Cookie: a=1\r\nSet-Cookie: b=2\r\n\r\nhello"),
     ] {
         let upstream = Raw::answering(answer).await;
-        let setup = Setup::one(upstream.address()).shop("health", "{protocol: tcp, interval: 1h}");
-        let setup = setup.shop("error_pages", "{5xx: sorry.html}").shop("error_pages_for", "all");
+        let setup = Setup::one(upstream.address()).shop("error_pages", "{5xx: sorry.html}").shop("error_pages_for", "all");
         let proxy = start(setup, &[("sorry.html", "<p>{status}</p>")]).await;
         proxy.wait_healthy().await;
         for _ in 0..2 {

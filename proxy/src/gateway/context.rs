@@ -14,7 +14,7 @@ use pingora::{Error, ErrorSource};
 use switcher_config::settings::AppSettings;
 use switcher_config::wire::Kind;
 
-use crate::access_log::Record;
+use crate::access_log::{Outcome, Record};
 use crate::app::App;
 use crate::bake::tally::{self, Ended};
 use crate::balance::Tried;
@@ -206,10 +206,18 @@ impl Context {
             }
             None => self.shared.metrics.unrouted(status),
         }
-        if self.shared.access_log.enabled() {
+        if self.shared.access_log.wants(self.outcome(status, error, duration)) {
             let record = self.record(session, status, duration, self.why(error, gone));
             self.shared.access_log.log(Box::new(record));
         }
+    }
+
+    /// How the request ended, for whoever decides whether it is logged. Streams and the like are slow by their first byte.
+    fn outcome(&self, status: u16, error: Option<&Error>, duration: Duration) -> Outcome<'_> {
+        let failed = self.own_answer.is_some() || error.is_some_and(|e| *e.etype() != GIVES_WAY);
+        let kind = self.exchange().map_or(Kind::Requests, |exchange| exchange.kind());
+        let whole = if kind == Kind::Requests { duration } else { Duration::ZERO };
+        Outcome { id: &self.id, status, failed, took: self.first_byte.unwrap_or(whole) }
     }
 
     /// How the request ended, for whoever judges its slot.
@@ -288,7 +296,22 @@ impl Context {
             user_agent: text(header::USER_AGENT),
             referer: text(header::REFERER).map(|page| loggable(&page).to_owned()),
             error,
+            headers: head.map_or_else(Vec::new, |head| {
+                self.shared.access_log.headers(&head.headers, |name| self.is_secret(name))
+            }),
         }
+    }
+
+    /// Whether a header of this name lets somebody into the application.
+    fn is_secret(&self, name: &header::HeaderName) -> bool {
+        self.settings.as_ref().is_some_and(|settings| {
+            let preview = settings.preview.as_ref().map(|preview| preview.header.as_str());
+            let bypass = settings.maintenance.bypass_header.as_str();
+            [Some(bypass), preview]
+                .into_iter()
+                .flatten()
+                .any(|secret| name.as_str().eq_ignore_ascii_case(secret))
+        })
     }
 }
 

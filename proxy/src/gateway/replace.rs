@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::header::{self, HeaderMap, HeaderName};
 use http::{Method, StatusCode};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -45,7 +45,8 @@ pub(super) const GIVES_WAY: ErrorType = ErrorType::Custom("error page");
 pub(super) enum Replacement {
     /// The head has been passed on; the first piece of the upstream's body becomes the page, the others nothing.
     Body(Option<Bytes>),
-    /// The upstream sends no body whose place the page could take, so head and page are sent by `reply`.
+    /// The upstream sends no body whose place the page could take, or one without a known end, so head and page are
+    /// sent by `reply`.
     Whole(Box<ResponseHeader>, Bytes),
 }
 
@@ -113,11 +114,14 @@ fn page_for(session: &Session, status: StatusCode, ctx: &Context) -> Option<Arc<
     (page.is_json() || !prefers_json(&session.req_header().headers)).then_some(page)
 }
 
-/// Whether a body comes for certain after this head of an upstream's answer.
+/// The longest body of an upstream that is read to be thrown away, in bytes, so that its connection can be used again.
+const READ_OUT: u64 = 64 * 1024;
+
+/// Whether a short body comes for certain after this head of an upstream's answer. Any other may never end.
 fn body_comes(head: &HeaderMap) -> bool {
-    let length = head.get(header::CONTENT_LENGTH).map(HeaderValue::as_bytes);
-    head.contains_key(header::TRANSFER_ENCODING)
-        || length.is_some_and(|length| length.iter().any(|digit| *digit != b'0'))
+    let length =
+        head.get(header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse::<u64>().ok());
+    length.is_some_and(|length| (1..=READ_OUT).contains(&length))
 }
 
 /// A piece of an upstream's body, in whose place the page is sent.

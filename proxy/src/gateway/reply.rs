@@ -172,6 +172,9 @@ async fn put(session: &mut Session, ctx: &mut Context, head: ResponseHeader, bod
     if !bodyless {
         ctx.response_body(body.len());
         session.write_response_body(Some(body), true).await?;
+    } else if session.is_http2() {
+        // Its head does not end a stream (pingora-core 0.9.1), and one that is dropped unended is reset.
+        session.as_downstream_mut().finish_body().await?;
     }
     Ok(())
 }

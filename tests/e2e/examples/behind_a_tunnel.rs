@@ -68,6 +68,8 @@ async fn the_latest_image_is_deployed_and_a_bad_one_changes_nothing() {
         return skip_or_fail(&why);
     }
     let host = Tunnelled::open().await;
+    let early = host.get("/", &[]).await;
+    assert!(early.contains("We will be right back") && early.contains("<small>503"), "{early}");
     host.build(&Image::new("v1")).await;
     host.succeed(&["deploy", "latest"]).await;
     assert_eq!(host.site.version().await.as_deref(), Some("v1"));

@@ -1,0 +1,257 @@
+//! The writing thread, and where it writes to.
+//!
+//! Invariant: whole lines reach the file, each once. What could not be written is kept up to a buffer's size and tried
+//! again each second; the lines beyond it are dropped and counted, and the trouble is said once. Several processes may
+//! append to one file, because a write ends with a line.
+
+use std::fs::File;
+use std::io::{ErrorKind, Write};
+use std::os::fd::AsFd as _;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::time::{Duration, Instant};
+
+use super::line::Rules;
+use super::{Message, line};
+
+/// How many bytes of lines wait to be written at most.
+const BUFFER: usize = 64 * 1024;
+
+/// How long it takes from one try to the next, and from one look at the file to the next.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// Where lines go.
+pub(super) enum Sink {
+    /// What cannot be opened again.
+    Stream(Box<dyn Write + Send>),
+    /// A file by its path, when it could be opened.
+    File(PathBuf, Option<File>),
+}
+
+impl Sink {
+    /// Standard output, without the buffer that would hide how much was written.
+    pub(super) fn standard_output() -> Result<Self, String> {
+        let duplicate = std::io::stdout().as_fd().try_clone_to_owned();
+        let duplicate = duplicate.map_err(|error| format!("standard output cannot be written: {error}"))?;
+        Ok(Self::Stream(Box::new(File::from(duplicate))))
+    }
+
+    /// A file. Trouble that an operator has to mend is an error; a disk that is full for now is not.
+    pub(super) fn file(path: &Path) -> Result<Self, String> {
+        super::check(&switcher_config::settings::AccessLog {
+            file: Some(path.to_owned()),
+            ..switcher_config::settings::AccessLog::of(switcher_config::settings::LogFormat::Json)
+        })?;
+        // A pipe is opened by the writer alone, which may wait for its reader.
+        if std::fs::metadata(path).is_ok_and(|meta| !meta.is_file()) {
+            return Ok(Self::File(path.to_owned(), None));
+        }
+        match open(path) {
+            Ok(file) => Ok(Self::File(path.to_owned(), Some(file))),
+            Err(error)
+                if matches!(error.kind(), ErrorKind::PermissionDenied | ErrorKind::ReadOnlyFilesystem) =>
+            {
+                let name = path.display();
+                let fix = "let the proxy's user write it, or name another file";
+                Err(format!("proxy.access_log.file: {name} cannot be appended to: {error}; {fix}"))
+            }
+            Err(_) => Ok(Self::File(path.to_owned(), None)),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        match self {
+            Self::Stream(stream) => stream.write(bytes),
+            Self::File(path, file) => match file {
+                Some(file) => file.write(bytes),
+                None => file.insert(open(path)?).write(bytes),
+            },
+        }
+    }
+
+    fn name(&self) -> String {
+        match self {
+            Self::Stream(_) => "standard output".to_owned(),
+            Self::File(path, _) => path.display().to_string(),
+        }
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    File::options().append(true).create(true).mode(0o640).open(path)
+}
+
+/// Lines on their way to a sink.
+pub(super) struct Out {
+    sink: Sink,
+    dropped: Arc<AtomicU64>,
+    waiting: Vec<u8>,
+    /// The first line that waits was written in part.
+    torn: bool,
+    /// When to try again, while nothing can be written.
+    retry: Option<Instant>,
+    lost: u64,
+    looked: Instant,
+}
+
+impl Out {
+    pub(super) fn new(sink: Sink, dropped: Arc<AtomicU64>) -> Self {
+        let waiting = Vec::with_capacity(BUFFER);
+        Self { sink, dropped, waiting, torn: false, retry: None, lost: 0, looked: Instant::now() }
+    }
+
+    /// Takes a line, or drops it when there is no room.
+    pub(super) fn take(&mut self, line: &[u8], now: Instant) {
+        if self.waiting.len() + line.len() > BUFFER {
+            self.flush(now);
+        }
+        // A line longer than the buffer has it to itself.
+        if self.waiting.is_empty() || self.waiting.len() + line.len() <= BUFFER {
+            self.waiting.extend_from_slice(line);
+        } else {
+            self.lose(1);
+        }
+    }
+
+    fn lose(&mut self, lines: u64) {
+        self.lost += lines;
+        self.dropped.fetch_add(lines, Ordering::Relaxed);
+    }
+
+    /// Writes what waits, unless that failed a moment ago.
+    pub(super) fn flush(&mut self, now: Instant) {
+        if self.retry.is_some_and(|retry| now < retry) {
+            return;
+        }
+        self.leave_deleted(now);
+        if !self.waiting.is_empty() {
+            self.write(now);
+        }
+    }
+
+    fn write(&mut self, now: Instant) {
+        let mut written = 0;
+        let outcome = loop {
+            match self.sink.write(&self.waiting[written..]) {
+                Ok(0) => break Err(ErrorKind::WriteZero.into()),
+                Ok(bytes) => written += bytes,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => break Err(error),
+            }
+            if written == self.waiting.len() {
+                break Ok(());
+            }
+        };
+        if written > 0 {
+            self.torn = self.waiting[written - 1] != b'\n';
+            self.waiting.drain(..written);
+        }
+        match outcome {
+            Ok(()) => {
+                if self.retry.take().is_some() {
+                    let lost = std::mem::take(&mut self.lost);
+                    tracing::info!(to = self.sink.name(), lost, "the access log is written again");
+                }
+            }
+            Err(error) => self.failed(&error, now),
+        }
+    }
+
+    fn failed(&mut self, error: &std::io::Error, now: Instant) {
+        if self.retry.replace(now + PAUSE).is_none() {
+            let to = self.sink.name();
+            tracing::warn!(%error, to, "the access log cannot be written; lines are dropped and counted, and it is tried again each second");
+        }
+    }
+
+    /// Opens the file again, for what comes from here on.
+    fn reopen(&mut self, now: Instant) {
+        self.retry = self.retry.map(|_| now);
+        self.flush(now);
+        let Sink::File(path, file) = &mut self.sink else { return };
+        match open(path) {
+            Ok(fresh) => {
+                *file = Some(fresh);
+                self.leave_torn();
+            }
+            Err(error) => {
+                tracing::warn!(%error, to = %path.display(), "the access log cannot be opened again; what is open is written on");
+            }
+        }
+    }
+
+    /// A file that was deleted is left: nobody would find what is written to it.
+    fn leave_deleted(&mut self, now: Instant) {
+        if now < self.looked + PAUSE {
+            return;
+        }
+        self.looked = now;
+        let Sink::File(_, file) = &mut self.sink else { return };
+        if file.as_ref().and_then(|file| file.metadata().ok()).is_some_and(|meta| meta.nlink() == 0) {
+            *file = None;
+            self.leave_torn();
+        }
+    }
+
+    /// The rest of a line whose beginning is in another file is worth nothing.
+    fn leave_torn(&mut self) {
+        if std::mem::take(&mut self.torn) {
+            let end =
+                self.waiting.iter().position(|byte| *byte == b'\n').map_or(self.waiting.len(), |n| n + 1);
+            self.waiting.drain(..end);
+            self.lose(1);
+        }
+    }
+
+    /// The last try, and the count of what is lost by it.
+    pub(super) fn finish(&mut self, now: Instant) {
+        self.retry = self.retry.map(|_| now);
+        self.flush(now);
+        let lines = self.waiting.iter().filter(|byte| **byte == b'\n').count();
+        self.lose(lines as u64);
+    }
+
+    /// How long to wait for the next record at most, when something is left to try.
+    fn patience(&self, now: Instant) -> Option<Duration> {
+        let retry = self.retry.filter(|_| !self.waiting.is_empty())?;
+        Some(retry.saturating_duration_since(now))
+    }
+}
+
+/// Writes as long as records come, and writes out whenever none is waiting.
+pub(super) fn run(records: &Receiver<Message>, mut out: Out, rules: &Rules, reopen: &AtomicBool) {
+    let mut text = Vec::with_capacity(1024);
+    loop {
+        if reopen.swap(false, Ordering::Acquire) {
+            out.reopen(Instant::now());
+        }
+        let message = match records.try_recv() {
+            Ok(message) => Some(message),
+            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
+                let now = Instant::now();
+                out.flush(now);
+                match next(records, out.patience(now)) {
+                    Ok(message) => Some(message),
+                    Err(RecvTimeoutError::Timeout) => None,
+                    Err(RecvTimeoutError::Disconnected) => break,
+                }
+            }
+        };
+        if let Some(Message::Record(mut record)) = message {
+            text.clear();
+            line::render(&mut record, rules, &mut text);
+            out.take(&text, Instant::now());
+        }
+    }
+    out.finish(Instant::now());
+}
+
+fn next(records: &Receiver<Message>, patience: Option<Duration>) -> Result<Message, RecvTimeoutError> {
+    match patience {
+        Some(patience) => records.recv_timeout(patience),
+        None => records.recv().map_err(|_| RecvTimeoutError::Disconnected),
+    }
+}
