@@ -5,6 +5,7 @@
 //! `command` and `environment`. Used by the declarations in [`crate::keys`].
 
 mod acme;
+mod balance;
 mod command;
 mod container;
 mod deploy;

@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::request::{Method, RequestHeaders};
-use crate::{AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress};
+use crate::weight::UpstreamForm;
+use crate::{
+    AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress, Weight,
+    WeightedAddress,
+};
 
 pub use bake::{Bake, BakeFigures, BakeOutcome, BakeResult};
 pub use certificate::{
@@ -105,6 +109,9 @@ pub struct SlotStatus {
 pub struct UpstreamStatus {
     /// Its address as configured or registered.
     pub address: UpstreamAddress,
+    /// Its share of the requests beside the others of its slot; 0 means none.
+    #[serde(default = "Weight::one", skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
     /// Readiness.
     pub health: Health,
     /// Liveness, where a separate check is configured.
@@ -348,7 +355,8 @@ pub struct Receipt {
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
     /// The upstreams; an empty list takes the slot's addresses away.
-    pub upstreams: Vec<UpstreamAddress>,
+    #[schema(value_type = Vec<UpstreamForm>)]
+    pub upstreams: Vec<WeightedAddress>,
     /// The release they run.
     #[serde(default)]
     pub release: Option<String>,

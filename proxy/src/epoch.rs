@@ -18,6 +18,7 @@ use switcher_config::{Generation, Slot};
 use tokio::sync::watch;
 
 use crate::bake::tally::Tally;
+use crate::balance::{hash, turns};
 use crate::health::Dialer;
 use crate::ledger::{Exchange, Ledger, NewExchange};
 use crate::metrics::SlotMetrics;
@@ -51,6 +52,10 @@ pub struct EpochUpstream {
     pub upstream: Arc<Upstream>,
     /// Requests of this epoch that are with it now.
     pub in_flight: AtomicUsize,
+    /// Where it stands on the line.
+    pub(crate) place: turns::Place,
+    /// What it draws with.
+    pub(crate) hash: u64,
 }
 
 /// One stretch of one slot being live.
@@ -73,8 +78,8 @@ pub struct Epoch {
     pub trust: Trust,
     /// What it answered, once somebody wants to judge by it.
     pub tally: Arc<OnceLock<Tally>>,
-    /// Where round robin stands.
-    pub(crate) turn: AtomicUsize,
+    /// Whose turn it is.
+    pub(crate) line: turns::Line,
     _alive: watch::Sender<Never>,
 }
 
@@ -112,10 +117,12 @@ impl Epoch {
             tally: Arc::clone(&tally),
             gone: Gone(gone),
         };
-        let upstreams = new
-            .upstreams
-            .into_iter()
-            .map(|upstream| EpochUpstream { upstream, in_flight: AtomicUsize::new(0) });
+        let upstreams = new.upstreams.into_iter().map(|upstream| EpochUpstream {
+            hash: hash::of(upstream.address().to_string().as_bytes()),
+            upstream,
+            in_flight: AtomicUsize::new(0),
+            place: turns::Place::default(),
+        });
         let epoch = Self {
             generation: new.generation,
             slot: new.slot,
@@ -126,7 +133,7 @@ impl Epoch {
             metrics: new.metrics,
             trust: new.trust,
             tally,
-            turn: AtomicUsize::new(0),
+            line: turns::Line::default(),
             _alive: alive,
         };
         (Arc::new(epoch), handle)

@@ -6,17 +6,19 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use parking_lot::Mutex;
 use switcher_config::wire::{Event, Health, ProbeRecord, UpstreamStatus};
-use switcher_config::{AppName, Slot, UpstreamAddress};
+use switcher_config::{AppName, Slot, UpstreamAddress, Weight};
 use tokio::sync::{Notify, broadcast};
 
 use crate::health::observe::{Observed, Outcome, observe};
+use crate::sticky::Mark;
+use crate::tick::Tick;
 
 /// How many probes are remembered.
 const REMEMBERED: usize = 10;
@@ -28,6 +30,10 @@ pub struct Upstream {
     address: Arc<UpstreamAddress>,
     socket: ArcSwapOption<SocketAddr>,
     usable: AtomicBool,
+    weight: AtomicU8,
+    /// When it came to be, or became healthy last: from then on its share grows, where the settings want that.
+    risen: AtomicU64,
+    mark: OnceLock<Mark>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     wake: Notify,
@@ -107,6 +113,9 @@ impl Upstream {
             socket: ArcSwapOption::new(address.socket_address().map(Arc::new)),
             address: Arc::new(address),
             usable: AtomicBool::new(true),
+            weight: AtomicU8::new(Weight::ONE.get()),
+            risen: AtomicU64::new(Tick::now().0),
+            mark: OnceLock::new(),
             state: Mutex::new(state),
             events,
             wake: Notify::new(),
@@ -151,6 +160,39 @@ impl Upstream {
         self.usable.load(Ordering::Relaxed)
     }
 
+    /// How many requests it gets beside the others of its slot; 0 means none. One atomic load.
+    #[must_use]
+    pub fn weight(&self) -> u8 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a weight. For [`crate::watched`] alone.
+    pub fn set_weight(&self, weight: Weight) {
+        self.weight.store(weight.get(), Ordering::Relaxed);
+    }
+
+    /// Since when it may be thought well.
+    #[must_use]
+    pub fn risen(&self) -> Tick {
+        Tick(self.risen.load(Ordering::Relaxed))
+    }
+
+    /// From now on its share grows.
+    pub(crate) fn rise(&self, now: Tick) {
+        self.risen.store(now.0, Ordering::Relaxed);
+    }
+
+    /// By what a cookie names it; `None` where none does.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark.get().copied()
+    }
+
+    /// Lets a cookie name it. For [`crate::watched`] alone.
+    pub fn set_mark(&self, mark: impl FnOnce() -> Mark) {
+        self.mark.get_or_init(mark);
+    }
+
     /// A connection of real traffic failed: it gets no traffic until a probe, made at once, has passed.
     pub fn suspect(&self, why: &str) {
         // While it is out already there is nothing to learn, however many requests fail.
@@ -185,6 +227,7 @@ impl Upstream {
         let state = self.state.lock();
         UpstreamStatus {
             address: (*self.address).clone(),
+            weight: Weight::try_from(u16::from(self.weight())).unwrap_or(Weight::ONE),
             health: state.ready.health(),
             live: state.live.map(Observed::health),
             last_check: state.checks.front().cloned(),
@@ -238,6 +281,9 @@ impl Upstream {
     fn settle(&self, state: &State, before: Health) {
         let health = state.health();
         self.usable.store(health != Health::Unhealthy, Ordering::Relaxed);
+        if health == Health::Healthy && before != Health::Healthy {
+            self.rise(Tick::now());
+        }
         if health != before {
             // Nobody listening is fine.
             let _ = self.events.send(Event::Health {

@@ -68,6 +68,7 @@ mod tests {
     fn slot(health: Health, upstreams: usize) -> SlotStatus {
         let upstream = UpstreamStatus {
             address: "127.0.0.1:8001".parse().expect("an address"),
+            weight: switcher_config::Weight::ONE,
             health,
             live: None,
             last_check: None,

@@ -1,5 +1,7 @@
 //! Several upstreams a slot: who gets a request, and when it is sent again.
 
+mod share;
+
 use std::collections::BTreeMap;
 
 use switcher_config::Slot;

@@ -17,7 +17,7 @@ use switcher_config::wire::Kind;
 use crate::access_log::Record;
 use crate::app::App;
 use crate::bake::tally::{self, Ended};
-use crate::balance::Tried;
+use crate::balance::{Rule, Tried};
 use crate::connection::{Facts, Request};
 use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
@@ -42,6 +42,10 @@ pub struct Context {
     pub(super) app: Option<Arc<App>>,
     pub(super) settings: Option<Arc<AppSettings>>,
     pub(super) pass: Option<Pass>,
+    /// By what it is given its upstream.
+    pub(super) rule: Rule,
+    /// Whether its client came by https; known where a cookie may have to be set.
+    pub(super) secure: bool,
     pub(super) tried: Tried,
     pub(super) tries: u32,
     /// The index of the upstream in use, or of the last one.
@@ -89,6 +93,8 @@ impl Context {
             app: None,
             settings: None,
             pass: None,
+            rule: Rule::default(),
+            secure: false,
             tried: Tried::default(),
             tries: 0,
             upstream: None,

@@ -15,16 +15,17 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use rustix::io::Errno;
 use switcher_config::UpstreamProtocol;
-use switcher_config::settings::AppSettings;
+use switcher_config::settings::{AppSettings, Balance};
 use switcher_config::wire::Kind;
 
-use crate::balance;
+use crate::balance::{self, Ask, Growth, Rule};
 use crate::epoch::Pass;
 use crate::health::dial;
 use crate::hop::HopByHop;
 use crate::kind;
 use crate::ledger::{Cause, Stage};
 use crate::request_id::X_REQUEST_ID;
+use crate::sticky;
 use crate::upstream::Upstream;
 use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 
@@ -41,12 +42,23 @@ pub(super) async fn next_peer(session: &Session, ctx: &mut Context) -> Result<Bo
     if ctx.cause().is_some() {
         return Error::e_explain(ErrorType::ConnectionClosed, "closed by the proxy");
     }
+    if ctx.tries == 0 {
+        decide_rule(session.req_header(), ctx, &settings);
+    }
     let (upstream, socket) = next_upstream(ctx, &settings).await?;
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
     let peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone());
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
     ctx.exclusive = upstream.address().protocol() == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
+}
+
+/// Notes by what the request is given its upstream.
+pub(super) fn decide_rule(request: &RequestHeader, ctx: &mut Context, settings: &AppSettings) {
+    ctx.rule = Rule::of(&settings.balance, &ctx.client, &request.headers, request.uri.path());
+    if matches!(ctx.rule, Rule::Sticky(_)) {
+        ctx.secure = visitor::is_secure(request, ctx);
+    }
 }
 
 /// The next upstream that has an address. A name that was never resolved is resolved now.
@@ -56,7 +68,8 @@ pub(super) async fn next_upstream(
 ) -> Result<(Arc<Upstream>, SocketAddr)> {
     loop {
         let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
-        let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
+        let ask = Ask { rule: ctx.rule, tried: ctx.tried, growth: Growth::of(settings) };
+        let Some((index, chosen)) = balance::choose(epoch, ask) else {
             return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
         };
         let upstream = Arc::clone(&chosen.upstream);
@@ -181,6 +194,9 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
         response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
     visitor::mark(response, ctx)?;
+    if let Some(cookie) = remembering(ctx) {
+        response.append_header(header::SET_COOKIE, cookie)?;
+    }
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(name) = &rules.slot_header {
         response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;
@@ -192,6 +208,18 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
         (None, _) => {}
     }
     Ok(())
+}
+
+/// The cookie for a visitor who comes back to the upstream in use, unless it was brought along already.
+fn remembering(ctx: &Context) -> Option<HeaderValue> {
+    let Rule::Sticky(brought) = ctx.rule else { return None };
+    let mark = ctx.upstream()?.upstream.mark()?;
+    if brought == Some(mark) {
+        return None;
+    }
+    let settings = ctx.settings.as_ref()?;
+    let Balance::Sticky(name) = &settings.balance else { return None };
+    sticky::set(name, mark, &settings.path, ctx.secure)
 }
 
 /// Notes what the head of the answer says about the exchange.
