@@ -7,6 +7,7 @@
 //! With one upstream, which is most of the time, there is nothing to choose.
 
 pub mod hash;
+pub mod room;
 pub mod turns;
 
 use std::sync::atomic::Ordering;
@@ -80,6 +81,16 @@ impl Rule {
     }
 }
 
+impl Rule {
+    /// The mark of the upstream that knows the visitor.
+    const fn mark(self) -> Option<Mark> {
+        match self {
+            Self::Sticky(mark) => mark,
+            Self::Turns | Self::LeastInFlight | Self::Hash(_) => None,
+        }
+    }
+}
+
 /// How far an upstream has grown that is fresh: from a tenth of its weight to all of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Growth {
@@ -117,6 +128,47 @@ pub struct Ask {
     pub tried: Tried,
     /// How fresh upstreams grow.
     pub growth: Option<Growth>,
+    /// Now, where outliers are left out.
+    pub outliers: Option<Tick>,
+}
+
+/// What came of looking for a place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Claim {
+    /// One with this upstream, which the caller gives back by [`Epoch::leave`].
+    At(usize),
+    /// Everybody who may be taken has as many requests as it may.
+    Full,
+    /// There is nobody left to take.
+    Nobody,
+}
+
+/// Takes a place with the next upstream that has fewer than `max` requests.
+#[must_use]
+pub fn claim(epoch: &Epoch, ask: Ask, max: usize) -> Claim {
+    let usable = |one: &EpochUpstream| ask.usable(one);
+    let any = |_: &EpochUpstream| true;
+    for may in [&usable as &dyn Fn(&EpochUpstream) -> bool, &any] {
+        let mut may_be = candidates(epoch, ask, may).peekable();
+        if may_be.peek().is_none() {
+            continue;
+        }
+        // A visitor waits for the upstream that knows it.
+        let home = ask.rule.mark().and_then(|mark| may_be.find(|(_, one)| one.upstream.mark() == Some(mark)));
+        let home = home.map(|(index, _)| index);
+        let room = |one: &EpochUpstream| may(one) && one.in_flight.load(Ordering::SeqCst) < max;
+        loop {
+            let index = match home {
+                Some(index) => Some(index).filter(|index| epoch.upstreams.get(*index).is_some_and(room)),
+                None => best(epoch, ask, &room),
+            };
+            let Some(index) = index else { return Claim::Full };
+            if epoch.upstreams.get(index).is_some_and(|one| one.enter_below(max)) {
+                return Claim::At(index);
+            }
+        }
+    }
+    Claim::Nobody
 }
 
 /// The next upstream and its index; `None` when every one has been tried or there is none.
@@ -126,17 +178,31 @@ pub fn choose(epoch: &Epoch, ask: Ask) -> Option<(usize, &EpochUpstream)> {
     if let [only] = &**all {
         return (!ask.tried.contains(0) && only.upstream.weight() > 0).then_some((0, only));
     }
-    let usable = |candidate: &EpochUpstream| candidate.upstream.usable();
+    let usable = |one: &EpochUpstream| ask.usable(one);
     let index = best(epoch, ask, &usable).or_else(|| best(epoch, ask, &|_| true))?;
     all.get(index).map(|chosen| (index, chosen))
 }
 
+impl Ask {
+    /// Whether an upstream is thought well.
+    fn usable(&self, one: &EpochUpstream) -> bool {
+        one.upstream.usable() && self.outliers.is_none_or(|now| !one.upstream.is_out(now))
+    }
+}
+
+/// Those that may be taken at all.
+fn candidates<'a>(
+    epoch: &'a Epoch,
+    ask: Ask,
+    may: &'a dyn Fn(&EpochUpstream) -> bool,
+) -> impl Iterator<Item = (usize, &'a EpochUpstream)> {
+    let all = epoch.upstreams.iter().enumerate();
+    all.filter(move |(index, one)| !ask.tried.contains(*index) && one.upstream.weight() > 0 && may(one))
+}
+
 /// The best of those that may be taken.
 fn best(epoch: &Epoch, ask: Ask, may: &dyn Fn(&EpochUpstream) -> bool) -> Option<usize> {
-    let candidates = || {
-        let all = epoch.upstreams.iter().enumerate();
-        all.filter(|(index, one)| !ask.tried.contains(*index) && one.upstream.weight() > 0 && may(one))
-    };
+    let candidates = || candidates(epoch, ask, may);
     match ask.rule {
         Rule::Turns | Rule::Sticky(None) => in_turn(epoch, ask, candidates, |_, _| 0),
         Rule::LeastInFlight => in_turn(epoch, ask, candidates, |one, stride| {

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 static BEGIN: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 /// A moment. It never goes back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tick(pub u64);
 
 impl Tick {

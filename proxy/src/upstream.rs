@@ -6,17 +6,19 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use switcher_config::wire::{Event, Health, ProbeRecord, UpstreamStatus};
+use switcher_config::settings::Outliers;
+use switcher_config::wire::{Ejection, Event, Health, ProbeRecord, UpstreamStatus};
 use switcher_config::{AppName, Slot, UpstreamAddress, Weight};
 use tokio::sync::{Notify, broadcast};
 
 use crate::health::observe::{Observed, Outcome, observe};
+use crate::outlier::Record;
 use crate::sticky::Mark;
 use crate::tick::Tick;
 
@@ -34,6 +36,11 @@ pub struct Upstream {
     /// When it came to be, or became healthy last: from then on its share grows, where the settings want that.
     risen: AtomicU64,
     mark: OnceLock<Mark>,
+    /// How many times in a row it answered badly, where anybody counts.
+    failing: AtomicU32,
+    /// Until when it is left out for that.
+    out_until: AtomicU64,
+    outlier: Mutex<(Record, Option<Ejection>)>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     wake: Notify,
@@ -116,6 +123,9 @@ impl Upstream {
             weight: AtomicU8::new(Weight::ONE.get()),
             risen: AtomicU64::new(Tick::now().0),
             mark: OnceLock::new(),
+            failing: AtomicU32::new(0),
+            out_until: AtomicU64::new(0),
+            outlier: Mutex::default(),
             state: Mutex::new(state),
             events,
             wake: Notify::new(),
@@ -174,12 +184,61 @@ impl Upstream {
     /// Since when it may be thought well.
     #[must_use]
     pub fn risen(&self) -> Tick {
-        Tick(self.risen.load(Ordering::Relaxed))
+        Tick(self.risen.load(Ordering::Relaxed).max(self.out_until.load(Ordering::Relaxed)))
     }
 
     /// From now on its share grows.
     pub(crate) fn rise(&self, now: Tick) {
         self.risen.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Whether it is left out because it answered badly. One atomic load.
+    #[must_use]
+    pub fn is_out(&self, now: Tick) -> bool {
+        now.0 < self.out_until.load(Ordering::Relaxed)
+    }
+
+    /// It answered well. One atomic load, unless it had not before.
+    pub fn answered(&self) {
+        if self.failing.load(Ordering::Relaxed) > 0 {
+            let mut outlier = self.outlier.lock();
+            outlier.0 = outlier.0.answered();
+            self.failing.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It answered badly, or broke an answer off. True when it ought to be left out.
+    pub fn failed(&self, now: Tick, limits: &Outliers) -> bool {
+        let mut outlier = self.outlier.lock();
+        let (record, too_often) = outlier.0.failed(now, limits);
+        outlier.0 = record;
+        self.failing.store(record.failures, Ordering::Relaxed);
+        too_often && !self.is_out(now)
+    }
+
+    /// Leaves it out for a while, and tells. False when it is out already.
+    pub fn eject(&self, why: &str, now: Tick, limits: &Outliers) -> bool {
+        let mut outlier = self.outlier.lock();
+        if self.is_out(now) {
+            return false;
+        }
+        let reason = format!("{} failures in a row, the last: {why}", outlier.0.failures);
+        let (record, lasts) = outlier.0.ejected(now, limits);
+        let at = Timestamp::now();
+        let until = at.checked_add(lasts).unwrap_or(Timestamp::MAX);
+        let ejection = Ejection { until, reason };
+        *outlier = (record, Some(ejection.clone()));
+        self.failing.store(0, Ordering::Relaxed);
+        self.out_until.store(record.until.0, Ordering::Relaxed);
+        let (app, slot, upstream) = (self.app.clone(), self.slot, (*self.address).clone());
+        // Nobody listening is fine.
+        let _ = self.events.send(Event::Ejected { at, app, slot, upstream, ejection });
+        true
+    }
+
+    /// Why and until when it is left out, if it is.
+    fn ejection(&self) -> Option<Ejection> {
+        self.outlier.lock().1.clone().filter(|_| self.is_out(Tick::now()))
     }
 
     /// By what a cookie names it; `None` where none does.
@@ -228,6 +287,7 @@ impl Upstream {
         UpstreamStatus {
             address: (*self.address).clone(),
             weight: Weight::try_from(u16::from(self.weight())).unwrap_or(Weight::ONE),
+            ejected: self.ejection(),
             health: state.ready.health(),
             live: state.live.map(Observed::health),
             last_check: state.checks.front().cloned(),

@@ -69,6 +69,7 @@ mod tests {
         let upstream = UpstreamStatus {
             address: "127.0.0.1:8001".parse().expect("an address"),
             weight: switcher_config::Weight::ONE,
+            ejected: None,
             health,
             live: None,
             last_check: None,

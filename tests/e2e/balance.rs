@@ -1,6 +1,7 @@
 //! Several upstreams a slot: who gets a request, and when it is sent again.
 
 mod share;
+mod trouble;
 
 use std::collections::BTreeMap;
 

@@ -31,6 +31,15 @@ use super::Shared;
 /// nginx's status for a client that went away before it was answered. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// Whether a request was counted with its upstream already.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// It was, because places there are few.
+    Taken,
+    /// It was not.
+    Free,
+}
+
 /// A request's memory.
 pub struct Context {
     pub(super) shared: Arc<Shared>,
@@ -48,6 +57,10 @@ pub struct Context {
     pub(super) secure: bool,
     pub(super) tried: Tried,
     pub(super) tries: u32,
+    /// An answer was dropped because another upstream is asked.
+    pub(super) asks_again: bool,
+    /// There was no room for it.
+    pub(super) overloaded: bool,
     /// The index of the upstream in use, or of the last one.
     upstream: Option<usize>,
     /// Whether the request counts as one that its upstream has in flight.
@@ -97,6 +110,8 @@ impl Context {
             secure: false,
             tried: Tried::default(),
             tries: 0,
+            asks_again: false,
+            overloaded: false,
             upstream: None,
             weighs: false,
             exclusive: false,
@@ -143,14 +158,22 @@ impl Context {
         self.pass.as_ref()?.epoch().upstreams.get(index)
     }
 
+    /// The index of the upstream in use, or of the last one.
+    pub(super) const fn upstream_index(&self) -> Option<usize> {
+        self.upstream
+    }
+
     /// Moves the request to an upstream, and its weight with it.
-    pub(super) fn use_upstream(&mut self, index: usize) {
+    pub(super) fn use_upstream(&mut self, index: usize, place: Place) {
         self.leave_upstream();
         self.upstream = Some(index);
         self.tried.insert(index);
         self.tries += 1;
         if let Some(upstream) = self.upstream() {
-            upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+            match place {
+                Place::Taken => {}
+                Place::Free => drop(upstream.in_flight.fetch_add(1, Ordering::Relaxed)),
+            }
             self.weighs = true;
         }
     }
@@ -160,8 +183,8 @@ impl Context {
         if !std::mem::take(&mut self.weighs) {
             return;
         }
-        if let Some(upstream) = self.upstream() {
-            upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(index), Some(pass)) = (self.upstream, &self.pass) {
+            pass.epoch().leave(index);
         }
     }
 

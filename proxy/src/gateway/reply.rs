@@ -1,5 +1,7 @@
 //! The proxy's own words to a client: its answers, redirects, and goodbyes to what it closes.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
@@ -17,6 +19,9 @@ use crate::request_id::X_REQUEST_ID;
 
 use super::context::Context;
 use super::{forward, visitor};
+
+/// When to come back to an application that has no room. It may have some at any moment.
+const OVERLOADED_FOR: Duration = Duration::from_secs(1);
 
 /// What Pingora calls the status of a connection that nothing can be sent on.
 const NOTHING_SENT: u16 = 0;
@@ -143,6 +148,9 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
 }
 
 fn no_upstream(ctx: &Context) -> Reason {
+    if ctx.overloaded {
+        return Reason::Overloaded { retry_after: OVERLOADED_FOR };
+    }
     if ctx.tries > 0 {
         return Reason::ConnectFailed;
     }

@@ -155,6 +155,9 @@ fn upstream(page: &mut Page, upstream: &UpstreamStatus, said: &str) {
     let checked = upstream.last_check.as_ref().map(phrase::probe).filter(|probe| !said.contains(probe));
     page.words(&format!("{health}{}", if checked.is_some() { "," } else { "" }), tone);
     page.words(checked.as_deref().unwrap_or_default(), Tone::Faint);
+    if let Some(ejection) = &upstream.ejected {
+        page.words(&format!("left out: {}", ejection.reason), Tone::Bad);
+    }
     if let Some(live) = upstream.live {
         let (word, tone) = phrase::health(live);
         page.words(&format!("(liveness: {word})"), tone);

@@ -198,6 +198,7 @@ pub(crate) fn slot(health: Health, address: &str, release: &str) -> SlotStatus {
     let upstream = UpstreamStatus {
         address: address.parse().expect("an address"),
         weight: switcher_config::Weight::ONE,
+        ejected: None,
         health,
         live: None,
         last_check: Some(check.clone()),
