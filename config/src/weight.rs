@@ -6,7 +6,9 @@
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{self, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 use crate::UpstreamAddress;
@@ -56,8 +58,8 @@ impl From<Weight> for u16 {
 }
 
 /// An upstream of a slot: its address, and its weight where one was given.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
-#[serde(from = "UpstreamForm", into = "UpstreamForm")]
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(into = "UpstreamForm")]
 pub struct WeightedAddress {
     /// Where it is.
     pub address: UpstreamAddress,
@@ -65,36 +67,58 @@ pub struct WeightedAddress {
     pub weight: Option<Weight>,
 }
 
-/// The two forms in JSON.
+/// The form in JSON of an upstream with a weight.
 #[derive(Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Weighted {
+    /// The address.
+    address: UpstreamAddress,
+    /// Its weight, 0 to 100.
+    weight: Weight,
+}
+
+/// Both forms, for the OpenAPI document.
+#[derive(Serialize, ToSchema)]
 #[serde(untagged)]
 pub(crate) enum UpstreamForm {
     /// The address alone.
     Address(UpstreamAddress),
     /// The address with a weight.
-    Weighted {
-        /// The address.
-        address: UpstreamAddress,
-        /// Its weight, 0 to 100.
-        weight: Weight,
-    },
-}
-
-impl From<UpstreamForm> for WeightedAddress {
-    fn from(form: UpstreamForm) -> Self {
-        match form {
-            UpstreamForm::Address(address) => address.into(),
-            UpstreamForm::Weighted { address, weight } => Self { address, weight: Some(weight) },
-        }
-    }
+    Weighted(Weighted),
 }
 
 impl From<WeightedAddress> for UpstreamForm {
     fn from(WeightedAddress { address, weight }: WeightedAddress) -> Self {
         match weight {
             None => Self::Address(address),
-            Some(weight) => Self::Weighted { address, weight },
+            Some(weight) => Self::Weighted(Weighted { address, weight }),
         }
+    }
+}
+
+/// Written by hand, so that what is wrong with an address is said and not that neither form fits.
+impl<'de> Deserialize<'de> for WeightedAddress {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Forms)
+    }
+}
+
+struct Forms;
+
+impl<'de> Visitor<'de> for Forms {
+    type Value = WeightedAddress;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an upstream address, or an address with a weight")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<WeightedAddress, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<WeightedAddress, A::Error> {
+        let Weighted { address, weight } = Weighted::deserialize(MapAccessDeserializer::new(map))?;
+        Ok(WeightedAddress { address, weight: Some(weight) })
     }
 }
 
@@ -130,6 +154,20 @@ mod tests {
         }
         for bad in [r#""nowhere""#, r#"{"address":"127.0.0.1:8001","weight":101}"#, r#"{"weight":1}"#] {
             assert!(serde_json::from_str::<WeightedAddress>(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_an_upstream_is_said() {
+        for (text, why) in [
+            (r#""nowhere""#, "is no upstream address: the port is missing"),
+            (r#"{"address":"nowhere","weight":1}"#, "is no upstream address: the port is missing"),
+            (r#"{"address":"127.0.0.1:1","weight":101}"#, "101 is no weight"),
+            (r#"{"address":"127.0.0.1:1","wait":1}"#, "unknown field `wait`"),
+            ("7", "an upstream address, or an address with a weight"),
+        ] {
+            let error = serde_json::from_str::<WeightedAddress>(text).expect_err(text).to_string();
+            assert!(error.contains(why), "{error}");
         }
     }
 }
