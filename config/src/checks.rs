@@ -4,6 +4,7 @@
 //! that one wrong value does not hide what is wrong elsewhere. Called by [`crate::load()`].
 
 mod acme;
+mod balance;
 mod deploy;
 mod notify;
 mod tls;
@@ -36,6 +37,7 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
         for (key, app) in apps {
             reader.under(&key.text, |reader| {
                 slots(key, app, reader);
+                balance::check(app, reader);
                 deploy::check(app, reader);
                 if let Some(health) = app.get("health") {
                     reader.under("health", |reader| probes(health, reader));
@@ -198,6 +200,7 @@ fn slots(key: &Key, app: &Node, reader: &mut Reader) {
         let mut seen: BTreeMap<UpstreamAddress, &Origin> = BTreeMap::new();
         let items = upstreams(app, slot).map_or(&[][..], Node::items);
         for (index, item) in items.iter().enumerate() {
+            let item = item.get("address").unwrap_or(item);
             let Some(address) = quietly::<UpstreamAddress>(Some(item)) else { continue };
             let text = shown(item, &address.to_string());
             if let Some(first) = seen.insert(address, &item.origin) {

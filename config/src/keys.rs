@@ -3,6 +3,7 @@
 //! The sections have the shape of the file. [`crate::parse`] turns them into [`crate::settings`] and back.
 
 mod acme;
+mod balance;
 mod deploy;
 mod limits;
 
@@ -24,11 +25,12 @@ use crate::values::{
     StatusRange, Text, TlsFileKeys,
 };
 use crate::words::Protocol;
-use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, UpstreamAddress};
+use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
 
+pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
 pub(crate) use deploy::{
     BakeKeys, DeployKeys, HealthcheckKeys, HookKeys, LEAST_MEMORY, LimitKeys, MigrateKeys, NotifyKeys,
     RetainKeys, SmokeKeys, SnapshotKeys, SwitcherKeys, VerifyKeys, WatchKeys, WebhookKeys, keeps_names,
@@ -125,6 +127,16 @@ section! {
         initial: Slot = Slot::Blue;
         /// How the next upstream of a slot is chosen.
         balance: Balance = Balance::RoundRobin;
+        /// Over how long the share of a recovered upstream grows to its weight; `0s`: it gets all of it at once.
+        slow_start: Span = Span::seconds(0);
+        /// How many requests each upstream is given at once; further ones wait in `queue`. Left out: any number.
+        max_in_flight: Option<Limit> = None;
+        /// Bounds of the queue for requests that no upstream has room for.
+        queue: QueueKeys = QueueKeys::default();
+        /// When an upstream that answers badly is left out for a while; left out: never.
+        outliers: Option<OutlierKeys> = None;
+        /// When a request is tried on another upstream; left out: while no upstream takes the connection.
+        retries: Option<RetriesKeys> = None;
         /// How upstreams are probed, in both slots, for ever.
         health: HealthKeys = HealthKeys::default();
         /// How long what is in flight may go on after a switch.
@@ -154,9 +166,9 @@ section! {
     /// Fixed upstream addresses of the slots.
     SlotKeys {
         /// The upstreams of the blue slot: ip:port or name:port, with h2c:// or https:// in front or without.
-        blue: Option<Vec<UpstreamAddress>> = None;
+        blue: Option<Vec<WeightedAddress>> = None;
         /// The upstreams of the green slot.
-        green: Option<Vec<UpstreamAddress>> = None;
+        green: Option<Vec<WeightedAddress>> = None;
     }
 }
 
@@ -393,6 +405,9 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`preview`", PreviewKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
+        ("`queue`", QueueKeys::KEYS),
+        ("`outliers`", OutlierKeys::KEYS),
+        ("`retries`", RetriesKeys::KEYS),
         ("an item of `proxy.https`", ListenerKeys::KEYS),
         ("`tls`", TlsFileKeys::KEYS),
         ("`hsts`", HstsKeys::KEYS),

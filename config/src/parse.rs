@@ -3,6 +3,7 @@
 //! Nothing can fail here: what could be wrong was told when the sections were read.
 
 mod acme;
+mod balance;
 mod deploy;
 mod limits;
 
@@ -106,6 +107,11 @@ impl From<AppKeys> for AppSettings {
             slots: PerSlot { blue: keys.slots.blue, green: keys.slots.green },
             initial: keys.initial,
             balance: keys.balance,
+            slow_start: keys.slow_start,
+            max_in_flight: keys.max_in_flight.map(|limit| limit.0),
+            queue: keys.queue.into(),
+            outliers: keys.outliers.map(Into::into),
+            retries: keys.retries.map(Into::into),
             health: keys.health.into(),
             drain: keys.drain.into(),
             timeouts: keys.timeouts.into(),
@@ -135,6 +141,11 @@ impl From<AppSettings> for AppKeys {
             slots: SlotKeys { blue: app.slots.blue, green: app.slots.green },
             initial: app.initial,
             balance: app.balance,
+            slow_start: app.slow_start,
+            max_in_flight: app.max_in_flight.map(Limit),
+            queue: app.queue.into(),
+            outliers: app.outliers.map(Into::into),
+            retries: app.retries.map(Into::into),
             health: app.health.into(),
             drain: app.drain.into(),
             timeouts: app.timeouts.into(),

@@ -4,6 +4,7 @@
 
 mod access_log;
 mod acme;
+mod balance;
 mod deploy;
 mod limits;
 mod pages;
@@ -13,7 +14,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, PerSlot, Slot, Span, UpstreamAddress};
+use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, PerSlot, Slot, Span, WeightedAddress};
 
 pub use access_log::{AccessLog, LogField, LogFormat};
 pub use acme::{
@@ -21,6 +22,7 @@ pub use acme::{
     Hsts, KeyChoice, OnDemand, Retry, TlsVersion,
 };
 
+pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
 pub use limits::{Http2Limits, Limits};
 
 pub use deploy::{
@@ -133,11 +135,21 @@ pub struct AppSettings {
     /// Roots in PEM that a client's certificate must come from; without them none is asked for. Default none.
     pub client_ca: Option<PathBuf>,
     /// Fixed upstream addresses of the slots; `None` when they are registered at run time.
-    pub slots: PerSlot<Option<Vec<UpstreamAddress>>>,
+    pub slots: PerSlot<Option<Vec<WeightedAddress>>>,
     /// The slot that is live before the first switch. Default blue.
     pub initial: Slot,
     /// How a slot's next upstream is chosen. Default round robin.
     pub balance: Balance,
+    /// Over how long the share of a recovered upstream grows to its weight. Default 0s: at once.
+    pub slow_start: Span,
+    /// How many requests each upstream is given at once. Default: any number.
+    pub max_in_flight: Option<u32>,
+    /// Who waits when every upstream has as many as it may.
+    pub queue: Queue,
+    /// When an upstream that answers badly is left out for a while. Default: never.
+    pub outliers: Option<Outliers>,
+    /// When a request is tried on another upstream. Default: while no upstream takes the connection.
+    pub retries: Option<Retries>,
     /// How upstreams are probed.
     pub health: Health,
     /// How long what is in flight may go on after a switch.
@@ -184,15 +196,6 @@ pub enum Tls {
         /// A stapled OCSP response in DER, picked up again as well. Default none.
         ocsp: Option<PathBuf>,
     },
-}
-
-/// How the next upstream of a slot is chosen.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Balance {
-    /// One after the other (`round_robin`).
-    RoundRobin,
-    /// The one with the fewest requests in flight (`least_in_flight`).
-    LeastInFlight,
 }
 
 /// How upstreams are probed, for ever, in both slots.

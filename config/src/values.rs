@@ -6,6 +6,7 @@
 
 mod access_log;
 mod acme;
+mod balance;
 mod command;
 mod container;
 mod deploy;

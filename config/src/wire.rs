@@ -11,7 +11,11 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::request::{Method, RequestHeaders};
-use crate::{AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress};
+use crate::weight::UpstreamForm;
+use crate::{
+    AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress, Weight,
+    WeightedAddress,
+};
 
 pub use bake::{Bake, BakeFigures, BakeOutcome, BakeResult};
 pub use certificate::{
@@ -105,6 +109,12 @@ pub struct SlotStatus {
 pub struct UpstreamStatus {
     /// Its address as configured or registered.
     pub address: UpstreamAddress,
+    /// Its share of the requests beside the others of its slot; 0 means none.
+    #[serde(default = "Weight::one", skip_serializing_if = "Weight::is_one")]
+    pub weight: Weight,
+    /// Set while it is left out because it answered badly.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ejected: Option<Ejection>,
     /// Readiness.
     pub health: Health,
     /// Liveness, where a separate check is configured.
@@ -114,6 +124,16 @@ pub struct UpstreamStatus {
     pub last_check: Option<ProbeRecord>,
     /// The last ten probes, newest first.
     pub checks: Vec<ProbeRecord>,
+}
+
+/// Why an upstream that answers badly gets no requests for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Ejection {
+    /// When it gets requests again.
+    #[schema(value_type = String)]
+    pub until: Timestamp,
+    /// What it did.
+    pub reason: String,
 }
 
 /// What one probe found.
@@ -348,7 +368,8 @@ pub struct Receipt {
 #[serde(deny_unknown_fields)]
 pub struct RegisterRequest {
     /// The upstreams; an empty list takes the slot's addresses away.
-    pub upstreams: Vec<UpstreamAddress>,
+    #[schema(value_type = Vec<UpstreamForm>)]
+    pub upstreams: Vec<WeightedAddress>,
     /// The release they run.
     #[serde(default)]
     pub release: Option<String>,
@@ -602,6 +623,21 @@ pub enum Event {
         /// Why.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         reason: Option<String>,
+    },
+    /// An upstream answers badly and gets no requests for a while.
+    Ejected {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// The application.
+        app: AppName,
+        /// Its slot.
+        slot: Slot,
+        /// The upstream.
+        upstream: UpstreamAddress,
+        /// Until when, and why.
+        #[serde(flatten)]
+        ejection: Ejection,
     },
     /// Something happened to a certificate.
     Certificate {

@@ -10,7 +10,7 @@ use crate::reader::{Reader, list, meant, shown};
 use crate::request::Method;
 use crate::section::Shown;
 use crate::settings::{
-    Balance, ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, RuntimeKind,
+    ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, RetryOn, RuntimeKind,
     TlsVersion, Workers,
 };
 use crate::values::or_name;
@@ -47,10 +47,12 @@ pub(crate) fn choice_schema<T: Choice>() -> Value {
     if words.contains(&"off".into()) {
         words.push(false.into());
     }
-    // A bare 1.2 is a number to an editor.
-    let numbers: Vec<Value> =
-        T::WORDS.iter().filter_map(|(word, _)| word.parse::<f64>().ok()).map(Value::from).collect();
-    words.extend(numbers);
+    // A bare 1.2 or 502 is a number to an editor.
+    let number = |word: &str| {
+        let whole = word.parse::<u64>().ok().map(Value::from);
+        whole.or_else(|| word.parse::<f64>().ok().map(Value::from))
+    };
+    words.extend(T::WORDS.iter().filter_map(|(word, _)| number(word)));
     or_name(json!({"enum": words}))
 }
 
@@ -78,7 +80,6 @@ macro_rules! choice {
 }
 pub(crate) use choice;
 
-choice!(Balance { "round_robin" => Balance::RoundRobin, "least_in_flight" => Balance::LeastInFlight });
 choice!(ErrorPagesFor { "proxy" => ErrorPagesFor::Proxy, "all" => ErrorPagesFor::All });
 choice!(Slot { "blue" => Slot::Blue, "green" => Slot::Green });
 
@@ -91,6 +92,13 @@ pub(crate) enum Protocol {
 }
 choice!(Protocol { "http" => Protocol::Http, "tcp" => Protocol::Tcp, "grpc" => Protocol::Grpc });
 
+choice!(RetryOn {
+    "connect" => RetryOn::Connect,
+    "reset" => RetryOn::Reset,
+    "502" => RetryOn::BadGateway,
+    "503" => RetryOn::Unavailable,
+    "504" => RetryOn::GatewayTimeout,
+});
 choice!(ChallengeChoice {
     "auto" => ChallengeChoice::Auto,
     "http-01" => ChallengeChoice::Http01,

@@ -82,6 +82,11 @@ pub enum Reason {
         /// When to come back.
         retry_after: Duration,
     },
+    /// 503: every upstream has as many requests as it may, and too many wait already or this one waited for too long.
+    Overloaded {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// 503: the application is stopped.
     Stopped {
         /// The operator's sentence for the maintenance page.
@@ -120,6 +125,7 @@ impl Reason {
             | Self::NothingToPreview { .. }
             | Self::Paused { .. }
             | Self::QueueFull { .. }
+            | Self::Overloaded { .. }
             | Self::Stopped { .. }
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -145,6 +151,7 @@ impl Reason {
             Self::UpstreamBroken => "upstream_broken",
             Self::Paused { .. } => "paused",
             Self::QueueFull { .. } => "queue_full",
+            Self::Overloaded { .. } => "overloaded",
             Self::Stopped { .. } => "stopped",
             Self::ShuttingDown => "shutting_down",
         }
@@ -228,6 +235,7 @@ impl Reason {
             Self::QueueFull { .. } => {
                 "The application is paused and too many requests wait already; try again shortly.".into()
             }
+            Self::Overloaded { .. } => "The application has more to do than it can; try again shortly.".into(),
             Self::Stopped { message: Some(message) } => message.clone().into(),
             Self::Stopped { message: None } => "The application is stopped for maintenance.".into(),
             Self::ShuttingDown => "The server is restarting; try again shortly.".into(),
@@ -237,7 +245,9 @@ impl Reason {
     /// Whole seconds, rounded up, at least one.
     fn retry_after(&self) -> Option<u64> {
         let wait = match self {
-            Self::Paused { retry_after } | Self::QueueFull { retry_after } => *retry_after,
+            Self::Paused { retry_after }
+            | Self::QueueFull { retry_after }
+            | Self::Overloaded { retry_after } => *retry_after,
             Self::ShuttingDown => Duration::from_secs(1),
             Self::UnknownHost { .. }
             | Self::NoPath
@@ -275,7 +285,7 @@ impl Reason {
         let status = self.status();
         let (title, note) = match self {
             Self::Stopped { .. } => ("Down for maintenance", String::new()),
-            Self::Paused { .. } | Self::QueueFull { .. } | Self::ShuttingDown => {
+            Self::Paused { .. } | Self::QueueFull { .. } | Self::Overloaded { .. } | Self::ShuttingDown => {
                 ("One moment, please", format!("{} \u{b7} ", status.as_u16()))
             }
             Self::UnknownHost { .. }
@@ -472,6 +482,7 @@ mod tests {
             Reason::UpstreamBroken,
             Reason::Paused { retry_after },
             Reason::QueueFull { retry_after },
+            Reason::Overloaded { retry_after },
             Reason::Stopped { message: None },
             Reason::Stopped { message: Some("Back at noon.".into()) },
             Reason::ShuttingDown,

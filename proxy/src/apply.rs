@@ -129,7 +129,7 @@ impl Control {
         let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
         let slot = routing.active;
         let same_trust = now.trust.is_same(&trust);
-        let same = |slot| routing.slots.get(slot) == now.routing.slots.get(slot) && same_trust;
+        let same = |slot| routing.slots.get(slot).serves_as(now.routing.slots.get(slot)) && same_trust;
         let (same_epoch, same_standby) = (same(slot), same(slot.other()) && slot == now.routing.active);
         let gate = live_gate(&routing.gate);
         let mut view = AppView { routing, slots, trust, ..now.clone() };

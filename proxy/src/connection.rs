@@ -5,14 +5,12 @@
 
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32};
-use std::sync::{Arc, OnceLock};
 
 use futures::future::AbortHandle;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
-
-use crate::hygiene::Violation;
 
 /// What is known of a connection.
 #[derive(Debug)]
@@ -25,8 +23,6 @@ pub struct Facts {
     pub tls: Option<Tls>,
     /// It has become a WebSocket: what the client sends is no request any more.
     pub upgraded: AtomicBool,
-    /// The rule that a body broke, for the answer.
-    pub violation: OnceLock<Violation>,
     /// How many of its requests the client itself has reset (HTTP/2).
     pub resets: AtomicU32,
 }
@@ -35,14 +31,7 @@ impl Facts {
     /// The facts of a new connection.
     #[must_use]
     pub const fn new(peer: SocketAddr, socket: RawFd, tls: Option<Tls>) -> Self {
-        Self {
-            peer,
-            socket,
-            tls,
-            upgraded: AtomicBool::new(false),
-            violation: OnceLock::new(),
-            resets: AtomicU32::new(0),
-        }
+        Self { peer, socket, tls, upgraded: AtomicBool::new(false), resets: AtomicU32::new(0) }
     }
 }
 

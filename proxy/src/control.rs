@@ -5,6 +5,7 @@
 //! caller who hangs up in the middle interrupts nothing.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
@@ -28,6 +29,7 @@ use crate::fence::{self, Held};
 use crate::metrics::{AppMetrics, Metrics};
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing, RoutingFile, SavedGate};
+use crate::sticky::Marks;
 use crate::view::{AppView, View};
 use crate::watched::{Watched, Watcher, slot_health};
 
@@ -60,13 +62,14 @@ impl Control {
         metrics: Arc<Metrics>,
     ) -> Self {
         let (events, _) = broadcast::channel(EVENT_BUFFER);
+        let marks = Marks::in_folder(file.path().parent().unwrap_or(Path::new(".")));
         let view = View { apps: BTreeMap::new(), asleep: remembered.apps, settings, orphans: Vec::new() };
         Self {
             file,
             view: ArcSwap::from_pointee(view),
             writer: Mutex::default(),
             router: Arc::default(),
-            watcher: Watcher::new(events.clone()),
+            watcher: Watcher::new(events.clone(), marks),
             events,
             metrics,
             frozen: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! May this change happen? Pure decisions over the routing state: no clock, no socket, no file.
 
 use switcher_config::wire::{Fence, Health, PromoteRequest, RefusalReason, RegisterRequest};
-use switcher_config::{Generation, Slot};
+use switcher_config::{Generation, Slot, WeightedAddress};
 
 use crate::fence::admit;
 use crate::routing::{AppRouting, SlotSource};
@@ -120,9 +120,15 @@ pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Resu
         moved(now, request)?;
     }
     let bad = |what: &str| Denied::new(RefusalReason::BadRequest, now, what);
-    let repeated = |(n, address): (usize, _)| request.upstreams[..n].contains(address);
+    let repeated = |(n, upstream): (usize, &WeightedAddress)| {
+        request.upstreams[..n].iter().any(|before| before.address == upstream.address)
+    };
     if request.upstreams.iter().enumerate().any(repeated) {
         return Err(bad("an upstream is named twice"));
+    }
+    let nothing = |upstream: &WeightedAddress| upstream.weight.is_some_and(|weight| weight.get() == 0);
+    if !request.upstreams.is_empty() && request.upstreams.iter().all(nothing) {
+        return Err(bad("every upstream has the weight 0, so none would get a request"));
     }
     // The release becomes the value of an answer header (RFC 9110 section 5.5).
     let printable = |release: &String| !release.is_empty() && release.bytes().all(|b| b.is_ascii_graphic());

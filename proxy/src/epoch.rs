@@ -13,14 +13,18 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
-use switcher_config::settings::UpstreamTls;
+use parking_lot::Mutex;
+use switcher_config::settings::{Outliers, UpstreamTls};
 use switcher_config::{Generation, Slot};
 use tokio::sync::watch;
 
 use crate::bake::tally::Tally;
+use crate::balance::{hash, room, turns};
+use crate::budget::Budget;
 use crate::health::Dialer;
 use crate::ledger::{Exchange, Ledger, NewExchange};
 use crate::metrics::SlotMetrics;
+use crate::tick::Tick;
 use crate::upstream::Upstream;
 
 /// How the upstreams of an application are verified, for both of those who dial them.
@@ -51,6 +55,10 @@ pub struct EpochUpstream {
     pub upstream: Arc<Upstream>,
     /// Requests of this epoch that are with it now.
     pub in_flight: AtomicUsize,
+    /// Where it stands on the line.
+    pub(crate) place: turns::Place,
+    /// What it draws with.
+    pub(crate) hash: u64,
 }
 
 /// One stretch of one slot being live.
@@ -73,8 +81,14 @@ pub struct Epoch {
     pub trust: Trust,
     /// What it answered, once somebody wants to judge by it.
     pub tally: Arc<OnceLock<Tally>>,
-    /// Where round robin stands.
-    pub(crate) turn: AtomicUsize,
+    /// Whose turn it is.
+    pub(crate) line: turns::Line,
+    /// Who waits for room.
+    pub(crate) room: room::Line,
+    /// How many retries it can afford.
+    pub budget: Budget,
+    /// Held while it is decided whether one more upstream can be spared.
+    ejecting: Mutex<()>,
     _alive: watch::Sender<Never>,
 }
 
@@ -112,10 +126,12 @@ impl Epoch {
             tally: Arc::clone(&tally),
             gone: Gone(gone),
         };
-        let upstreams = new
-            .upstreams
-            .into_iter()
-            .map(|upstream| EpochUpstream { upstream, in_flight: AtomicUsize::new(0) });
+        let upstreams = new.upstreams.into_iter().map(|upstream| EpochUpstream {
+            hash: hash::of(upstream.address().to_string().as_bytes()),
+            upstream,
+            in_flight: AtomicUsize::new(0),
+            place: turns::Place::default(),
+        });
         let epoch = Self {
             generation: new.generation,
             slot: new.slot,
@@ -126,10 +142,49 @@ impl Epoch {
             metrics: new.metrics,
             trust: new.trust,
             tally,
-            turn: AtomicUsize::new(0),
+            line: turns::Line::default(),
+            room: room::Line::default(),
+            budget: Budget::default(),
+            ejecting: Mutex::default(),
             _alive: alive,
         };
         (Arc::new(epoch), handle)
+    }
+
+    /// A request is done with an upstream: its place is free, for whoever waits the longest.
+    pub fn leave(&self, index: usize) {
+        let Some(one) = self.upstreams.get(index) else { return };
+        one.in_flight.fetch_sub(1, Ordering::SeqCst);
+        if !self.room.is_empty() {
+            room::hand_out(self);
+        }
+    }
+
+    /// Takes in how an upstream answered. One that fails too often is put out, unless too many are out already, by
+    /// this or by their health.
+    pub fn judge(&self, index: usize, failure: Option<&str>, limits: &Outliers, now: Tick) {
+        let Some(one) = self.upstreams.get(index) else { return };
+        let Some(why) = failure else { return one.upstream.answered() };
+        if !one.upstream.failed(now, limits) {
+            return;
+        }
+        let _one_at_a_time = self.ejecting.lock();
+        let counted = || self.upstreams.iter().filter(|one| one.upstream.weight() > 0);
+        let out = |one: &&EpochUpstream| !one.upstream.usable() || one.upstream.is_out(now);
+        let (all, out) = (counted().count(), counted().filter(out).count());
+        #[allow(clippy::cast_precision_loss, reason = "a count of upstreams")]
+        let spared = (out + 1) as f64 <= all as f64 * limits.share.fraction();
+        if spared && one.upstream.eject(why, now, limits) {
+            self.metrics.ejected();
+        }
+    }
+}
+
+impl EpochUpstream {
+    /// Takes a place unless there are `max` requests already.
+    pub(crate) fn enter_below(&self, max: usize) -> bool {
+        let next = |inside| (inside < max).then_some(inside + 1);
+        self.in_flight.fetch_update(Ordering::SeqCst, Ordering::SeqCst, next).is_ok()
     }
 }
 

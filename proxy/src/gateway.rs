@@ -1,11 +1,12 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
-//! `admission` finds the application and takes the lease; `forward` chooses upstreams, dresses the
+//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses upstreams, dresses the
 //! request and the answer; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends the proxy's own answers and says goodbye to what is closed;
 //! `context` is the request's memory, whose drop releases everything. No hook takes a lock that
 //! another request could hold.
 
 mod admission;
+mod again;
 mod context;
 mod forward;
 mod replace;
@@ -129,6 +130,15 @@ impl ProxyHttp for Gateway {
         ctx.request_body(body.as_ref().map_or(0, Bytes::len), end);
         forward::end_body_once(body, end);
         forward::bound_body(ctx)
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<()> {
+        again::after_answer(session, response.status, ctx)
     }
 
     async fn response_filter(

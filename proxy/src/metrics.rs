@@ -35,6 +35,7 @@ pub struct Metrics {
     requests: IntCounterVec,
     durations: HistogramVec,
     retries: IntCounterVec,
+    balance: BalanceFamilies,
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
@@ -71,6 +72,10 @@ pub struct SlotMetrics {
     requests: Classes,
     duration: prometheus::Histogram,
     retries: IntCounter,
+    retries_refused: IntCounter,
+    ejections: IntCounter,
+    /// The line for room.
+    pub queue: QueueMetrics,
     finished: ByKind<IntCounter>,
     cut: ByKind<IntCounter>,
 }
@@ -137,6 +142,7 @@ impl Metrics {
             )?,
             durations: histogram(&registry)?,
             retries: counter("switcher_retries_total", "Requests tried on one more upstream.", &slot)?,
+            balance: BalanceFamilies::new(&registry)?,
             drain_finished: counter(
                 "switcher_drain_finished_total",
                 "Exchanges that finished by themselves in a drain.",
@@ -191,6 +197,12 @@ impl Metrics {
             requests: Classes(CLASSES.map(|class| self.requests.with_label_values(&[app, slot, class]))),
             duration: self.durations.with_label_values(&[app, slot]),
             retries: self.retries.with_label_values(&[app, slot]),
+            retries_refused: self.balance.retries_refused.with_label_values(&[app, slot]),
+            ejections: self.balance.ejections.with_label_values(&[app, slot]),
+            queue: QueueMetrics {
+                waiting: self.balance.waiting.with_label_values(&[app, slot]),
+                refused: self.balance.refused.with_label_values(&[app, slot]),
+            },
             finished: by_kind(&self.drain_finished),
             cut: by_kind(&self.drain_cut),
         }
@@ -211,6 +223,7 @@ impl Metrics {
             let _ = self.durations.remove_label_values(&pair);
             let _ = (self.retries.remove_label_values(&pair), self.switches.remove_label_values(&pair));
             let _ = self.active.remove_label_values(&pair);
+            self.balance.forget(&pair);
             for class in CLASSES {
                 let _ = self.requests.remove_label_values(&[app, slot, class]);
             }
@@ -313,6 +326,73 @@ fn bake_families(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntC
     Ok((results, rollbacks, running))
 }
 
+/// What balancing counts, for each slot.
+#[derive(Debug, Clone)]
+struct BalanceFamilies {
+    retries_refused: IntCounterVec,
+    ejections: IntCounterVec,
+    waiting: IntGaugeVec,
+    refused: IntCounterVec,
+}
+
+impl BalanceFamilies {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let slot = ["app", "slot"];
+        let counter = |name, help| {
+            let family = IntCounterVec::new(Opts::new(name, help), &slot)?;
+            registry.register(Box::new(family.clone())).map(|()| family)
+        };
+        let waiting =
+            IntGaugeVec::new(Opts::new("switcher_queue_waiting", "Requests that wait for room."), &slot)?;
+        registry.register(Box::new(waiting.clone()))?;
+        Ok(Self {
+            retries_refused: counter(
+                "switcher_retries_refused_total",
+                "Requests not tried again because the budget of retries was spent.",
+            )?,
+            ejections: counter(
+                "switcher_upstream_ejections_total",
+                "Times that an upstream was left out because it answered badly.",
+            )?,
+            waiting,
+            refused: counter(
+                "switcher_queue_refused_total",
+                "Requests that found no room: the queue was full, or they waited for too long.",
+            )?,
+        })
+    }
+
+    fn forget(&self, slot: &[&str]) {
+        // A series that was never made is not there to remove.
+        let _ = (self.retries_refused.remove_label_values(slot), self.ejections.remove_label_values(slot));
+        let _ = (self.waiting.remove_label_values(slot), self.refused.remove_label_values(slot));
+    }
+}
+
+/// One slot's line for room.
+#[derive(Debug, Clone)]
+pub struct QueueMetrics {
+    waiting: IntGauge,
+    refused: IntCounter,
+}
+
+impl QueueMetrics {
+    /// A request begins to wait.
+    pub fn enter(&self) {
+        self.waiting.inc();
+    }
+
+    /// It waits no longer.
+    pub fn leave(&self) {
+        self.waiting.dec();
+    }
+
+    /// It is refused.
+    pub fn refuse(&self) {
+        self.refused.inc();
+    }
+}
+
 impl AppMetrics {
     /// A switch made `to` live.
     pub fn switched(&self, to: Slot) {
@@ -338,6 +418,16 @@ impl SlotMetrics {
     /// A request is tried on one more upstream.
     pub fn retried(&self) {
         self.retries.inc();
+    }
+
+    /// A request is not tried again because the budget is spent.
+    pub fn retry_refused(&self) {
+        self.retries_refused.inc();
+    }
+
+    /// An upstream is left out because it answers badly.
+    pub fn ejected(&self) {
+        self.ejections.inc();
     }
 
     /// A drain is over: so many exchanges of a kind finished by themselves, so many were closed at their deadline.

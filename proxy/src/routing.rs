@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use switcher_config::durable::{self, Durability, ReplaceError};
 use switcher_config::wire::{Bake, Fence};
-use switcher_config::{AppName, Generation, PerSlot, Slot, Span, UpstreamAddress};
+use switcher_config::{AppName, Generation, PerSlot, Slot, Span, WeightedAddress};
 
 /// The version of the file's layout.
 const SCHEMA: u32 = 1;
@@ -69,7 +69,7 @@ pub enum SavedGate {
 #[serde(deny_unknown_fields)]
 pub struct SlotRouting {
     /// Its upstreams.
-    pub upstreams: Vec<UpstreamAddress>,
+    pub upstreams: Vec<WeightedAddress>,
     /// The release they run.
     pub release: Option<String>,
     /// Where the addresses come from.
@@ -84,6 +84,16 @@ pub enum SlotSource {
     Configured,
     /// The admin API, which wins over the configuration until the slot is registered again.
     Registered,
+}
+
+impl SlotRouting {
+    /// Whether requests that are inside may stay when this becomes the other: weights alone move nobody.
+    #[must_use]
+    pub fn serves_as(&self, other: &Self) -> bool {
+        let (ours, theirs) = (self.upstreams.iter(), other.upstreams.iter());
+        ours.map(|upstream| &upstream.address).eq(theirs.map(|upstream| &upstream.address))
+            && (&self.release, self.source) == (&other.release, other.source)
+    }
 }
 
 impl AppRouting {

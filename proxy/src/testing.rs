@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use switcher_config::settings::{
     AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, LogFormat, Maintenance,
-    Pause, ProxySettings, Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
+    Pause, ProxySettings, Queue, Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion,
+    UpstreamTls,
 };
 use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
@@ -30,6 +31,11 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         slots: PerSlot { blue: slot(blue), green: slot(green) },
         initial: Slot::Blue,
         balance: Balance::RoundRobin,
+        slow_start: Span::seconds(0),
+        max_in_flight: None,
+        queue: Queue { requests: 1000, max: Span::seconds(10) },
+        outliers: None,
+        retries: None,
         health: Health {
             ready: Check::Tcp,
             live: None,

@@ -6,17 +6,21 @@
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwapOption;
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use switcher_config::wire::{Event, Health, ProbeRecord, UpstreamStatus};
-use switcher_config::{AppName, Slot, UpstreamAddress};
+use switcher_config::settings::Outliers;
+use switcher_config::wire::{Ejection, Event, Health, ProbeRecord, UpstreamStatus};
+use switcher_config::{AppName, Slot, UpstreamAddress, Weight};
 use tokio::sync::{Notify, broadcast};
 
 use crate::health::observe::{Observed, Outcome, observe};
+use crate::outlier::Record;
+use crate::sticky::Mark;
+use crate::tick::Tick;
 
 /// How many probes are remembered.
 const REMEMBERED: usize = 10;
@@ -28,6 +32,15 @@ pub struct Upstream {
     address: Arc<UpstreamAddress>,
     socket: ArcSwapOption<SocketAddr>,
     usable: AtomicBool,
+    weight: AtomicU8,
+    /// When it came to be, or became healthy last: from then on its share grows, where the settings want that.
+    risen: AtomicU64,
+    mark: OnceLock<Mark>,
+    /// How many times in a row it answered badly, where anybody counts.
+    failing: AtomicU32,
+    /// Until when it is left out for that.
+    out_until: AtomicU64,
+    outlier: Mutex<(Record, Option<Ejection>)>,
     state: Mutex<State>,
     events: broadcast::Sender<Event>,
     wake: Notify,
@@ -107,6 +120,12 @@ impl Upstream {
             socket: ArcSwapOption::new(address.socket_address().map(Arc::new)),
             address: Arc::new(address),
             usable: AtomicBool::new(true),
+            weight: AtomicU8::new(Weight::ONE.get()),
+            risen: AtomicU64::new(Tick::now().0),
+            mark: OnceLock::new(),
+            failing: AtomicU32::new(0),
+            out_until: AtomicU64::new(0),
+            outlier: Mutex::default(),
             state: Mutex::new(state),
             events,
             wake: Notify::new(),
@@ -151,6 +170,88 @@ impl Upstream {
         self.usable.load(Ordering::Relaxed)
     }
 
+    /// How many requests it gets beside the others of its slot; 0 means none. One atomic load.
+    #[must_use]
+    pub fn weight(&self) -> u8 {
+        self.weight.load(Ordering::Relaxed)
+    }
+
+    /// Gives it a weight. For [`crate::watched`] alone.
+    pub fn set_weight(&self, weight: Weight) {
+        self.weight.store(weight.get(), Ordering::Relaxed);
+    }
+
+    /// Since when it may be thought well.
+    #[must_use]
+    pub fn risen(&self) -> Tick {
+        Tick(self.risen.load(Ordering::Relaxed).max(self.out_until.load(Ordering::Relaxed)))
+    }
+
+    /// From now on its share grows.
+    pub(crate) fn rise(&self, now: Tick) {
+        self.risen.store(now.0, Ordering::Relaxed);
+    }
+
+    /// Whether it is left out because it answered badly. One atomic load.
+    #[must_use]
+    pub fn is_out(&self, now: Tick) -> bool {
+        now.0 < self.out_until.load(Ordering::Relaxed)
+    }
+
+    /// It answered well. One atomic load, unless it had not before.
+    pub fn answered(&self) {
+        if self.failing.load(Ordering::Relaxed) > 0 {
+            let mut outlier = self.outlier.lock();
+            outlier.0 = outlier.0.answered();
+            self.failing.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// It answered badly, or broke an answer off. True when it ought to be left out.
+    pub fn failed(&self, now: Tick, limits: &Outliers) -> bool {
+        let mut outlier = self.outlier.lock();
+        let (record, too_often) = outlier.0.failed(now, limits);
+        outlier.0 = record;
+        self.failing.store(record.failures, Ordering::Relaxed);
+        too_often && !self.is_out(now)
+    }
+
+    /// Leaves it out for a while, and tells. False when it is out already.
+    pub fn eject(&self, why: &str, now: Tick, limits: &Outliers) -> bool {
+        let mut outlier = self.outlier.lock();
+        if self.is_out(now) {
+            return false;
+        }
+        let reason = format!("{} failures in a row, the last: {why}", outlier.0.failures);
+        let (record, lasts) = outlier.0.ejected(now, limits);
+        let at = Timestamp::now();
+        let until = at.checked_add(lasts).unwrap_or(Timestamp::MAX);
+        let ejection = Ejection { until, reason };
+        *outlier = (record, Some(ejection.clone()));
+        self.failing.store(0, Ordering::Relaxed);
+        self.out_until.store(record.until.0, Ordering::Relaxed);
+        let (app, slot, upstream) = (self.app.clone(), self.slot, (*self.address).clone());
+        // Nobody listening is fine.
+        let _ = self.events.send(Event::Ejected { at, app, slot, upstream, ejection });
+        true
+    }
+
+    /// Why and until when it is left out, if it is.
+    fn ejection(&self) -> Option<Ejection> {
+        self.outlier.lock().1.clone().filter(|_| self.is_out(Tick::now()))
+    }
+
+    /// By what a cookie names it; `None` where none does.
+    #[must_use]
+    pub fn mark(&self) -> Option<Mark> {
+        self.mark.get().copied()
+    }
+
+    /// Lets a cookie name it. For [`crate::watched`] alone.
+    pub fn set_mark(&self, mark: impl FnOnce() -> Mark) {
+        self.mark.get_or_init(mark);
+    }
+
     /// A connection of real traffic failed: it gets no traffic until a probe, made at once, has passed.
     pub fn suspect(&self, why: &str) {
         // While it is out already there is nothing to learn, however many requests fail.
@@ -185,6 +286,8 @@ impl Upstream {
         let state = self.state.lock();
         UpstreamStatus {
             address: (*self.address).clone(),
+            weight: Weight::try_from(u16::from(self.weight())).unwrap_or(Weight::ONE),
+            ejected: self.ejection(),
             health: state.ready.health(),
             live: state.live.map(Observed::health),
             last_check: state.checks.front().cloned(),
@@ -238,6 +341,9 @@ impl Upstream {
     fn settle(&self, state: &State, before: Health) {
         let health = state.health();
         self.usable.store(health != Health::Unhealthy, Ordering::Relaxed);
+        if health == Health::Healthy && before != Health::Healthy {
+            self.rise(Tick::now());
+        }
         if health != before {
             // Nobody listening is fine.
             let _ = self.events.send(Event::Health {

@@ -44,7 +44,11 @@ pub fn of_registration(
 ) -> Aftermath {
     let found = seen.slots.get(slot);
     let same = found.release == request.release
-        && found.upstreams.iter().map(|upstream| &upstream.address).eq(&request.upstreams);
+        && found
+            .upstreams
+            .iter()
+            .map(|upstream| &upstream.address)
+            .eq(request.upstreams.iter().map(|upstream| &upstream.address));
     if same && seen.generation == expected.next() {
         Aftermath::Happened
     } else if seen.generation == expected {

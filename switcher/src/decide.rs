@@ -68,6 +68,8 @@ mod tests {
     fn slot(health: Health, upstreams: usize) -> SlotStatus {
         let upstream = UpstreamStatus {
             address: "127.0.0.1:8001".parse().expect("an address"),
+            weight: switcher_config::Weight::ONE,
+            ejected: None,
             health,
             live: None,
             last_check: None,

@@ -161,7 +161,11 @@ async fn events_tell_of_switches_drains_health_and_modes_as_they_happen() {
                 assert_eq!((slot, health), (Slot::Green, Health::Unhealthy));
                 assert!(reason.is_some_and(|r| r.contains("500")));
             }
-            Event::Mode { .. } | Event::Reloaded { .. } | Event::Certificate { .. } | Event::Bake { .. } => {}
+            Event::Mode { .. }
+            | Event::Reloaded { .. }
+            | Event::Certificate { .. }
+            | Event::Bake { .. }
+            | Event::Ejected { .. } => {}
         }
         missing.retain(|m| *m != name);
     }

@@ -1,5 +1,8 @@
 //! Several upstreams a slot: who gets a request, and when it is sent again.
 
+mod share;
+mod trouble;
+
 use std::collections::BTreeMap;
 
 use switcher_config::Slot;

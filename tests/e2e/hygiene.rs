@@ -23,7 +23,7 @@ use recorder::Recorder;
 
 /// Whether the connection loop checks every head itself before a lenient parser sees it. While it does not, a case that
 /// should be rejected and is made unambiguous instead is let pass.
-const FRONT: bool = false;
+const FRONT: bool = true;
 
 /// Runs cases one after the other, and lists those that are not good.
 async fn run(cases: &[Case], front: SocketAddr, upstream: &Recorder) -> Vec<(String, Verdict)> {

@@ -147,6 +147,12 @@ impl App {
         Self { address, scheme, shared, server }
     }
 
+    /// The name in its answers.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
     /// Where it listens.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

@@ -92,15 +92,20 @@ async fn next(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool, ov
     if stream.ahead.is_empty() && !idle(stream, edge, limits.idle, over).await {
         return Next::Over;
     }
-    // RFC 9112 section 2.2: an empty line before a request is passed over.
-    let blank = hygiene::skip_blank(&stream.ahead);
-    stream.ahead.advance(blank);
     let begun = Instant::now();
-    let mut seen = 0;
+    let (mut seen, mut blank) = (0, 0);
     loop {
-        match look(&mut stream.ahead, seen, &limits.head, first && blank == 0) {
-            Some(next) => return next,
-            None => seen = stream.ahead.len(),
+        if blank == 0 && seen < 2 {
+            // RFC 9112 section 2.2: an empty line before a request is passed over.
+            blank = hygiene::skip_blank(&stream.ahead);
+            stream.ahead.advance(blank);
+        }
+        // Half of an empty line is no request yet.
+        if blank > 0 || stream.ahead[..] != b"\r"[..] {
+            match look(&mut stream.ahead, seen, &limits.head, first && blank == 0) {
+                Some(next) => return next,
+                None => seen = stream.ahead.len(),
+            }
         }
         let left = limits.header_timeout.saturating_sub(begun.elapsed());
         match timeout(left, poll_fn(|cx| stream.poll_fill(cx))).await {

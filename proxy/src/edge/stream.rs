@@ -5,7 +5,7 @@
 //! for the loop of HTTP/1.1 to parse it. Writing collects what is small, so that the head of an answer and its
 //! body leave in one piece (one record under TLS), and gives the memory back when all is sent.
 
-use std::io::{Error, ErrorKind, IoSlice, Result};
+use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsRawFd as _, RawFd};
 use std::pin::Pin;
@@ -152,10 +152,7 @@ impl Stream {
         }
         let (count, ended) = match chunks.feed(got) {
             Ok(fed) => fed,
-            Err(violation) => {
-                let _ = self.facts.violation.set(violation);
-                return Poll::Ready(Err(Error::new(ErrorKind::InvalidData, violation.why())));
-            }
+            Err(violation) => return Poll::Ready(Err(violation.into())),
         };
         if count < got.len() {
             // The beginning of the next request goes back in front of what is there.
@@ -349,6 +346,7 @@ mod tests {
 
     use super::super::socket::Socket;
     use super::*;
+    use crate::hygiene::Violation;
 
     /// A stream and its client.
     fn pair() -> (Stream, UnixStream) {
@@ -405,8 +403,7 @@ mod tests {
         client.write_all(b"3\nabc").await.expect("room");
         stream.gate = Gate::from(Framing::Chunked);
         let error = stream.read(&mut [0; 64]).await.expect_err("a bare line feed is no end of a line");
-        assert_eq!(error.kind(), ErrorKind::InvalidData);
-        assert!(stream.facts.violation.get().is_some());
+        assert_eq!(Violation::within(&error), Some(Violation::ChunkSize));
     }
 
     #[tokio::test]

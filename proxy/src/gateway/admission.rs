@@ -303,7 +303,7 @@ async fn wait_for_lease(session: &mut Session, ctx: &Context, app: &App) -> Resu
 }
 
 /// Resolves when nobody waits for the request any more: its stream was reset, or the connection closed.
-async fn request_given_up(session: &mut Session, socket: RawFd) {
+pub(super) async fn request_given_up(session: &mut Session, socket: RawFd) {
     match session.as_downstream_mut().watch_h2_stream_close() {
         // Whether by a reset or an error, the stream has ended.
         Some(end) => drop(end.await),

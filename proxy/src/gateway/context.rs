@@ -17,7 +17,7 @@ use switcher_config::wire::Kind;
 use crate::access_log::{Outcome, Record};
 use crate::app::App;
 use crate::bake::tally::{self, Ended};
-use crate::balance::Tried;
+use crate::balance::{Rule, Tried};
 use crate::connection::{Facts, Request};
 use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
@@ -32,6 +32,15 @@ use super::replace::{GIVES_WAY, Replacement};
 /// nginx's status for a client that went away before it was answered. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
 
+/// Whether a request was counted with its upstream already.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Place {
+    /// It was, because places there are few.
+    Taken,
+    /// It was not.
+    Free,
+}
+
 /// A request's memory.
 pub struct Context {
     pub(super) shared: Arc<Shared>,
@@ -43,8 +52,16 @@ pub struct Context {
     pub(super) app: Option<Arc<App>>,
     pub(super) settings: Option<Arc<AppSettings>>,
     pub(super) pass: Option<Pass>,
+    /// By what it is given its upstream.
+    pub(super) rule: Rule,
+    /// Whether its client came by https; known where a cookie may have to be set.
+    pub(super) secure: bool,
     pub(super) tried: Tried,
     pub(super) tries: u32,
+    /// An answer was dropped because another upstream is asked.
+    pub(super) asks_again: bool,
+    /// There was no room for it.
+    pub(super) overloaded: bool,
     /// The index of the upstream in use, or of the last one.
     upstream: Option<usize>,
     /// Whether the request counts as one that its upstream has in flight.
@@ -92,8 +109,12 @@ impl Context {
             app: None,
             settings: None,
             pass: None,
+            rule: Rule::default(),
+            secure: false,
             tried: Tried::default(),
             tries: 0,
+            asks_again: false,
+            overloaded: false,
             upstream: None,
             weighs: false,
             exclusive: false,
@@ -141,14 +162,22 @@ impl Context {
         self.pass.as_ref()?.epoch().upstreams.get(index)
     }
 
+    /// The index of the upstream in use, or of the last one.
+    pub(super) const fn upstream_index(&self) -> Option<usize> {
+        self.upstream
+    }
+
     /// Moves the request to an upstream, and its weight with it.
-    pub(super) fn use_upstream(&mut self, index: usize) {
+    pub(super) fn use_upstream(&mut self, index: usize, place: Place) {
         self.leave_upstream();
         self.upstream = Some(index);
         self.tried.insert(index);
         self.tries += 1;
         if let Some(upstream) = self.upstream() {
-            upstream.in_flight.fetch_add(1, Ordering::Relaxed);
+            match place {
+                Place::Taken => {}
+                Place::Free => drop(upstream.in_flight.fetch_add(1, Ordering::Relaxed)),
+            }
             self.weighs = true;
         }
     }
@@ -158,8 +187,8 @@ impl Context {
         if !std::mem::take(&mut self.weighs) {
             return;
         }
-        if let Some(upstream) = self.upstream() {
-            upstream.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let (Some(index), Some(pass)) = (self.upstream, &self.pass) {
+            pass.epoch().leave(index);
         }
     }
 

@@ -15,10 +15,11 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
 use rustix::io::Errno;
 use switcher_config::UpstreamProtocol;
-use switcher_config::settings::AppSettings;
+use switcher_config::settings::{AppSettings, Balance, RetryOn};
 use switcher_config::wire::Kind;
 
-use crate::balance;
+use crate::balance::room::{self, Refused};
+use crate::balance::{self, Ask, Growth, Rule};
 use crate::epoch::Pass;
 use crate::health::dial;
 use crate::hop::HopByHop;
@@ -26,28 +27,55 @@ use crate::kind;
 use crate::ledger::{Cause, Stage};
 use crate::metrics::Limit;
 use crate::request_id::X_REQUEST_ID;
+use crate::sticky;
+use crate::tick::Tick;
 use crate::upstream::Upstream;
 use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 
-use super::admission::authority;
-use super::context::Context;
-use super::visitor;
+use super::admission::{authority, request_given_up};
+use super::context::{Context, Place};
+use super::{again, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
 
 /// Chooses the next upstream and says how to reach it.
-pub(super) async fn next_peer(session: &Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
     let settings = ctx.settings.clone().ok_or_else(not_admitted)?;
     if ctx.cause().is_some() {
         return Error::e_explain(ErrorType::ConnectionClosed, "closed by the proxy");
     }
-    let (upstream, socket) = next_upstream(ctx, &settings).await?;
+    if ctx.tries == 0 {
+        decide_rule(session.req_header(), ctx, &settings);
+    }
+    let socket = ctx.facts().socket;
+    let next = next_upstream(ctx, &settings);
+    let (upstream, socket) = if settings.max_in_flight.is_none() {
+        next.await?
+    } else {
+        tokio::select! {
+            next = next => next?,
+            () = request_given_up(session, socket) => {
+                return Err(Error::new_down(ErrorType::ConnectionClosed));
+            }
+        }
+    };
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
     let peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone());
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
     ctx.exclusive = upstream.address().protocol() == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
+}
+
+/// Notes by what the request is given its upstream.
+pub(super) fn decide_rule(request: &RequestHeader, ctx: &mut Context, settings: &AppSettings) {
+    ctx.rule = Rule::of(&settings.balance, &ctx.client, &request.headers, request.uri.path());
+    if matches!(ctx.rule, Rule::Sticky(_)) {
+        ctx.secure = visitor::is_secure(request, ctx);
+    }
+    if let (Some(_), Some(pass)) = (&settings.retries, &ctx.pass) {
+        pass.epoch().budget.requested(Tick::now());
+    }
 }
 
 /// The next upstream that has an address. A name that was never resolved is resolved now.
@@ -56,12 +84,10 @@ pub(super) async fn next_upstream(
     settings: &AppSettings,
 ) -> Result<(Arc<Upstream>, SocketAddr)> {
     loop {
-        let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
-        let Some((index, chosen)) = balance::choose(epoch, settings.balance, ctx.tried) else {
-            return Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
-        };
+        let (index, place) = place(ctx, settings).await?;
+        ctx.use_upstream(index, place);
+        let chosen = ctx.upstream().ok_or_else(not_admitted)?;
         let upstream = Arc::clone(&chosen.upstream);
-        ctx.use_upstream(index);
         if let Some(socket) = upstream.socket() {
             return Ok((upstream, socket));
         }
@@ -70,6 +96,28 @@ pub(super) async fn next_upstream(
             Ok(Ok(socket)) => return Ok((upstream, socket)),
             Ok(Err(why)) => upstream.suspect(&why),
             Err(_) => upstream.suspect("its name did not resolve in time"),
+        }
+    }
+}
+
+/// A place with the next upstream: at once, or after waiting for room.
+async fn place(ctx: &mut Context, settings: &AppSettings) -> Result<(usize, Place)> {
+    // Another upstream must not be waited for while the last one's place is held.
+    ctx.leave_upstream();
+    let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
+    let outliers = settings.outliers.map(|_| Tick::now());
+    let ask = Ask { rule: ctx.rule, tried: ctx.tried, growth: Growth::of(settings), outliers };
+    let nobody = || Error::explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
+    let Some(max) = settings.max_in_flight else {
+        let (index, _) = balance::choose(epoch, ask).ok_or_else(nobody)?;
+        return Ok((index, Place::Free));
+    };
+    match room::place(epoch, ask, max, &settings.queue).await {
+        Ok(index) => Ok((index, Place::Taken)),
+        Err(Refused::Nobody) => Err(nobody()),
+        Err(Refused::Full | Refused::TimedOut) => {
+            ctx.overloaded = true;
+            Error::e_explain(ErrorType::HTTPStatus(503), "no upstream has room")
         }
     }
 }
@@ -203,6 +251,9 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
         response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
     visitor::mark(response, ctx)?;
+    if let Some(cookie) = remembering(ctx) {
+        response.append_header(header::SET_COOKIE, cookie)?;
+    }
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(name) = &rules.slot_header {
         response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;
@@ -216,8 +267,22 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     Ok(())
 }
 
+/// The cookie for a visitor who comes back to the upstream in use, unless it was brought along already.
+fn remembering(ctx: &Context) -> Option<HeaderValue> {
+    let Rule::Sticky(brought) = ctx.rule else { return None };
+    let mark = ctx.upstream()?.upstream.mark()?;
+    if brought == Some(mark) {
+        return None;
+    }
+    let settings = ctx.settings.as_ref()?;
+    let Balance::Sticky(name) = &settings.balance else { return None };
+    sticky::set(name, mark, &settings.path, ctx.secure)
+}
+
 /// Notes what the head of the answer says about the exchange.
 fn settle(response: &ResponseHeader, ctx: &mut Context) {
+    let failed = response.status.is_server_error().then(|| response.status.as_str());
+    again::judge(ctx, failed);
     ctx.status = Some(response.status.as_u16());
     ctx.first_byte = Some(ctx.started.elapsed());
     let Some(exchange) = ctx.exchange() else { return };
@@ -290,9 +355,7 @@ pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Er
             upstream.upstream.suspect(connect_problem(error.etype()));
         }
     }
-    let all = ctx.pass.as_ref().map_or(0, |pass| pass.epoch().upstreams.len());
-    let left = (0..all).any(|index| !ctx.tried.contains(index));
-    let retry = left && ctx.cause().is_none();
+    let retry = again::may(ctx, RetryOn::Connect);
     if retry {
         count_retry(ctx);
     }
@@ -328,10 +391,12 @@ pub(super) fn broken(
     if let Some(exchange) = ctx.exchange() {
         exchange.lend_socket(None);
     }
-    let repeatable = session.req_header().method.is_idempotent()
-        && !session.as_ref().retry_buffer_truncated()
-        && session.response_written().is_none()
-        && ctx.cause().is_none();
+    if std::mem::take(&mut ctx.asks_again) {
+        error.set_retry(true);
+        count_retry(ctx);
+        return error;
+    }
+    let repeatable = again::repeatable(session, ctx);
     if repeatable {
         error.retry.decide_reuse(reused);
     } else {
@@ -340,6 +405,12 @@ pub(super) fn broken(
     if error.retry() {
         // The same upstream, by a fresh connection: it was the connection that failed.
         ctx.tried = balance::Tried::default();
+        count_retry(ctx);
+        return error;
+    }
+    again::judge_break(ctx, &error);
+    if repeatable && again::after_break(ctx, &error) {
+        error.set_retry(true);
         count_retry(ctx);
     }
     error

@@ -12,7 +12,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use switcher_config::Slot;
 use switcher_config::wire::Kind;
 
-use crate::access_log::Record;
+use crate::access_log::{Outcome, Record};
 use crate::answer::Reason;
 use crate::connection::Facts;
 use crate::epoch::Pass;
@@ -24,6 +24,9 @@ use crate::request_id::{RequestId, X_REQUEST_ID};
 use super::context::Context;
 use super::replace::Replacement;
 use super::{Shared, forward, replace, visitor};
+
+/// When to come back to an application that has no room. It may have some at any moment.
+const OVERLOADED_FOR: Duration = Duration::from_secs(1);
 
 /// What Pingora calls the status of a connection that nothing can be sent on.
 const NOTHING_SENT: u16 = 0;
@@ -70,7 +73,8 @@ pub(crate) fn refuse(shared: &Shared, facts: &Facts, reason: &Reason) -> Vec<u8>
     if let Reason::Malformed(violation) = reason {
         shared.metrics.malformed(*violation);
     }
-    if shared.access_log.enabled() {
+    let outcome = Outcome { id: &id, status: status.as_u16(), failed: true, took: Duration::ZERO };
+    if shared.access_log.wants(outcome) {
         shared.access_log.log(Box::new(refused(facts, reason, id)));
     }
     whole
@@ -102,6 +106,7 @@ fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record {
         user_agent: None,
         referer: None,
         error: Some(reason.code().to_owned()),
+        headers: Vec::new(),
     }
 }
 
@@ -217,9 +222,6 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
         None => {}
     }
     match (error.esource(), error.etype()) {
-        _ if ctx.facts().violation.get().is_some() => {
-            ctx.facts().violation.get().map(|violation| Reason::Malformed(*violation))
-        }
         (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => {
             ctx.settings.as_ref().and_then(|s| s.body_size).map(|limit| Reason::BodyTooLarge { limit })
         }
@@ -237,18 +239,15 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
 
 /// What is wrong with the body of a request, if anything is: then the client is there and may hear it.
 fn malformed_body(error: &Error, ctx: &Context) -> Option<Reason> {
-    let within = error.root_cause().downcast_ref().and_then(Violation::within);
-    // What Pingora's own reader of chunks finds; it does not export the types.
-    let violation = within.or_else(|| match error.etype().as_str() {
-        "InvalidChunk" => Some(Violation::ChunkSize),
-        "InvalidTrailerEnd" => Some(Violation::TrailerForm),
-        _ => None,
-    })?;
+    let violation = error.root_cause().downcast_ref().and_then(Violation::within)?;
     ctx.shared.metrics.malformed(violation);
     Some(Reason::Malformed(violation))
 }
 
 fn no_upstream(ctx: &Context) -> Reason {
+    if ctx.overloaded {
+        return Reason::Overloaded { retry_after: OVERLOADED_FOR };
+    }
     if ctx.tries > 0 {
         return Reason::ConnectFailed;
     }

@@ -41,9 +41,11 @@ const CHUNK: usize = 8 * 1024;
 /// Carries the request, an upgrade to WebSocket, to its end.
 pub(super) async fn carry(session: &mut Session, ctx: &mut Context) -> Result<()> {
     let request = opening(session, ctx)?;
+    let settings = ctx.settings.clone().ok_or_else(forward::not_admitted)?;
+    forward::decide_rule(session.req_header(), ctx, &settings);
     let socket = ctx.facts().socket;
     let mut answer = tokio::select! {
-        answer = ask(ctx, request) => answer?,
+        answer = ask(ctx, &settings, request) => answer?,
         () = client_left(socket) => return Err(Error::new_down(ErrorType::ConnectionClosed)),
     };
     let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
@@ -84,11 +86,14 @@ fn opening(session: &Session, ctx: &Context) -> Result<Request<Empty<Bytes>>> {
 }
 
 /// Asks one upstream after the other until one takes the connection, and waits for its answer.
-async fn ask(ctx: &mut Context, request: Request<Empty<Bytes>>) -> Result<Response<Incoming>> {
-    let settings = ctx.settings.clone().ok_or_else(forward::not_admitted)?;
+async fn ask(
+    ctx: &mut Context,
+    settings: &AppSettings,
+    request: Request<Empty<Bytes>>,
+) -> Result<Response<Incoming>> {
     loop {
-        let (upstream, _) = forward::next_upstream(ctx, &settings).await?;
-        match connect(ctx, &settings, &upstream).await {
+        let (upstream, _) = forward::next_upstream(ctx, settings).await?;
+        match connect(ctx, settings, &upstream).await {
             Ok(mut sender) => {
                 ctx.connected = Some(ctx.started.elapsed());
                 if let Some(exchange) = ctx.exchange() {

@@ -25,10 +25,15 @@ pub(super) fn at_link(session: &Session, ctx: &Context, app: &App, settings: &Ap
     if !matches!(request.method, Method::GET | Method::HEAD) {
         return None;
     }
-    let says_https = || ctx.shared.rules.load().trust.says_https(&request.headers);
-    let secure = ctx.facts().tls.is_some() || ctx.client.trusted && says_https();
+    let secure = is_secure(request, ctx);
     let query = request.uri.query().unwrap_or_default();
     app.guard()?.visit(request.uri.path(), query, seconds(ctx.arrived()), secure)
+}
+
+/// Whether the client came by https, to us or to a trusted proxy in front of us.
+pub(super) fn is_secure(request: &RequestHeader, ctx: &Context) -> bool {
+    let says_https = || ctx.shared.rules.load().trust.says_https(&request.headers);
+    ctx.facts().tls.is_some() || ctx.client.trusted && says_https()
 }
 
 /// Whether the proxy itself asks, for a smoke test.

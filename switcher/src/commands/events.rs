@@ -74,6 +74,12 @@ fn sentence(event: &Event) -> String {
                 phrase::health(*health).0
             )
         }
+        Event::Ejected { at, app, slot, upstream, ejection } => format!(
+            "{}  {app}: {upstream} in {slot} is left out until {}: {}",
+            phrase::moment(*at),
+            phrase::moment(ejection.until),
+            ejection.reason
+        ),
         Event::Certificate { at, happened } => {
             format!("{}  certificate for {}", phrase::moment(*at), certificate(happened))
         }

@@ -32,7 +32,7 @@ pub(super) async fn run(
     }
     let expected = status.generation;
     let request = RegisterRequest {
-        upstreams,
+        upstreams: upstreams.into_iter().map(Into::into).collect(),
         release,
         expected_generation: Some(expected),
         moved: false,

@@ -224,7 +224,7 @@ async fn register(
     release: Option<String>,
 ) -> Outcome {
     let request = RegisterRequest {
-        upstreams,
+        upstreams: upstreams.into_iter().map(Into::into).collect(),
         release,
         expected_generation: Some(status.generation),
         fence: Some(site.fence(lease)),

@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use serde::Serialize;
+
 use switcher_config::wire::{
     AppStatus, BakeResult, CertificateStatus, DrainingStatus, Health, SlotStatus, Status, UpstreamStatus,
 };
-use switcher_config::{AppName, Slot};
+use switcher_config::{AppName, Slot, Weight};
 use tokio::time::sleep;
 
 use self::deployments::Deployments;
@@ -148,9 +149,15 @@ fn slot(page: &mut Page, slot: Slot, live: bool, status: &SlotStatus) {
 fn upstream(page: &mut Page, upstream: &UpstreamStatus, said: &str) {
     let (health, tone) = phrase::health(upstream.health);
     page.words(&upstream.address.to_string(), Tone::Plain);
+    if upstream.weight != Weight::ONE {
+        page.words(&format!("(weight {})", upstream.weight.get()), Tone::Faint);
+    }
     let checked = upstream.last_check.as_ref().map(phrase::probe).filter(|probe| !said.contains(probe));
     page.words(&format!("{health}{}", if checked.is_some() { "," } else { "" }), tone);
     page.words(checked.as_deref().unwrap_or_default(), Tone::Faint);
+    if let Some(ejection) = &upstream.ejected {
+        page.words(&format!("left out: {}", ejection.reason), Tone::Bad);
+    }
     if let Some(live) = upstream.live {
         let (word, tone) = phrase::health(live);
         page.words(&format!("(liveness: {word})"), tone);

@@ -201,7 +201,9 @@ impl<'a> Site<'a> {
             (_, RuntimeKind::Static) => Some(Box::new(StaticRuntime::new(
                 self.app.clone(),
                 self.environment_name.clone(),
-                self.settings.slots.clone(),
+                self.settings.slots.map(|_, slot| {
+                    slot.as_ref().map(|slot| slot.iter().map(|upstream| upstream.address.clone()).collect())
+                }),
                 self.deploy.hooks.clone(),
                 Box::new(SlotHooks {
                     folder: self.folder.clone(),

@@ -77,6 +77,8 @@ async fn answer(
 fn seen() -> AppStatus {
     let upstream = UpstreamStatus {
         address: "127.0.0.1:8001".parse().expect("an address"),
+        weight: switcher_config::Weight::ONE,
+        ejected: None,
         health: Health::Healthy,
         live: None,
         last_check: None,

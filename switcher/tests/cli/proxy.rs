@@ -197,6 +197,8 @@ pub(crate) fn slot(health: Health, address: &str, release: &str) -> SlotStatus {
     let reason = check.error.as_ref().map(|error| format!("{address}: {error}"));
     let upstream = UpstreamStatus {
         address: address.parse().expect("an address"),
+        weight: switcher_config::Weight::ONE,
+        ejected: None,
         health,
         live: None,
         last_check: Some(check.clone()),

@@ -125,7 +125,7 @@ impl World<'_> {
     ) -> Result<Generation, Trouble> {
         let site = self.site;
         let request = RegisterRequest {
-            upstreams,
+            upstreams: upstreams.into_iter().map(Into::into).collect(),
             release,
             expected_generation: Some(status.generation),
             fence: Some(self.fence()),
