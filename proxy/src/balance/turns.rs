@@ -4,8 +4,9 @@
 //! and the next request goes to whoever's stride has its middle first. So an upstream of weight 3 is chosen three times as
 //! often as one of weight 1, evenly spread, and over a whole round exactly.
 //!
-//! An upstream that was out is far behind. It is taken to be where the line is: it is next once, and makes up for
-//! nothing. In the steady state this never applies: whoever is chosen is first, so everybody else is no earlier.
+//! An upstream that was out is far behind, by more than its stride. It is taken to be where the line is: it is next once,
+//! and makes up for nothing. In the steady state this never applies: whoever is chosen is first, so everybody else is
+//! no earlier, or earlier by no more than what threads that choose at once are apart.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -45,16 +46,22 @@ impl Line {
     pub fn turn(&self, place: &Place, stride: u64) -> Turn {
         let (end, from) = (self.0.load(Ordering::Relaxed), place.0.load(Ordering::Relaxed));
         // Half of the circle is behind.
-        let ahead = from.wrapping_add(stride / 2).wrapping_sub(end);
-        let ahead = if ahead > u64::MAX / 2 { 0 } else { ahead };
-        let middle = end.wrapping_add(ahead);
+        let own = from.wrapping_add(stride / 2);
+        let (ahead, behind) = (own.wrapping_sub(end), end.wrapping_sub(own));
+        let (ahead, middle) = match behind {
+            // Somebody else was faster by a moment: that costs nothing of one's share.
+            1.. if behind <= stride => (0, own),
+            1.. if behind <= u64::MAX / 2 => (0, end),
+            _ => (ahead, own),
+        };
         Turn { from, middle, to: middle.wrapping_add(stride - stride / 2), ahead }
     }
 
     /// Takes a turn. False when somebody else moved this upstream meanwhile: then it has to be looked at again.
     pub fn take(&self, place: &Place, turn: Turn) -> bool {
         let moved = place.0.compare_exchange(turn.from, turn.to, Ordering::Relaxed, Ordering::Relaxed);
-        if moved.is_ok() {
+        // The line never goes back.
+        if moved.is_ok() && turn.ahead > 0 {
             self.0.store(turn.middle, Ordering::Relaxed);
         }
         moved.is_ok()
