@@ -85,6 +85,10 @@ impl FromStr for ImageReference {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let found: Reference = text.parse().map_err(|_| InvalidImage(text.to_owned()))?;
+        // Repositories are lower case; the library takes an upper-case host without a dot for a part of one.
+        if found.repository().bytes().any(|byte| byte.is_ascii_uppercase()) {
+            return Err(InvalidImage(text.to_owned()));
+        }
         // The library fills in `latest`; whether somebody wrote it makes a difference to us.
         let after_host = text.rsplit('/').next().unwrap_or(text);
         let tagged = after_host.split('@').next().is_some_and(|name| name.contains(':'));
@@ -127,7 +131,7 @@ mod tests {
             let image: ImageReference = text.parse().expect(text);
             assert_eq!((image.to_string().as_str(), image.tag()), (whole, tag));
         }
-        for bad in ["", "Shop", "a b", "ghcr.io/acme/shop:", "shop@sha256:12"] {
+        for bad in ["", "Shop", "HOST/shop", "a b", "ghcr.io/acme/shop:", "shop@sha256:12"] {
             assert!(bad.parse::<ImageReference>().is_err(), "{bad:?}");
         }
     }
