@@ -10,8 +10,10 @@ use crate::Target;
 pub const PLANTED: Target = Target {
     name: "planted",
     run: |data| {
-        let steps = data.iter().zip(b"switcher").take_while(|(byte, wanted)| byte == wanted).count();
-        assert!(steps < 8, "the planted fault");
+        // Each step is a branch of its own, so that getting one further is seen.
+        let is = |at: usize, byte: u8| data.get(at) == Some(&byte);
+        let reached = is(0, b'g') && is(1, b'r') && is(2, b'e') && is(3, b'e') && is(4, b'n');
+        assert!(!reached, "the planted fault");
     },
 };
 
