@@ -30,7 +30,7 @@ const LATE: Duration = Duration::from_secs(2);
 const BUFFER: u32 = 8 * 1024;
 
 /// An answer that the buffers on the way do not hold.
-const LARGE: &str = "/bytes/3000000";
+const LARGE: &str = "/bytes/700000";
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,11 +72,16 @@ async fn unread(mut stream: TcpStream, reads: bool) {
         return given_up(&stream).await;
     }
     let mut tick = tokio::time::interval(SECOND);
-    loop {
-        tick.tick().await;
-        if !matches!(stream.read(&mut [0; 1]).await, Ok(1)) {
-            return;
+    let reads = async {
+        loop {
+            tick.tick().await;
+            // An error is seen by whoever waits for the end.
+            let _ = stream.try_read(&mut [0; 1]);
         }
+    };
+    tokio::select! {
+        () = reads => {}
+        () = given_up(&stream) => {}
     }
 }
 
@@ -179,7 +184,8 @@ where
     );
     assert_eq!(late, 0, "the longest took {longest:?}");
     assert!(count.load(Ordering::Relaxed) > 0);
-    assert_eq!(counted, CLIENTS as u64);
+    // A connection and its stream may both be too slow.
+    assert!(counted >= CLIENTS as u64, "{counted}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
