@@ -25,13 +25,16 @@ pub struct Facts {
     pub upgraded: AtomicBool,
     /// How many of its requests the client itself has reset (HTTP/2).
     pub resets: AtomicU32,
+    /// It was closed because it took what was sent to it too slowly.
+    pub too_slow: AtomicBool,
 }
 
 impl Facts {
     /// The facts of a new connection.
     #[must_use]
     pub const fn new(peer: SocketAddr, socket: RawFd, tls: Option<Tls>) -> Self {
-        Self { peer, socket, tls, upgraded: AtomicBool::new(false), resets: AtomicU32::new(0) }
+        let (upgraded, too_slow) = (AtomicBool::new(false), AtomicBool::new(false));
+        Self { peer, socket, tls, upgraded, resets: AtomicU32::new(0), too_slow }
     }
 }
 

@@ -2,12 +2,13 @@
 //!
 //! `socket` is what was accepted, in clear text or under TLS; `stream` is what Pingora gets of it, which reads no
 //! byte out of turn and keeps no memory while idle; `http1` is the loop that reads heads and holds them against
-//! the rules; `http2` drives Pingora's; `crowd` counts connections and decides who leaves when there are too many.
+//! the rules; `http2` drives Pingora's; `patience` bounds how slowly a client may take what is sent; `crowd` counts connections and decides who leaves when there are too many.
 //! Accept loops of [`crate::listen`] hand over here.
 
 pub mod crowd;
 mod http1;
 mod http2;
+pub(crate) mod patience;
 pub mod socket;
 mod stream;
 
@@ -15,6 +16,7 @@ use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use pingora::protocols::{ALPN, Ssl as _};
@@ -24,7 +26,8 @@ use tokio::sync::{mpsc, watch};
 
 use crate::connection::Facts;
 use crate::gateway::{Gateway, Shared};
-use crate::metrics::LimitMetrics;
+use crate::limits::Pace;
+use crate::metrics::{Limit, LimitMetrics};
 use crate::tls::Front;
 
 use crowd::Crowd;
@@ -66,10 +69,26 @@ pub struct Secure {
 }
 
 impl Edge {
-    /// Serves one connection to its end.
-    pub async fn serve(self, socket: Socket, peer: SocketAddr, tls: Option<Secure>) {
-        let trusted = self.shared.rules.load().trust.trusts(peer.ip());
-        let Some(_place) = self.crowd.enter((!trusted).then(|| peer.ip())) else { return };
+    /// Serves one connection to its end. It has its place from the call on, before it is polled.
+    pub fn serve(
+        self,
+        socket: Socket,
+        peer: SocketAddr,
+        tls: Option<Secure>,
+    ) -> impl Future<Output = ()> + Send {
+        let (trusted, pace) = {
+            let rules = self.shared.rules.load();
+            (rules.trust.trusts(peer.ip()), rules.limits.pace)
+        };
+        let place = self.crowd.enter((!trusted).then(|| peer.ip()));
+        async move {
+            if let Some(_place) = place {
+                self.serve_within(socket, peer, tls, pace).await;
+            }
+        }
+    }
+
+    async fn serve_within(self, socket: Socket, peer: SocketAddr, tls: Option<Secure>, pace: Pace) {
         let descriptor = socket.as_raw_fd();
         let (wire, tls) = match tls {
             None => (Wire::Plain(socket), None),
@@ -89,11 +108,26 @@ impl Edge {
             }
         };
         let facts = Arc::new(Facts::new(peer, descriptor, tls));
-        let stream = Box::new(Stream::new(wire, Arc::clone(&facts)));
+        let stream = Box::new(Stream::new(wire, Arc::clone(&facts), pace));
+        let _slow = CountSlow { facts: Arc::clone(&facts), edge: &self };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             http2::serve(stream, &self, facts, false).await;
         } else if let Some(stream) = http1::serve(stream, &self, &facts).await {
             http2::serve(stream, &self, facts, true).await;
+        }
+    }
+}
+
+/// Counts a connection that was closed for taking too little, when it is over.
+struct CountSlow<'a> {
+    facts: Arc<Facts>,
+    edge: &'a Edge,
+}
+
+impl Drop for CountSlow<'_> {
+    fn drop(&mut self) {
+        if self.facts.too_slow.load(Ordering::Relaxed) {
+            self.edge.limits.acted(Limit::AnswerRate);
         }
     }
 }

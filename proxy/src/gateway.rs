@@ -153,13 +153,14 @@ impl ProxyHttp for Gateway {
 
     fn response_body_filter(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         body: &mut Option<Bytes>,
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         replace::body(body, ctx);
         forward::answer_body(body, end, ctx);
+        forward::bound_taking(session, body.as_ref().map_or(0, Bytes::len), ctx);
         Ok(None)
     }
 

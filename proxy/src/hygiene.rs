@@ -20,7 +20,7 @@ mod properties;
 
 pub use chunks::Chunks;
 pub use head::{check_head, check_start, end_of_head, skip_blank};
-pub use request::check_request;
+pub use request::{check_request, check_sizes};
 pub use violation::Violation;
 
 /// How much a head may hold.

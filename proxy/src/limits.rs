@@ -21,8 +21,19 @@ pub struct Limits {
     pub idle: Duration,
     /// How many requests a connection carries.
     pub requests_per_connection: u64,
+    /// How fast bodies must move, those of requests and those of answers.
+    pub pace: Pace,
     /// What HTTP/2 adds.
     pub http2: Http2Limits,
+}
+
+/// How fast bodies must move.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// Bytes a second; 0 asks for nothing.
+    pub rate: u64,
+    /// How long a body may take before that is asked.
+    pub grace: Duration,
 }
 
 /// The limits of a connection of HTTP/2.
@@ -50,6 +61,7 @@ impl From<&Settings> for Limits {
             },
             header_timeout: settings.header_timeout.0,
             idle: settings.idle_timeout.0,
+            pace: Pace { rate: settings.body_rate.0, grace: settings.body_grace.0 },
             requests_per_connection: u64::from(settings.requests_per_connection),
             http2: Http2Limits {
                 streams: settings.http2.streams,

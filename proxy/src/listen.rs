@@ -23,6 +23,10 @@ use crate::smoke::{Secret, Smoker};
 /// Connections the kernel holds for us while we are busy. It caps this at `net.core.somaxconn`.
 const BACKLOG: i32 = 4096;
 
+/// How many bytes the kernel holds for a client beyond what is on the way to it: enough to keep a fast one busy, and
+/// so little that slow ones take no megabytes each.
+const UNSENT: u32 = 128 * 1024;
+
 /// Every socket the proxy listens on.
 #[derive(Debug)]
 pub struct Listeners {
@@ -117,6 +121,8 @@ fn bind_tcp(address: SocketAddr, every: &[SocketAddr]) -> Result<TcpListener, Ca
             let own_v4 = every.iter().any(|a| a.is_ipv4() && a.port() == address.port());
             socket.set_only_v6(own_v4)?;
         }
+        // Its connections get this from it.
+        socket.set_tcp_notsent_lowat(UNSENT)?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         socket.set_nonblocking(true)?;
@@ -203,8 +209,10 @@ pub async fn accept(listener: TcpListener, tls: Option<Secure>, edge: Edge) -> i
             biased;
             _ = shutdown.wait_for(|down| *down) => return Ok(()),
             accepted = async {
+                let accepted = listener.accept().await;
+                // Nobody has to leave before somebody is there.
                 edge.crowd.room().await;
-                listener.accept().await
+                accepted
             } => accepted,
         };
         match accepted {

@@ -12,6 +12,7 @@ use switcher_config::wire::Kind;
 
 use crate::control::Control;
 use crate::ledger::{Cause, Exchange, Ledger, Stage};
+use crate::limits::Pace;
 use crate::metrics::{Limit, LimitMetrics};
 
 /// How often the exchanges are looked at; how late a limit may strike.
@@ -42,15 +43,6 @@ pub fn trickles(stage: Stage, kind: Kind, (sending, received): (Duration, u64), 
     #[allow(clippy::cast_precision_loss)]
     let missing = (received as f64) < counted * pace.rate as f64;
     asked_of && missing
-}
-
-/// How fast bodies must come.
-#[derive(Debug, Clone, Copy)]
-pub struct Pace {
-    /// Bytes a second; 0 asks for nothing.
-    pub rate: u64,
-    /// How long a body may take before that is asked.
-    pub grace: Duration,
 }
 
 /// Sweeps for ever.

@@ -26,6 +26,7 @@ mod http1;
 mod http2;
 mod hygiene;
 mod init;
+mod limits;
 mod pages;
 mod pause;
 mod persistence;

@@ -12,6 +12,7 @@ pub mod dns;
 pub mod engine;
 #[cfg(test)]
 mod fences;
+pub mod frames;
 pub mod http1;
 pub mod http2;
 pub mod image;

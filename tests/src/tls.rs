@@ -121,6 +121,19 @@ impl Hello {
     /// # Panics
     /// When the server cannot be reached, or takes too long.
     pub async fn try_connect(self, address: SocketAddr) -> std::io::Result<Agreed> {
+        let tcp = within(PATIENCE, "a connection", TcpStream::connect(address)).await?;
+        tcp.set_nodelay(true)?;
+        self.over(tcp).await
+    }
+
+    /// Shakes hands over a connection, or says why that failed.
+    ///
+    /// # Errors
+    /// As the server's alert says.
+    ///
+    /// # Panics
+    /// When the server takes too long.
+    pub async fn over(self, tcp: TcpStream) -> std::io::Result<Agreed> {
         let mut config = ClientConfig::builder_with_provider(Arc::new(self.provider))
             .with_protocol_versions(&self.versions)
             .expect("supported versions")
@@ -130,8 +143,6 @@ impl Hello {
         config.alpn_protocols = self.alpn;
         config.resumption = self.sessions;
         let name = ServerName::try_from(self.name).expect("a server name");
-        let tcp = within(PATIENCE, "a connection", TcpStream::connect(address)).await?;
-        tcp.set_nodelay(true)?;
         let connector = TlsConnector::from(Arc::new(config));
         let stream = within(PATIENCE, "a TLS handshake", connector.connect(name, tcp)).await?;
         let (_, session) = stream.get_ref();

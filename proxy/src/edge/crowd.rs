@@ -20,6 +20,9 @@ use crate::metrics::{Limit, LimitMetrics};
 /// How many maps share the addresses, so that accepting threads seldom meet.
 const SHARDS: usize = 16;
 
+/// How long a connection is idle before it is one of those that leave when room is wanted.
+pub(super) const SETTLED: Duration = Duration::from_secs(1);
+
 /// How long after asking one connection to leave the next one is asked, when that did not help.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -100,6 +103,11 @@ impl Crowd {
         self.leave.notify_one();
         // Nobody may be idle: then whoever finishes first makes room.
         let _ = tokio::time::timeout(ASK_AGAIN, left).await;
+    }
+
+    /// Calls the next one in place of one who was called and cannot leave.
+    pub(super) fn call_next(&self) {
+        self.leave.notify_one();
     }
 
     /// Resolves when the caller, who is idle, is the one to leave.

@@ -24,11 +24,9 @@ use crate::hygiene::{self, Framing, HeadLimits};
 use crate::limits::Limits;
 use crate::metrics::Limit;
 
-use super::stream::{Gate, Stream};
+use super::crowd::SETTLED;
+use super::stream::Stream;
 use super::{Edge, H2_PREFACE};
-
-/// How long a connection is idle before it is one of those that leave when room is wanted.
-const SETTLED: Duration = Duration::from_secs(1);
 
 /// How long a client that is refused may take to read why.
 const LAST_WORD: Duration = Duration::from_secs(1);
@@ -57,9 +55,15 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: &Arc<Fact
         // An error means that the process is past its end.
         let _ = leaving.wait_for(|over| *over).await;
     });
+    let mut patience = edge.shared.rules.load().limits.idle;
     loop {
+        if stream.ahead.is_empty() && !idle(&mut stream, edge, patience, &mut over).await {
+            return None;
+        }
+        // Those of now: they may have changed while nothing came.
         let limits = edge.shared.rules.load().limits;
-        let (head, framing) = match next(&mut stream, edge, &limits, served == 0, &mut over).await {
+        patience = limits.idle;
+        let (head, framing) = match next(&mut stream, edge, &limits, served == 0).await {
             Next::Request(head, framing) => (head, framing),
             Next::Http2 => return Some(stream),
             Next::Over => return None,
@@ -69,7 +73,7 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: &Arc<Fact
             }
         };
         served += 1;
-        stream.gate = Gate::from(framing);
+        stream.begin(framing, limits.pace);
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(head);
         if served >= limits.requests_per_connection {
@@ -87,11 +91,8 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: &Arc<Fact
     }
 }
 
-/// Waits for the next request.
-async fn next(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool, over: &mut Over<'_>) -> Next {
-    if stream.ahead.is_empty() && !idle(stream, edge, limits.idle, over).await {
-        return Next::Over;
-    }
+/// Waits for the rest of the next request.
+async fn next(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool) -> Next {
     let begun = Instant::now();
     let (mut seen, mut blank) = (0, 0);
     loop {

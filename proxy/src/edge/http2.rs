@@ -4,10 +4,11 @@
 //! its own, so that it ends with the process, and also by itself when it has carried enough requests. One whose
 //! client does little but reset its streams is closed.
 
+use std::future::poll_fn;
 use std::io;
 use std::os::fd::{BorrowedFd, OwnedFd};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,6 +18,7 @@ use pingora::protocols::http::ServerSession;
 use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use pingora_timeout::timeout;
 use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
@@ -25,11 +27,18 @@ use crate::gateway::Gateway;
 use crate::limits::{Http2Limits, Limits};
 use crate::metrics::{Limit, LimitMetrics};
 
-use super::Edge;
+use super::crowd::{Crowd, SETTLED};
 use super::stream::{Gate, Stream};
+use super::{Edge, H2_PREFACE, patience};
 
 /// How long a connection that ends with the process is read to its end.
 const LINGER: Duration = Duration::from_millis(500);
+
+/// How long a client may take to leave once it was told to and its streams have ended.
+const GOODBYE: Duration = Duration::from_secs(2);
+
+/// The most bytes of an answer of the proxy's own that are reckoned with.
+const OWN_ANSWER: usize = 16 * 1024;
 
 /// One connection, as Pingora's loop drives it.
 struct Connection {
@@ -39,6 +48,10 @@ struct Connection {
     limits: Limits,
     metrics: LimitMetrics,
     streams: AtomicU64,
+    /// Streams that are open.
+    open: AtomicUsize,
+    /// Rung when the last open stream has ended.
+    idle: Notify,
     /// Turns true when no more streams are to be begun.
     end: watch::Sender<bool>,
     /// Rung when the client is to be put up with no longer.
@@ -48,6 +61,9 @@ struct Connection {
 /// Serves a connection to its end. `plain` says that it begins with the preface in clear text.
 pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: Arc<Facts>, plain: bool) {
     let limits = edge.shared.rules.load().limits;
+    if !plain && !greeted(&mut stream, edge, &limits).await {
+        return;
+    }
     let mut options = HttpServerOptions::default();
     options.h2c = plain;
     options.h2_idle_timeout = Some(limits.idle);
@@ -61,6 +77,8 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: Arc<Facts
         limits,
         metrics: edge.limits.clone(),
         streams: AtomicU64::new(0),
+        open: AtomicUsize::new(0),
+        idle: Notify::new(),
         end,
         enough: Notify::new(),
     });
@@ -74,6 +92,7 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: Arc<Facts
             unsafe { BorrowedFd::borrow_raw(socket) }.try_clone_to_owned()
         }
         () = connection.enough.notified() => return,
+        () = connection.over(&edge.crowd) => return,
         _ = &mut serving => return,
     };
     connection.end.send_replace(true);
@@ -82,6 +101,22 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: Arc<Facts
         // An error means that the client has closed, which is what is waited for.
         let _ = linger(duplicate).await;
     }
+}
+
+/// Waits for the preface, which is what a connection begins with (RFC 9113 section 3.4). False when it does not come.
+async fn greeted(stream: &mut Stream, edge: &Edge, limits: &Limits) -> bool {
+    let filled = timeout(limits.header_timeout, async {
+        while stream.ahead.len() < H2_PREFACE.len() {
+            if !matches!(poll_fn(|cx| stream.poll_fill(cx)).await, Ok(1..)) {
+                return false;
+            }
+        }
+        true
+    });
+    filled.await.unwrap_or_else(|_| {
+        edge.limits.acted(Limit::HeaderTimeout);
+        false
+    })
 }
 
 /// Ends our side of a connection and reads what still comes until the client has ended its own. A client that has
@@ -110,6 +145,44 @@ pub(super) fn options(limits: &Http2Limits, header_size: usize) -> H2Options {
 }
 
 impl Connection {
+    /// Resolves when the connection was told to end and its streams have, whether its client agrees or not. It is
+    /// told so after its last request, and when it is idle and room is wanted.
+    async fn over(&self, crowd: &Crowd) {
+        let mut ending = self.end.subscribe();
+        tokio::select! {
+            _ = ending.wait_for(|end| *end) => {}
+            () = self.asked_to_leave(crowd) => drop(self.end.send_replace(true)),
+        }
+        self.stays_idle(GOODBYE).await;
+    }
+
+    /// Resolves when no stream is open and none was for this long.
+    async fn stays_idle(&self, time: Duration) {
+        loop {
+            while self.open.load(Ordering::Relaxed) > 0 {
+                self.idle.notified().await;
+            }
+            let streams = self.streams.load(Ordering::Relaxed);
+            tokio::time::sleep(time).await;
+            if self.open.load(Ordering::Relaxed) == 0 && self.streams.load(Ordering::Relaxed) == streams {
+                return;
+            }
+        }
+    }
+
+    /// Resolves when the connection is idle and the one to leave.
+    async fn asked_to_leave(&self, crowd: &Crowd) {
+        loop {
+            self.stays_idle(SETTLED).await;
+            crowd.asked_to_leave().await;
+            if self.open.load(Ordering::Relaxed) == 0 {
+                return;
+            }
+            // It became busy while it waited: whoever is next leaves in its place.
+            crowd.call_next();
+        }
+    }
+
     /// A client that resets most of what it begins wants work done for nothing (CVE-2023-44487).
     fn only_resets(&self) -> bool {
         let resets = u64::from(self.facts.resets.load(Ordering::Relaxed));
@@ -117,11 +190,22 @@ impl Connection {
     }
 }
 
+/// A stream that is open, until it is dropped.
+struct Open<'a>(&'a Connection);
+
+impl Drop for Open<'_> {
+    fn drop(&mut self) {
+        if self.0.open.fetch_sub(1, Ordering::Relaxed) == 1 {
+            self.0.idle.notify_one();
+        }
+    }
+}
+
 #[async_trait]
 impl HttpServerApp for Connection {
     async fn process_new_http(
         self: &Arc<Self>,
-        session: ServerSession,
+        mut session: ServerSession,
         shutdown: &ShutdownWatch,
     ) -> Option<ReusedHttpStream> {
         let streams = self.streams.fetch_add(1, Ordering::Relaxed) + 1;
@@ -129,6 +213,10 @@ impl HttpServerApp for Connection {
             self.metrics.acted(Limit::RequestsPerConnection);
             self.end.send_replace(true);
         }
+        // Bounds the proxy's own answers; those of upstreams are bounded piece by piece.
+        session.set_write_timeout(patience::for_piece(self.limits.pace, OWN_ANSWER));
+        self.open.fetch_add(1, Ordering::Relaxed);
+        let _open = Open(self);
         let (abort, registration) = AbortHandle::new_pair();
         let request = Request { facts: Arc::clone(&self.facts), abort };
         let serve = REQUEST.scope(request, self.proxy.process_new_http(session, shutdown));
@@ -141,7 +229,8 @@ impl HttpServerApp for Connection {
     }
 
     fn h2_options(&self) -> Option<H2Options> {
-        Some(options(&self.limits.http2, self.limits.head.size))
+        // Twice of it, so that what is a little too large is answered, and counted, by the rules.
+        Some(options(&self.limits.http2, self.limits.head.size.saturating_mul(2)))
     }
 
     fn server_options(&self) -> Option<&HttpServerOptions> {

@@ -12,6 +12,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::{Context, Poll, ready};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::{Buf as _, BytesMut};
@@ -21,11 +22,14 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use crate::connection::Facts;
 use crate::hygiene::{Chunks, Framing};
+use crate::limits::Pace;
 
+use super::patience::{Waiting, unsent};
 use super::socket::Wire;
 
 /// What is read from the socket at once by the loop itself, in bytes. On the thread's stack.
@@ -73,18 +77,30 @@ pub(super) struct Stream {
     collected: Vec<u8>,
     /// How much of the collected has left.
     sent: usize,
+    /// How many bytes the wire took so far.
+    written: u64,
+    /// How fast the client must take them.
+    pace: Pace,
+    /// There once the client had to be waited for.
+    waiting: Option<Box<Waiting>>,
     facts: Arc<Facts>,
     digest: Option<Arc<SslDigest>>,
 }
 
 impl Stream {
-    pub(super) fn new(wire: Wire, facts: Arc<Facts>) -> Self {
+    pub(super) fn new(wire: Wire, facts: Arc<Facts>, pace: Pace) -> Self {
         let digest = match &wire {
             Wire::Plain(_) => None,
             Wire::Tls(stream) => Some(Arc::new(digest(stream.get_ref().1))),
         };
         let (ahead, collected) = (BytesMut::new(), Vec::new());
-        Self { wire, gate: Gate::Closed, ahead, collected, sent: 0, facts, digest }
+        let (gate, sent, written, waiting) = (Gate::Closed, 0, 0, None);
+        Self { wire, gate, ahead, collected, sent, written, pace, waiting, facts, digest }
+    }
+
+    /// A request begins, with a body that is framed like this, and under the limits of now.
+    pub(super) fn begin(&mut self, framing: Framing, pace: Pace) {
+        (self.gate, self.pace, self.waiting) = (Gate::from(framing), pace, None);
     }
 
     /// The socket's descriptor, valid as long as the stream lives.
@@ -187,8 +203,9 @@ impl Stream {
             let mut pieces = [IoSlice::new(&self.collected[self.sent..]); PIECES];
             let along = more.len().min(PIECES - 1);
             pieces[1..=along].copy_from_slice(&more[..along]);
-            let wire = Pin::new(&mut self.wire);
-            let count = ready!(wire.poll_write_vectored(cx, &pieces[..=along]))?;
+            let written = Pin::new(&mut self.wire).poll_write_vectored(cx, &pieces[..=along]);
+            let count = ready!(self.poll_patient(cx, written))?;
+            self.written += count as u64;
             if count == 0 {
                 return Poll::Ready(Err(ErrorKind::WriteZero.into()));
             }
@@ -205,7 +222,30 @@ impl Stream {
         if more.iter().all(|piece| piece.is_empty()) {
             return Poll::Ready(Ok(0));
         }
-        Pin::new(&mut self.wire).poll_write_vectored(cx, more)
+        let written = Pin::new(&mut self.wire).poll_write_vectored(cx, more);
+        let count = ready!(self.poll_patient(cx, written))?;
+        self.written += count as u64;
+        Poll::Ready(Ok(count))
+    }
+
+    /// What came of writing, unless the client had to be waited for too long: then the connection is over.
+    fn poll_patient<T>(&mut self, cx: &mut Context<'_>, done: Poll<Result<T>>) -> Poll<Result<T>> {
+        if done.is_ready() && self.waiting.is_none() || self.pace.rate == 0 {
+            return done;
+        }
+        let (pace, written, socket) = (self.pace, self.written, self.wire.socket());
+        let taken = || written.saturating_sub(unsent(socket));
+        let waiting = self.waiting.get_or_insert_with(|| Box::new(Waiting::new(pace, taken())));
+        if done.is_ready() {
+            waiting.go_on(pace, taken);
+            return done;
+        }
+        ready!(waiting.poll_over(cx, pace, taken));
+        self.facts.too_slow.store(true, Ordering::Relaxed);
+        // What the kernel holds for the client is forgotten, instead of being offered for minutes more. An error
+        // means that the connection is over already.
+        let _ = set_socket_linger(socket, Some(Duration::ZERO));
+        Poll::Ready(Err(ErrorKind::TimedOut.into()))
     }
 
     fn forget_collected(&mut self) {
@@ -275,13 +315,15 @@ impl AsyncWrite for Stream {
     fn poll_flush(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx, &[]))?;
-        Pin::new(&mut this.wire).poll_flush(cx)
+        let flushed = Pin::new(&mut this.wire).poll_flush(cx);
+        this.poll_patient(cx, flushed)
     }
 
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<()>> {
         let this = self.get_mut();
         ready!(this.poll_send(cx, &[]))?;
-        Pin::new(&mut this.wire).poll_shutdown(cx)
+        let ended = Pin::new(&mut this.wire).poll_shutdown(cx);
+        this.poll_patient(cx, ended)
     }
 }
 
@@ -348,11 +390,13 @@ mod tests {
     use super::*;
     use crate::hygiene::Violation;
 
+    const PACE: Pace = Pace { rate: 1000, grace: Duration::from_millis(200) };
+
     /// A stream and its client.
     fn pair() -> (Stream, UnixStream) {
         let (client, server) = UnixStream::pair().expect("a pair of sockets");
         let facts = Arc::new(Facts::new(([127, 0, 0, 1], 9).into(), 0, None));
-        (Stream::new(Wire::Plain(Socket::Unix(server)), facts), client)
+        (Stream::new(Wire::Plain(Socket::Unix(server)), facts, PACE), client)
     }
 
     async fn read(stream: &mut Stream) -> String {
@@ -448,6 +492,24 @@ mod tests {
         let mut text = [0; 16];
         let count = client.read(&mut text).await.expect("bytes");
         assert_eq!(&text[..count], b"first half");
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_given_up() {
+        let (mut stream, client) = pair();
+        let error = stream.write_all(&vec![0; 10_000_000]).await.expect_err("nobody reads");
+        assert_eq!(error.kind(), ErrorKind::TimedOut);
+        assert!(stream.facts.too_slow.load(Ordering::Relaxed));
+        drop(client);
+    }
+
+    #[tokio::test]
+    async fn a_client_of_whom_nothing_is_asked_is_waited_for() {
+        let (mut stream, client) = pair();
+        stream.pace.rate = 0;
+        let written = tokio::time::timeout(3 * PACE.grace, stream.write_all(&vec![0; 10_000_000])).await;
+        assert!(written.is_err(), "{written:?}");
+        drop(client);
     }
 
     #[tokio::test]

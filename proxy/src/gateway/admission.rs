@@ -22,7 +22,7 @@ use crate::answer::Reason;
 use crate::app::{App, Entry};
 use crate::epoch::Lease;
 use crate::hsts;
-use crate::hygiene::check_request;
+use crate::hygiene::{check_request, check_sizes};
 use crate::kind;
 use crate::ledger::NewExchange;
 use crate::metrics::Limit;
@@ -39,13 +39,8 @@ const LOOK_FOR_CLIENT: Duration = Duration::from_millis(200);
 /// Admits the request, or answers it. True when it was answered.
 pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bool> {
     identify(session, ctx);
-    // The head of HTTP/1.1 was held against the rules before anything parsed it.
-    if session.is_http2()
-        && let Err(violation) = check_request(session.req_header(), true)
-    {
-        ctx.shared.metrics.malformed(violation);
-        session.set_keepalive(None);
-        return reply::send(session, ctx, &Reason::Malformed(violation)).await;
+    if let Some(reason) = malformed(session, ctx) {
+        return reply::send(session, ctx, &reason).await;
     }
     if session.req_header().version == Version::HTTP_10 {
         // It knows no interim answers (RFC 9110 section 15.2).
@@ -102,6 +97,19 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
         Err(NoLease::Refused(reason)) => reply::send(session, ctx, &reason).await,
         Err(NoLease::ClientLeft) => Err(Error::new_down(ErrorType::ConnectionClosed)),
     }
+}
+
+/// What a request of HTTP/2 breaks. The head of HTTP/1.1 was held against the rules before anything parsed it.
+fn malformed(session: &mut Session, ctx: &Context) -> Option<Reason> {
+    if !session.is_http2() {
+        return None;
+    }
+    let head = session.req_header();
+    let sizes = |()| check_sizes(head, &ctx.shared.rules.load().limits.head);
+    let violation = check_request(head, true).and_then(sizes).err()?;
+    ctx.shared.metrics.malformed(violation);
+    session.set_keepalive(None);
+    Some(Reason::Malformed(violation))
 }
 
 fn identify(session: &Session, ctx: &mut Context) {

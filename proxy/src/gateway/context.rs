@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use http::{HeaderValue, header};
 use jiff::Timestamp;
 use pingora::proxy::Session;
-use pingora::{Error, ErrorSource};
+use pingora::{Error, ErrorSource, ErrorType};
 use switcher_config::settings::AppSettings;
 use switcher_config::wire::Kind;
 
@@ -22,6 +22,7 @@ use crate::connection::{Facts, Request};
 use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
 use crate::ledger::{Cause, Exchange, Stage};
+use crate::metrics::Limit;
 use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::websocket::FrameTracker;
@@ -223,6 +224,9 @@ impl Context {
         let gone = error.is_some_and(|e| *e.esource() == ErrorSource::Downstream);
         if gone {
             self.facts().resets.fetch_add(1, Ordering::Relaxed);
+        }
+        if gone && error.is_some_and(|e| *e.etype() == ErrorType::WriteTimedout) {
+            self.shared.metrics.limits().acted(Limit::AnswerRate);
         }
         let status = self.status.unwrap_or(if gone { CLIENT_CLOSED_REQUEST } else { 500 });
         let duration = self.started.elapsed();

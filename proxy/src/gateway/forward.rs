@@ -20,6 +20,7 @@ use switcher_config::wire::Kind;
 
 use crate::balance::room::{self, Refused};
 use crate::balance::{self, Ask, Growth, Rule};
+use crate::edge::patience;
 use crate::epoch::Pass;
 use crate::health::dial;
 use crate::hop::HopByHop;
@@ -316,6 +317,18 @@ pub(super) fn bound_body(ctx: &Context) -> Result<()> {
         return Err(Error::explain(ErrorType::HTTPStatus(413), "its body is too large").into_down());
     }
     Ok(())
+}
+
+/// Bounds how long a client of HTTP/2 may keep a piece of an answer waiting for room in its window. The bound never
+/// shrinks, for several pieces may be written in one go. That of HTTP/1.1 is kept by the connection itself.
+pub(super) fn bound_taking(session: &mut Session, bytes: usize, ctx: &Context) {
+    if session.is_http2() {
+        let bound = patience::for_piece(ctx.shared.rules.load().limits.pace, bytes);
+        let session = session.as_downstream_mut();
+        if bound > session.get_write_timeout() {
+            session.set_write_timeout(bound);
+        }
+    }
 }
 
 /// A piece of the answer's body, or its end.

@@ -6,6 +6,7 @@ use http::header::{
 use http::{Method, Version};
 use pingora::http::RequestHeader;
 
+use super::HeadLimits;
 use super::authority::is_authority;
 use super::field::{check_coding, content_length, is_disguised, is_value};
 use super::line::{check_method, check_target};
@@ -29,6 +30,25 @@ pub fn check_request(head: &RequestHeader, http2: bool) -> Result<(), Violation>
         return Err(Violation::CodingVersion);
     }
     Ok(())
+}
+
+/// Holds the parsed head of a request of HTTP/2 against the sizes of one (RFC 9113 section 10.5.1).
+///
+/// # Errors
+/// The first that it exceeds.
+pub fn check_sizes(head: &RequestHeader, limits: &HeadLimits) -> Result<(), Violation> {
+    // What a line of HTTP/1.1 has besides its name and its value.
+    const REST_OF_LINE: usize = 4;
+    let line = |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + REST_OF_LINE;
+    let target = head.raw_path().len();
+    if target > limits.target {
+        return Err(Violation::TargetSize);
+    }
+    if head.headers.len() > limits.count {
+        return Err(Violation::FieldCount);
+    }
+    let size = target + head.headers.iter().map(line).sum::<usize>();
+    if size > limits.size { Err(Violation::HeadSize) } else { Ok(()) }
 }
 
 /// The target, and who it is asked of (RFC 9113 section 8.3.1, RFC 9112 section 3.2).

@@ -26,6 +26,8 @@ pub enum Limit {
     BodySize,
     /// `proxy.limits.body_rate`: a body came too slowly.
     BodyRate,
+    /// `proxy.limits.body_rate`: an answer was taken too slowly.
+    AnswerRate,
     /// `proxy.limits.http2.resets`: a client that resets most of its streams was closed.
     Http2Resets,
 }
@@ -40,7 +42,7 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 10] = [
+    const ALL: [(Self, &str); 11] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
@@ -50,6 +52,7 @@ impl Limit {
         (Self::TargetLength, "target_length"),
         (Self::BodySize, "body_size"),
         (Self::BodyRate, "body_rate"),
+        (Self::AnswerRate, "answer_rate"),
         (Self::Http2Resets, "http2_resets"),
     ];
 }

@@ -116,7 +116,7 @@ fn answers(mut bytes: &[u8], asked: &[u8], closed: bool) -> Got {
 }
 
 /// What the upstream should never have got.
-fn harm(log: &Log) -> Option<String> {
+pub(crate) fn harm(log: &Log) -> Option<String> {
     if let Some(bad) = log.bad.first() {
         return Some(format!("the upstream got {bad}"));
     }
@@ -125,7 +125,12 @@ fn harm(log: &Log) -> Option<String> {
 }
 
 /// Whether what is left of a case spoils the next requests of others.
-async fn poisoned(number: usize, front: SocketAddr, upstream: &Recorder, log: &mut Log) -> Option<String> {
+pub(crate) async fn poisoned(
+    number: usize,
+    front: SocketAddr,
+    upstream: &Recorder,
+    log: &mut Log,
+) -> Option<String> {
     for victim in 0..2 {
         let path = format!("/victim-{number}-{victim}");
         let mut client = Http1::connect(front).await;
