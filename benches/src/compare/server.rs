@@ -20,6 +20,9 @@ use crate::peer::{Peer, caddy, find, folder};
 /// How long a server may take to start; one with thousands of applications takes its time.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// How long a server is watched to see whether it is at rest.
+const WATCH: Duration = Duration::from_millis(300);
+
 /// A program that can be started as a server.
 #[derive(Debug, Clone)]
 pub enum Maker {
@@ -93,7 +96,24 @@ impl Server {
         let peer = Peer::start(folder, &words, Signal::KILL)?;
         let mut server = Self { peer, door, apart: matches!(maker, Maker::Nginx(_)), _ports: ports };
         server.wait().await?;
+        server.settle().await?;
         Ok(server)
+    }
+
+    /// Waits until it does nothing of its own any more, such as the first look at thousands of applications.
+    async fn settle(&self) -> Result<(), Trouble> {
+        let begun = Instant::now();
+        let mut before = self.cpu()?;
+        while begun.elapsed() < PATIENCE {
+            sleep(WATCH).await;
+            let now = self.cpu()?;
+            if now.saturating_sub(before) < WATCH / 100 {
+                return Ok(());
+            }
+            before = now;
+        }
+        let (what, last_words) = ("a server at rest".to_owned(), self.peer.last_words());
+        Err(Trouble::Late { what, within: PATIENCE, last_words })
     }
 
     async fn wait(&mut self) -> Result<(), Trouble> {

@@ -68,7 +68,7 @@ apps:
     tls: {{certificate: {certificate}, key: {key}}}
     redirect: false
     slots: {{blue: &here [\"{backend}\"]}}
-    health: &health {{path: /health, interval: 1h, rise: 1}}
+    health: &health {{interval: 1h, rise: 1}}
 "
     );
     for number in 0..how.others {
