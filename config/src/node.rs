@@ -7,8 +7,9 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// The most nodes one source may have, aliases counted as often as they are used: an alias bomb ends here.
-pub(crate) const MAX_NODES: usize = 20_000;
+/// The most nodes one source may have, aliases counted as often as they are used: an alias bomb ends here, and ten
+/// thousand applications do not.
+pub(crate) const MAX_NODES: usize = 200_000;
 
 /// Where a value or a key was written.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -151,8 +151,11 @@ impl Load {
 /// leave makes some servers throw their tickets away. Returns when the server has closed too.
 fn finish((mut tls, mut tcp): (ClientConnection, TcpStream)) -> io::Result<()> {
     send(&mut tls, &mut tcp)?;
-    if !receive(&mut tls, &mut tcp)? {
-        return Err(io::Error::other("the server sent no ticket"));
+    // Go sends it with its first flight, others when they have the client's last message.
+    while tls.tls13_tickets_received() == 0 {
+        if !receive(&mut tls, &mut tcp)? {
+            return Err(io::Error::other("the server sent no ticket"));
+        }
     }
     tls.send_close_notify();
     send(&mut tls, &mut tcp)?;

@@ -107,7 +107,7 @@ impl Server {
                 .shop("health", health);
             for number in 1..certificates.count {
                 let (hosts, tls) = (format!("[{}]", name(number)), certificates.tls(number));
-                // A file may hold 20000 values.
+                // Fewer values than the harness gives.
                 let drain = "{requests: 20s}";
                 let keys = [("hosts", hosts.as_str()), ("tls", &tls), ("health", health), ("drain", drain)];
                 setup = setup.another(&format!("app{number}"), app.upstream(), &keys);

@@ -249,8 +249,12 @@ fn lines() -> Vec<Case> {
     ]
 }
 
-/// Size, and what comes after the body.
-fn sizes_and_ends() -> Vec<Case> {
+const fn of(name: &'static str, frames: Vec<u8>, allowed: Allowed) -> Case {
+    Case { name, frames, allowed }
+}
+
+/// What comes after the body.
+fn trailers() -> Vec<Case> {
     let trailers = |fields: Fields<'_>, flags: u8| {
         [
             headers(&pseudo("POST", "/post"), 0),
@@ -259,7 +263,22 @@ fn sizes_and_ends() -> Vec<Case> {
         ]
         .concat()
     };
-    let of = |name, frames: Vec<u8>, allowed| Case { name, frames, allowed };
+    vec![
+        of("trailers", trailers(&[(b"x-sum", b"1")], END_STREAM), Served(5)),
+        of("trailers with a pseudo-header", trailers(&[(b":path", b"/smuggled")], END_STREAM), Unambiguous),
+        of("trailers that do not end", trailers(&[(b"x-sum", b"1")], 0), Rejected),
+        of("trailers with a length", trailers(&[(b"content-length", b"50")], END_STREAM), Unambiguous),
+        of("trailers with CR LF", trailers(&[(b"x-sum", b"1\r\nx: y")], END_STREAM), Rejected),
+        of(
+            "trailers with transfer-encoding",
+            trailers(&[(b"transfer-encoding", b"chunked")], END_STREAM),
+            Rejected,
+        ),
+    ]
+}
+
+/// Heads that are cut in pieces, or too large.
+fn sizes() -> Vec<Case> {
     let long = vec![b'a'; 40_000];
     let split = pseudo("GET", "/get");
     let many: Vec<(Vec<u8>, &[u8])> =
@@ -269,7 +288,6 @@ fn sizes_and_ends() -> Vec<Case> {
     let (one, rest) = huge.split_at(16_000);
     let (two, three) = rest.split_at(16_000);
     vec![
-        of("trailers", trailers(&[(b"x-sum", b"1")], END_STREAM), Served(5)),
         of(
             "a block in two frames",
             [
@@ -278,15 +296,6 @@ fn sizes_and_ends() -> Vec<Case> {
             ]
             .concat(),
             Served(0),
-        ),
-        of("trailers with a pseudo-header", trailers(&[(b":path", b"/smuggled")], END_STREAM), Unambiguous),
-        of("trailers that do not end", trailers(&[(b"x-sum", b"1")], 0), Rejected),
-        of("trailers with a length", trailers(&[(b"content-length", b"50")], END_STREAM), Unambiguous),
-        of("trailers with CR LF", trailers(&[(b"x-sum", b"1\r\nx: y")], END_STREAM), Rejected),
-        of(
-            "trailers with transfer-encoding",
-            trailers(&[(b"transfer-encoding", b"chunked")], END_STREAM),
-            Rejected,
         ),
         of(
             "a header of 40 KB",
@@ -304,6 +313,22 @@ fn sizes_and_ends() -> Vec<Case> {
             headers(&pseudo("GET", &format!("/{}", "a".repeat(10_000))), END_STREAM),
             Rejected,
         ),
+        of(
+            "another frame within a block",
+            [
+                frame(Kind::Headers, END_STREAM, 1, &split[..9]),
+                frame(Kind::Ping, 0, 0, &[0; 8]),
+                frame(Kind::Continuation, END_HEADERS, 1, &split[9..]),
+            ]
+            .concat(),
+            Rejected,
+        ),
+    ]
+}
+
+/// Frames that come out of turn, or hold what none may hold.
+fn frames() -> Vec<Case> {
+    vec![
         of("data before headers", frame(Kind::Data, END_STREAM, 1, SMUGGLED), Rejected),
         of(
             "data after the end",
@@ -318,16 +343,6 @@ fn sizes_and_ends() -> Vec<Case> {
         of(
             "a stream that is no stream",
             frame(Kind::Headers, END_STREAM | END_HEADERS, 0, &pseudo("GET", "/get")),
-            Rejected,
-        ),
-        of(
-            "another frame within a block",
-            [
-                frame(Kind::Headers, END_STREAM, 1, &split[..9]),
-                frame(Kind::Ping, 0, 0, &[0; 8]),
-                frame(Kind::Continuation, END_HEADERS, 1, &split[9..]),
-            ]
-            .concat(),
             Rejected,
         ),
         of("a block that is no HPACK", headers(&[0xff; 20], END_STREAM), Rejected),
@@ -347,7 +362,10 @@ fn sizes_and_ends() -> Vec<Case> {
 }
 
 fn all() -> Vec<Case> {
-    [lengths(), connections(), fields(), pseudos(), lines(), sizes_and_ends()].into_iter().flatten().collect()
+    [lengths(), connections(), fields(), pseudos(), lines(), trailers(), sizes(), frames()]
+        .into_iter()
+        .flatten()
+        .collect()
 }
 
 async fn play(case: &Case, front: SocketAddr) -> Got {
