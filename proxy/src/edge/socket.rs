@@ -3,11 +3,11 @@
 //! One type for all of them, so that what is built on top (the stream, the loop of HTTP/1.1) exists once.
 
 use std::io::{IoSlice, Result};
-use std::os::fd::{AsRawFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -25,6 +25,25 @@ impl AsRawFd for Socket {
         match self {
             Self::Tcp(socket) => socket.as_raw_fd(),
             Self::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Tcp(socket) => socket.as_fd(),
+            Self::Unix(socket) => socket.as_fd(),
+        }
+    }
+}
+
+impl Socket {
+    /// Calls `read` whenever there is something to read, until it does not find that there was nothing.
+    pub(super) async fn when_readable<T>(&self, read: impl FnMut() -> Result<T>) -> Result<T> {
+        match self {
+            Self::Tcp(socket) => socket.async_io(Interest::READABLE, read).await,
+            Self::Unix(socket) => socket.async_io(Interest::READABLE, read).await,
         }
     }
 }

@@ -28,6 +28,8 @@ pub enum Limit {
     BodyRate,
     /// `proxy.limits.http2.resets`: a client that resets most of its streams was closed.
     Http2Resets,
+    /// `proxy_protocol` of a listener: a connection without a good header was closed.
+    ProxyProtocol,
 }
 
 impl Limit {
@@ -40,7 +42,7 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 10] = [
+    const ALL: [(Self, &str); 11] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
@@ -51,6 +53,7 @@ impl Limit {
         (Self::BodySize, "body_size"),
         (Self::BodyRate, "body_rate"),
         (Self::Http2Resets, "http2_resets"),
+        (Self::ProxyProtocol, "proxy_protocol"),
     ];
 }
 
