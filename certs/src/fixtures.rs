@@ -22,9 +22,8 @@ use rustls::{
     version,
 };
 use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
-use switcher_config::ListenAddress;
 use switcher_config::durable::{self, Durability};
-use switcher_config::settings::{TlsListener, TlsVersion};
+use switcher_config::settings::{Listener, TlsListener, TlsVersion};
 
 use crate::pair::Facts;
 use crate::{ClientCa, Configurations, Sessions};
@@ -34,7 +33,7 @@ pub(crate) fn server_config(
     resolver: Arc<dyn ResolvesServerCert>,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
     let listener = TlsListener {
-        listen: ListenAddress(([127, 0, 0, 1], 443).into()),
+        listener: Listener::at(std::net::SocketAddr::from(([127, 0, 0, 1], 443))),
         min_version: TlsVersion::Tls12,
         ciphers: None,
     };

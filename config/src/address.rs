@@ -6,6 +6,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use crate::place::SocketPath;
+
 /// The protocol spoken to an upstream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub enum UpstreamProtocol {
@@ -28,22 +30,32 @@ impl UpstreamProtocol {
     }
 }
 
-/// The address of one upstream: `ip:port` or `name:port`, with an optional scheme.
+/// The address of one upstream: `ip:port`, `name:port` or `unix:/path`, with an optional scheme.
 ///
 /// A name is kept as written; whoever dials it resolves it, again and again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct UpstreamAddress {
     protocol: UpstreamProtocol,
-    host: String,
-    port: u16,
+    at: At,
 }
+
+/// Where an upstream is.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+enum At {
+    Tcp { host: String, port: u16 },
+    Unix(SocketPath),
+}
+
+/// What an upstream behind a unix socket is called where a host is asked for, as nginx and others call it.
+const UNIX_HOST: &str = "localhost";
 
 impl UpstreamAddress {
     /// An HTTP/1.1 upstream at a socket address.
     #[must_use]
     pub fn from_socket(address: SocketAddr) -> Self {
-        Self { protocol: UpstreamProtocol::Http1, host: address.ip().to_string(), port: address.port() }
+        let at = At::Tcp { host: address.ip().to_string(), port: address.port() };
+        Self { protocol: UpstreamProtocol::Http1, at }
     }
 
     /// What is spoken to this upstream.
@@ -52,31 +64,57 @@ impl UpstreamAddress {
         self.protocol
     }
 
-    /// The host: an IP address without brackets, or a DNS name.
+    /// The host: an IP address without brackets, or a DNS name; `localhost` for a unix socket.
     #[must_use]
     pub fn host(&self) -> &str {
-        &self.host
+        match &self.at {
+            At::Tcp { host, .. } => host,
+            At::Unix(_) => UNIX_HOST,
+        }
     }
 
-    /// The TCP port.
+    /// The TCP port; none for a unix socket.
     #[must_use]
-    pub const fn port(&self) -> u16 {
-        self.port
+    pub const fn port(&self) -> Option<u16> {
+        match self.at {
+            At::Tcp { port, .. } => Some(port),
+            At::Unix(_) => None,
+        }
     }
 
-    /// The socket address, unless the host is a name that must be resolved first.
+    /// Host and port as they stand in a `Host` header: `app:8001`, `[::1]:8001`; `localhost` for a unix socket.
+    #[must_use]
+    pub fn authority(&self) -> String {
+        match &self.at {
+            At::Tcp { host, port } if host.contains(':') => format!("[{host}]:{port}"),
+            At::Tcp { host, port } => format!("{host}:{port}"),
+            At::Unix(_) => UNIX_HOST.to_owned(),
+        }
+    }
+
+    /// The socket address, unless the host is a name that must be resolved first, or this is a unix socket.
     #[must_use]
     pub fn socket_address(&self) -> Option<SocketAddr> {
-        self.host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, self.port))
+        let At::Tcp { host, port } = &self.at else { return None };
+        host.parse::<IpAddr>().ok().map(|ip| SocketAddr::new(ip, *port))
+    }
+
+    /// The path of the unix socket, if it is one.
+    #[must_use]
+    pub const fn socket_path(&self) -> Option<&SocketPath> {
+        match &self.at {
+            At::Unix(path) => Some(path),
+            At::Tcp { .. } => None,
+        }
     }
 }
 
 impl fmt::Display for UpstreamAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let text = if self.host.contains(':') {
-            format!("{}[{}]:{}", self.protocol.prefix(), self.host, self.port)
-        } else {
-            format!("{}{}:{}", self.protocol.prefix(), self.host, self.port)
+        let prefix = self.protocol.prefix();
+        let text = match &self.at {
+            At::Tcp { .. } => format!("{prefix}{}", self.authority()),
+            At::Unix(path) => format!("{prefix}{path}"),
         };
         f.pad(&text)
     }
@@ -85,7 +123,7 @@ impl fmt::Display for UpstreamAddress {
 /// A text that is no upstream address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{text:?} is no upstream address: {why}; write for example `127.0.0.1:8001`, `app:8001`, `h2c://app:50051` or `https://app:8443`"
+    "{text:?} is no upstream address: {why}; write for example `127.0.0.1:8001`, `app:8001`, `unix:/run/app.sock`, `h2c://app:50051` or `https://app:8443`"
 )]
 pub struct InvalidUpstream {
     text: String,
@@ -104,6 +142,9 @@ impl FromStr for UpstreamAddress {
             Some(("https", rest)) => (UpstreamProtocol::Https, rest),
             Some(_) => return Err(invalid("its scheme is none of http, https and h2c")),
         };
+        if let Some(path) = SocketPath::within(rest) {
+            return path.map(|path| Self { protocol, at: At::Unix(path) }).map_err(invalid);
+        }
         let (host, port) = rest.rsplit_once(':').ok_or_else(|| invalid("the port is missing"))?;
         let port = port
             .parse()
@@ -121,7 +162,7 @@ impl FromStr for UpstreamAddress {
             None if is_dns_name(host) => host.to_ascii_lowercase(),
             None => return Err(invalid("the host is neither an IP address nor a DNS name")),
         };
-        Ok(Self { protocol, host, port })
+        Ok(Self { protocol, at: At::Tcp { host, port } })
     }
 }
 
@@ -203,6 +244,9 @@ mod tests {
             ("[::1]:8001", "[::1]:8001"),
             ("h2c://10.0.0.7:50051", "h2c://10.0.0.7:50051"),
             ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
+            ("unix:/run/shop/blue.sock", "unix:/run/shop/blue.sock"),
+            ("http://unix:/run/blue.sock", "unix:/run/blue.sock"),
+            ("h2c://unix:/run/blue.sock", "h2c://unix:/run/blue.sock"),
         ] {
             let address: UpstreamAddress = text.parse().expect(text);
             assert_eq!(address.to_string(), shown);
@@ -219,6 +263,7 @@ mod tests {
             ("ftp://app:21", "its scheme is none of http, https and h2c"),
             ("sh op:80", "the host is neither an IP address nor a DNS name"),
             ("[::x]:80", "the brackets hold no IPv6 address"),
+            ("unix:run/blue.sock", "the path of a unix socket begins with `/`"),
         ] {
             assert_eq!(text.parse::<UpstreamAddress>().expect_err(text).why, why);
         }

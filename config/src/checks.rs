@@ -16,8 +16,9 @@ use crate::node::{Key, Node, Origin, Value, Veil};
 use crate::problem::quoted;
 use crate::reader::{Reader, list, shown};
 use crate::section::Setting;
+use crate::settings::ProxyProtocol;
 use crate::words::Protocol;
-use crate::{HostPattern, ListenAddress, PathPrefix, Slot, UpstreamAddress};
+use crate::{HostPattern, ListenPlace, PathPrefix, Slot, UpstreamAddress};
 
 /// Tells everything that does not fit together.
 pub(crate) fn check(root: &Node, reader: &mut Reader) {
@@ -75,14 +76,16 @@ fn quietly<T: Setting>(node: Option<&Node>) -> Option<T> {
 
 /// No listener at all, and one address for two of them.
 fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
-    let mut seen: BTreeMap<ListenAddress, String> = BTreeMap::new();
+    let mut seen: BTreeMap<ListenPlace, String> = BTreeMap::new();
     let mut any = false;
     for key in ["http", "https", "status"] {
         let Some(node) = proxy.and_then(|proxy| proxy.get(key)) else {
             if key == "http" {
                 any = true;
                 let default = ProxyKeys::default().http;
-                seen.extend(default.into_iter().map(|address| (address, "`http` by default".to_owned())));
+                seen.extend(
+                    default.into_iter().map(|listener| (listener.listen, "`http` by default".to_owned())),
+                );
             }
             continue;
         };
@@ -90,9 +93,10 @@ fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
         for (index, item) in node.items().iter().enumerate().filter(|(_, item)| !item.is_null()) {
             any |= key != "status";
             let within = item.get("listen");
-            let address = quietly::<ListenAddress>(Some(within.unwrap_or(item)));
-            let Some(address) = address.filter(|address| address.0.port() != 0) else { continue };
+            let address = quietly::<ListenPlace>(Some(within.unwrap_or(item)));
+            let Some(address) = address.filter(|address| address.port() != Some(0)) else { continue };
             let whole = if several { format!("{key}[{index}]") } else { key.to_owned() };
+            reader.under(&whole, |reader| nobody_to_believe(proxy, item, &address, reader));
             let (item, whole) =
                 within.map_or((item, whole.clone()), |node| (node, format!("{whole}.listen")));
             if let Some(first) = seen.get(&address) {
@@ -109,6 +113,20 @@ fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
         let hint = "give `http` or `https` an address, for example `http: 0.0.0.0:80`";
         let message = "neither `http` nor `https` has an address, so nothing would be served";
         reader.under("http", |reader| reader.wrong(node, message, hint));
+    }
+}
+
+/// A listener whose clients are named by trusted proxies alone, and nobody is trusted.
+fn nobody_to_believe(proxy: Option<&Node>, item: &Node, at: &ListenPlace, reader: &mut Reader) {
+    let Some(written) = item.get("proxy_protocol") else { return };
+    let wanted = matches!(quietly(Some(written)), Some(ProxyProtocol::Require | ProxyProtocol::Accept));
+    let trusted = proxy.and_then(|proxy| proxy.get("trusted_proxies"));
+    let nobody = trusted.is_none_or(|node| node.is_null() || node.items().is_empty());
+    // Whoever may open a unix socket is believed.
+    if wanted && nobody && at.tcp().is_some() {
+        let message = "the PROXY protocol is taken from `trusted_proxies` alone, and there are none";
+        let hint = "name the balancers in front, for example `trusted_proxies: [10.0.0.0/8]` below `proxy`";
+        reader.under("proxy_protocol", |reader| reader.wrong(written, message, hint));
     }
 }
 

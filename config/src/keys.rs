@@ -6,6 +6,7 @@ mod acme;
 mod balance;
 mod deploy;
 mod limits;
+mod tcp;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -18,17 +19,20 @@ use crate::node::{Node, Value as Written};
 use crate::providers::OPTIONS;
 use crate::reader::Reader;
 use crate::section::{Setting, Shown, record, section};
-use crate::settings::{AccessLog, Balance, ErrorPagesFor, Hsts, LogFormat, Tls, TlsListener};
+use crate::settings::{
+    AccessLog, Balance, ErrorPagesFor, Hsts, Listener, LogFormat, SentProxyProtocol, Tls, TlsListener,
+};
 use crate::values::{
     AccessLogKeys, Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe,
     OneHookKeys, OneHost, Positive, ProbePath, RedactKeys, Secret, SecretFile, ServerName, StatusPages,
-    StatusRange, Text, TlsFileKeys,
+    StatusRange, Text, TlsFileKeys, TlsListenerKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
+pub(crate) use tcp::TcpKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
 pub(crate) use deploy::{
@@ -53,10 +57,12 @@ section! {
 section! {
     /// Listeners and process-wide rules.
     ProxyKeys {
-        /// Plain listeners, one address or a list; `[]` means none.
-        http: Vec<ListenAddress> = vec![ListenAddress(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)))];
-        /// TLS listeners: one address, or a list of addresses and sections.
+        /// Plain listeners: one address or unix socket, or a list of them and of sections; `[]` means none.
+        http: Vec<Listener> = vec![Listener::at(SocketAddr::from((Ipv4Addr::UNSPECIFIED, 80)))];
+        /// TLS listeners: one address or unix socket, or a list of them and of sections.
         https: Vec<TlsListener> = Vec::new();
+        /// Options of TCP connections.
+        tcp: TcpKeys = TcpKeys::default();
         /// Limits on TLS handshakes, over all listeners.
         handshakes: HandshakeKeys = HandshakeKeys::default();
         /// What one client may ask of the proxy, over all applications.
@@ -157,6 +163,8 @@ section! {
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
         upstream_tls: UpstreamTlsKeys = UpstreamTlsKeys::default();
+        /// How upstreams are told the client's address before the first request of a connection: `off`, `v1` or `v2` of the PROXY protocol.
+        upstream_proxy_protocol: SentProxyProtocol = SentProxyProtocol::Off;
         /// How new versions get into its slots; left out when they are put there by other means.
         deploy: Option<DeployKeys> = None;
     }
@@ -165,7 +173,7 @@ section! {
 section! {
     /// Fixed upstream addresses of the slots.
     SlotKeys {
-        /// The upstreams of the blue slot: ip:port or name:port, with h2c:// or https:// in front or without.
+        /// The upstreams of the blue slot: ip:port, name:port or unix:/path, with h2c:// or https:// in front or without.
         blue: Option<Vec<WeightedAddress>> = None;
         /// The upstreams of the green slot.
         green: Option<Vec<WeightedAddress>> = None;
@@ -408,7 +416,9 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`queue`", QueueKeys::KEYS),
         ("`outliers`", OutlierKeys::KEYS),
         ("`retries`", RetriesKeys::KEYS),
-        ("an item of `proxy.https`", ListenerKeys::KEYS),
+        ("`proxy.tcp`", TcpKeys::KEYS),
+        ("an item of `proxy.http`", ListenerKeys::KEYS),
+        ("an item of `proxy.https`", TlsListenerKeys::KEYS),
         ("`tls`", TlsFileKeys::KEYS),
         ("`hsts`", HstsKeys::KEYS),
         ("`acme.eab`", EabKeys::KEYS),

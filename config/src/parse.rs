@@ -50,6 +50,7 @@ impl From<ProxyKeys> for ProxySettings {
         Self {
             http: keys.http,
             https: keys.https,
+            tcp: keys.tcp.into(),
             handshakes: Handshakes { timeout: keys.handshakes.timeout.0, limit: keys.handshakes.limit.0 },
             limits: keys.limits.into(),
             admin: keys.admin,
@@ -72,6 +73,7 @@ impl From<ProxySettings> for ProxyKeys {
         Self {
             http: proxy.http,
             https: proxy.https,
+            tcp: proxy.tcp.into(),
             handshakes: HandshakeKeys {
                 timeout: Positive(proxy.handshakes.timeout),
                 limit: Limit(proxy.handshakes.limit),
@@ -122,6 +124,7 @@ impl From<AppKeys> for AppSettings {
             body_size: keys.limits.body_size,
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
+            upstream_proxy_protocol: keys.upstream_proxy_protocol,
             is_judged: keys.deploy.as_ref().is_some_and(|deploy| deploy.bake.is_some()),
             deploy: keys.deploy.map(Into::into),
         }
@@ -156,6 +159,7 @@ impl From<AppSettings> for AppKeys {
             limits: AppLimitKeys { body_size: app.body_size },
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
+            upstream_proxy_protocol: app.upstream_proxy_protocol,
             deploy: app.deploy.map(Into::into),
         }
     }

@@ -7,6 +7,7 @@ mod acme;
 mod balance;
 mod deploy;
 mod limits;
+mod listen;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use acme::{
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
 pub use limits::{Http2Limits, Limits};
+pub use listen::{Listener, ProxyProtocol, SentProxyProtocol, SocketMode, TcpOptions};
 
 pub use deploy::{
     ContainerLimits, DeploySettings, HealthcheckChoice, Hook, Hooks, MigrateSettings, NotifyEvent,
@@ -75,9 +77,11 @@ impl Settings {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProxySettings {
     /// Plain listeners. Default `0.0.0.0:80`; an empty list means none.
-    pub http: Vec<ListenAddress>,
+    pub http: Vec<Listener>,
     /// TLS listeners. Default none.
     pub https: Vec<TlsListener>,
+    /// Options of TCP connections.
+    pub tcp: TcpOptions,
     /// Limits on TLS handshakes.
     pub handshakes: Handshakes,
     /// What one client may ask of the proxy.
@@ -109,8 +113,8 @@ pub struct ProxySettings {
 /// A TLS listener and what it speaks.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TlsListener {
-    /// Where it listens.
-    pub listen: ListenAddress,
+    /// Where it listens, and what comes before the handshake.
+    pub listener: Listener,
     /// The lowest version. Default 1.2.
     pub min_version: TlsVersion,
     /// Cipher suites by rustls's names for them (`TLS13_…` for version 1.3, else IANA's), the preferred one first. Default: all that rustls holds safe.
@@ -170,6 +174,8 @@ pub struct AppSettings {
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.
     pub upstream_tls: UpstreamTls,
+    /// How upstreams are told the client's address before the first request of a connection. Default off.
+    pub upstream_proxy_protocol: SentProxyProtocol,
     /// Whether switches are judged on live traffic (`deploy.bake`): then what the live slot answers is counted.
     pub is_judged: bool,
     /// How new versions get into its slots. Default: they are put there by other means.

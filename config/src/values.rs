@@ -13,6 +13,7 @@ mod deploy;
 mod dns;
 mod environment;
 mod limits;
+mod listen;
 mod pages;
 mod tls;
 mod web;
@@ -41,8 +42,9 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use limits::{HeadSize, HeaderCount, Window};
+pub(crate) use listen::{ListenerKeys, Probes};
 pub(crate) use pages::StatusPages;
-pub(crate) use tls::{HstsKeys, ListenerKeys, OneHost, TlsFileKeys};
+pub(crate) use tls::{HstsKeys, OneHost, TlsFileKeys, TlsListenerKeys};
 pub(crate) use web::{HookUrl, PublicUrl};
 
 /// A text that holds a name to replace: an editor must accept it wherever a value is expected.

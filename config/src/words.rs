@@ -10,8 +10,8 @@ use crate::reader::{Reader, list, meant, shown};
 use crate::request::Method;
 use crate::section::Shown;
 use crate::settings::{
-    ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, RetryOn, RuntimeKind,
-    TlsVersion, Workers,
+    ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, ProxyProtocol, RetryOn,
+    RuntimeKind, SentProxyProtocol, TlsVersion, Workers,
 };
 use crate::values::or_name;
 use crate::{OnInconclusive, Slot};
@@ -81,6 +81,16 @@ macro_rules! choice {
 pub(crate) use choice;
 
 choice!(ErrorPagesFor { "proxy" => ErrorPagesFor::Proxy, "all" => ErrorPagesFor::All });
+choice!(ProxyProtocol {
+    "off" => ProxyProtocol::Off,
+    "require" => ProxyProtocol::Require,
+    "accept" => ProxyProtocol::Accept,
+});
+choice!(SentProxyProtocol {
+    "off" => SentProxyProtocol::Off,
+    "v1" => SentProxyProtocol::V1,
+    "v2" => SentProxyProtocol::V2,
+});
 choice!(Slot { "blue" => Slot::Blue, "green" => Slot::Green });
 
 /// How an upstream is probed.

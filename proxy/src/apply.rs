@@ -13,9 +13,9 @@ use pingora::protocols::tls::CaType;
 use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
-use switcher_config::settings::{AppSettings, ProxySettings, Settings};
+use switcher_config::settings::{AppSettings, Listener, ProxySettings, Settings};
 use switcher_config::wire::{Event, RefusalReason, Reloaded};
-use switcher_config::{AppName, ListenAddress, Slot};
+use switcher_config::{AppName, Slot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
@@ -195,8 +195,9 @@ fn trusts(settings: &Settings) -> Result<BTreeMap<AppName, Trust>, Denied> {
             Denied { reason: RefusalReason::BadConfiguration, message }
         })?;
         let (pem, roots) = read.unzip();
-        let dialer = Arc::new(Dialer::new(tls.clone()));
-        Ok((name.clone(), Trust { settings: tls.clone(), pem, roots, dialer }))
+        let introduces = app.upstream_proxy_protocol;
+        let dialer = Arc::new(Dialer::new(tls.clone()).introducing(introduces));
+        Ok((name.clone(), Trust { settings: tls.clone(), introduces, pem, roots, dialer }))
     };
     settings.apps.iter().map(trust).collect()
 }
@@ -284,6 +285,7 @@ fn differences(before: &View, settings: &Settings) -> Reloaded {
 fn fixed_part(old: &ProxySettings, new: &ProxySettings) -> Vec<&'static str> {
     [
         ("http", old.http != new.http),
+        ("tcp", old.tcp != new.tcp),
         ("https", addresses(old) != addresses(new)),
         ("admin", old.admin != new.admin),
         ("status", old.status != new.status),
@@ -296,8 +298,8 @@ fn fixed_part(old: &ProxySettings, new: &ProxySettings) -> Vec<&'static str> {
 }
 
 /// What is listened on with TLS; how is followed.
-fn addresses(proxy: &ProxySettings) -> Vec<ListenAddress> {
-    proxy.https.iter().map(|listener| listener.listen).collect()
+fn addresses(proxy: &ProxySettings) -> Vec<&Listener> {
+    proxy.https.iter().map(|tls| &tls.listener).collect()
 }
 
 fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {

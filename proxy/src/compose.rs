@@ -24,12 +24,12 @@ use crate::command::Command;
 use crate::control::Control;
 use crate::decide::Denied;
 use crate::edge::crowd::Crowd;
-use crate::edge::{Edge, Secure};
+use crate::edge::{Door, Edge, Secure};
 use crate::folder::{FolderLock, UnusableFolder};
 use crate::gateway::{Gateway, Shared};
 use crate::hsts::Policies;
 use crate::limits;
-use crate::listen::{CannotListen, Inherited, Listeners, accept};
+use crate::listen::{CannotListen, Inherited, Listeners, accept, remove_sockets};
 use crate::metrics::Metrics;
 use crate::pages::{Fresh, Pages};
 use crate::reload::Reloader;
@@ -158,7 +158,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         hsts: Arc::new(Policies::open(&settings.proxy.data_dir, &settings, jiff::Timestamp::now())),
         access_log: access_log.clone(),
         pages: Arc::new(pages),
-        smoke: smoker(&listeners)?,
+        smoke: smoker(&listeners, &settings)?,
         crowd: Arc::new(crowd(&settings, &metrics)),
         metrics: Arc::clone(&metrics),
         ending,
@@ -211,10 +211,10 @@ fn crowd(settings: &Settings, metrics: &Metrics) -> Crowd {
     Crowd::new(total, one, metrics.limits().clone())
 }
 
-fn smoker(listeners: &Listeners) -> Result<Arc<Smoker>, CannotRun> {
+fn smoker(listeners: &Listeners, settings: &Settings) -> Result<Arc<Smoker>, CannotRun> {
     let secret =
         Secret::make().ok_or_else(|| CannotRun::Tls("the system gives no random numbers".to_owned()))?;
-    Ok(Arc::new(listeners.smoker(secret)))
+    Ok(Arc::new(listeners.smoker(secret, &settings.proxy)))
 }
 
 fn take_over(command: &Command, settings: &Settings) -> Result<Option<Takeover>, CannotRun> {
@@ -308,8 +308,8 @@ impl Process {
             tell_systemd(&[NotifyState::Stopping]);
             self.control.freeze(true).await;
             self.manager.pause(true).await;
-            // A new process may have bound the path already, so only a terminated one takes it away.
-            let _ = std::fs::remove_file(&self.settings.proxy.admin);
+            // A new process may have bound the paths already, so only a terminated one takes them away.
+            remove_sockets(&self.settings.proxy);
         }
         let idle = match end {
             End::Terminated => Duration::ZERO,
@@ -345,12 +345,15 @@ impl Process {
 
     fn start_accepting(&self, edge: &Edge) -> Result<(), CannotRun> {
         let system = |source| CannotRun::System { what: "a listening socket cannot be used", source };
-        let secure = |listener| Some(Secure { front: Arc::clone(&self.shared.tls), listener });
-        let plain = self.listeners.http.iter().map(|listener| (listener, None));
-        let secure = self.listeners.https.iter().enumerate().map(|(place, socket)| (socket, secure(place)));
-        for (listener, tls) in plain.chain(secure) {
+        let shakes = |listener| Some(Secure { front: Arc::clone(&self.shared.tls), listener });
+        let settings = &self.settings.proxy;
+        let plain = settings.http.iter().map(|listener| Door::new(listener, None));
+        let secure = settings.https.iter().enumerate();
+        let secure = secure.map(|(place, tls)| Door::new(&tls.listener, shakes(place)));
+        let sockets = self.listeners.http.iter().chain(&self.listeners.https);
+        for (listener, door) in sockets.zip(plain.chain(secure)) {
             let listener = listener.try_clone().map_err(system)?;
-            tokio::spawn(accept(listener, tls, edge.clone()));
+            tokio::spawn(accept(listener, door, edge.clone()));
         }
         Ok(())
     }

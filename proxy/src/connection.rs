@@ -3,20 +3,49 @@
 //! Every request, of HTTP/1.1 or a stream of HTTP/2, is driven inside of a [`Request`], so that it can see the
 //! connection's facts and can be aborted from outside without touching its neighbours.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::RawFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use futures::future::AbortHandle;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
 
+/// Where a connection comes from.
+#[derive(Debug, Clone, Copy)]
+pub struct Origin {
+    /// The other end, or the client whom a balancer names in its place.
+    pub peer: SocketAddr,
+    /// What the client connected to, where a balancer says so.
+    pub destination: Option<SocketAddr>,
+    /// It comes by a unix socket and stands for itself: whoever may open that is believed.
+    pub is_local: bool,
+}
+
+impl From<SocketAddr> for Origin {
+    fn from(peer: SocketAddr) -> Self {
+        Self { peer, destination: None, is_local: false }
+    }
+}
+
+impl Origin {
+    /// Of a connection by a unix socket, whose other end has no address: that of loopback stands in its place.
+    pub const UNIX: Self =
+        Self { peer: SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 0), destination: None, is_local: true };
+}
+
 /// What is known of a connection.
 #[derive(Debug)]
 pub struct Facts {
-    /// The other end.
+    /// The other end, or the client whom a balancer names in its place.
     pub peer: SocketAddr,
+    /// What the client connected to, where a balancer says so.
+    pub destination: Option<SocketAddr>,
+    /// It comes by a unix socket: whoever may open that is believed.
+    pub is_local: bool,
+    /// Unique in this process.
+    pub number: u64,
     /// The socket, for looking whether the client is still there. Valid while a request is served.
     pub socket: RawFd,
     /// Whether it is TLS, and which name its handshake asked for.
@@ -32,9 +61,20 @@ pub struct Facts {
 impl Facts {
     /// The facts of a new connection.
     #[must_use]
-    pub const fn new(peer: SocketAddr, socket: RawFd, tls: Option<Tls>) -> Self {
-        let (upgraded, too_slow) = (AtomicBool::new(false), AtomicBool::new(false));
-        Self { peer, socket, tls, upgraded, resets: AtomicU32::new(0), too_slow }
+    pub fn new(origin: impl Into<Origin>, socket: RawFd, tls: Option<Tls>) -> Self {
+        static NUMBERS: AtomicU64 = AtomicU64::new(0);
+        let Origin { peer, destination, is_local } = origin.into();
+        Self {
+            peer,
+            destination,
+            is_local,
+            number: NUMBERS.fetch_add(1, Ordering::Relaxed),
+            socket,
+            tls,
+            upgraded: AtomicBool::new(false),
+            resets: AtomicU32::new(0),
+            too_slow: AtomicBool::new(false),
+        }
     }
 }
 

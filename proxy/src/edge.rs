@@ -1,6 +1,6 @@
 //! The edge: from an accepted socket to requests, whatever the client does.
 //!
-//! `socket` is what was accepted, in clear text or under TLS; `stream` is what Pingora gets of it, which reads no
+//! `socket` is what was accepted, in clear text or under TLS; `introduction` reads whom a balancer in front speaks for; `stream` is what Pingora gets of it, which reads no
 //! byte out of turn and keeps no memory while idle; `http1` is the loop that reads heads and holds them against
 //! the rules; `http2` drives Pingora's; `patience` bounds how slowly a client may take what is sent; `crowd` counts connections and decides who leaves when there are too many.
 //! Accept loops of [`crate::listen`] hand over here.
@@ -8,12 +8,13 @@
 pub mod crowd;
 mod http1;
 mod http2;
+mod introduction;
 pub(crate) mod patience;
+pub mod proxy_protocol;
 pub mod socket;
 mod stream;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,15 +23,17 @@ use std::time::Duration;
 use pingora::protocols::{ALPN, Ssl as _};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use pingora_timeout::timeout;
+use switcher_config::settings::{Listener, ProxyProtocol};
 use tokio::sync::{mpsc, watch};
 
-use crate::connection::Facts;
+use crate::connection::{Facts, Origin};
 use crate::gateway::{Gateway, Shared};
-use crate::limits::Pace;
 use crate::metrics::{Limit, LimitMetrics};
 use crate::tls::Front;
 
-use crowd::Crowd;
+use crowd::{Crowd, Place};
+use introduction::Introduction;
 use socket::{Socket, Wire};
 use stream::Stream;
 
@@ -59,6 +62,23 @@ pub struct Edge {
     pub alive: mpsc::Sender<Infallible>,
 }
 
+/// What a listener makes of its connections.
+#[derive(Clone)]
+pub struct Door {
+    /// Shakes hands; none for plain connections.
+    pub tls: Option<Secure>,
+    /// Whether they begin with the address of the client.
+    pub proxy_protocol: ProxyProtocol,
+}
+
+impl Door {
+    /// That of a listener.
+    #[must_use]
+    pub const fn new(listener: &Listener, tls: Option<Secure>) -> Self {
+        Self { tls, proxy_protocol: listener.proxy_protocol }
+    }
+}
+
 /// What makes a listener one of TLS.
 #[derive(Clone)]
 pub struct Secure {
@@ -69,29 +89,43 @@ pub struct Secure {
 }
 
 impl Edge {
-    /// Serves one connection to its end. It has its place from the call on, before it is polled.
-    pub fn serve(
-        self,
-        socket: Socket,
-        peer: SocketAddr,
-        tls: Option<Secure>,
-    ) -> impl Future<Output = ()> + Send {
-        let (trusted, pace) = {
-            let rules = self.shared.rules.load();
-            (rules.trust.trusts(peer.ip()), rules.limits.pace)
+    /// Serves one connection to its end. It has its place from the call on, before it is polled; one that is to be
+    /// introduced has it by its own address until then.
+    pub fn serve(self, socket: Socket, origin: Origin, door: Door) -> impl Future<Output = ()> + Send {
+        let place = match door.proxy_protocol {
+            ProxyProtocol::Off => self.enter(origin),
+            ProxyProtocol::Require | ProxyProtocol::Accept => self.crowd.enter(None),
         };
-        let place = self.crowd.enter((!trusted).then(|| peer.ip()));
         async move {
-            if let Some(_place) = place {
-                self.serve_within(socket, peer, tls, pace).await;
+            if let Some(place) = place {
+                self.serve_within(socket, origin, door, place).await;
             }
         }
     }
 
-    async fn serve_within(self, socket: Socket, peer: SocketAddr, tls: Option<Secure>, pace: Pace) {
+    /// A place for whoever a connection comes from; none when that has its share already.
+    fn enter(&self, origin: Origin) -> Option<Place> {
+        self.crowd.enter((!self.is_trusted(origin)).then(|| origin.peer.ip()))
+    }
+
+    async fn serve_within(self, socket: Socket, mut origin: Origin, door: Door, mut place: Place) {
+        let mut early = Vec::new();
+        if door.proxy_protocol != ProxyProtocol::Off {
+            // In a box, so that its memory is given back when it is done.
+            let introduced = Box::pin(self.introduced(&socket, origin, door.proxy_protocol));
+            let Some(introduced) = introduced.await else { return };
+            (origin, early) = introduced;
+            let Some(named) = self.enter(origin) else { return };
+            place = named;
+        }
+        let _place = place;
+        let peer = origin.peer;
+        let pace = self.shared.rules.load().limits.pace;
         let descriptor = socket.as_raw_fd();
-        let (wire, tls) = match tls {
+        let (wire, tls) = match door.tls {
             None => (Wire::Plain(socket), None),
+            // What was taken to look for a header is no beginning of TLS.
+            Some(_) if !early.is_empty() => return,
             Some(secure) => {
                 // In a box, so that the memory of the handshake is given back when it is done.
                 let handshake = Box::pin(secure.front.shake(secure.listener, socket));
@@ -107,8 +141,10 @@ impl Edge {
                 }
             }
         };
-        let facts = Arc::new(Facts::new(peer, descriptor, tls));
-        let stream = Box::new(Stream::new(wire, Arc::clone(&facts), pace));
+        let facts = Arc::new(Facts::new(origin, descriptor, tls));
+        let mut stream = Box::new(Stream::new(wire, Arc::clone(&facts), pace));
+        stream.ahead.extend_from_slice(&early);
+        drop(early);
         let _slow = CountSlow { facts: Arc::clone(&facts), edge: &self };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
             http2::serve(stream, &self, facts, false).await;
@@ -129,6 +165,57 @@ impl Drop for CountSlow<'_> {
         if self.facts.too_slow.load(Ordering::Relaxed) {
             self.edge.limits.acted(Limit::AnswerRate);
         }
+    }
+}
+
+impl Edge {
+    /// Whether the other end is believed in what it says of clients.
+    fn is_trusted(&self, origin: Origin) -> bool {
+        origin.is_local || self.shared.rules.load().trust.trusts(origin.peer.ip())
+    }
+
+    /// Where a connection comes from by the word of a balancer in front, and what was taken of it to find out that it
+    /// has none. None when it is to be closed.
+    async fn introduced(
+        &self,
+        socket: &Socket,
+        mut origin: Origin,
+        wanted: ProxyProtocol,
+    ) -> Option<(Origin, Vec<u8>)> {
+        let required = wanted == ProxyProtocol::Require;
+        let asks_itself = || required && self.shared.smoke.is_asking_from(origin.peer);
+        if !(self.is_trusted(origin) || asks_itself()) {
+            return if required {
+                self.refused(origin, "it comes from no trusted proxy")
+            } else {
+                Some((origin, Vec::new()))
+            };
+        }
+        let limit = self.shared.rules.load().limits.header_timeout;
+        let mut shutdown = self.shutdown.clone();
+        let read = tokio::select! {
+            read = timeout(limit, introduction::read(socket)) => read,
+            _ = shutdown.wait_for(|down| *down) => return None,
+        };
+        match read {
+            Ok(Ok(Introduction::Named(Some(named)))) => {
+                origin = Origin { peer: named.source, destination: Some(named.destination), is_local: false };
+                Some((origin, Vec::new()))
+            }
+            Ok(Ok(Introduction::Named(None))) => Some((origin, Vec::new())),
+            Ok(Ok(Introduction::Plain(early))) if !required => Some((origin, early)),
+            Ok(Ok(Introduction::Plain(_))) => self.refused(origin, "it begins with no header"),
+            Ok(Ok(Introduction::Broken(why))) => self.refused(origin, why),
+            Ok(Err(_)) => self.refused(origin, "it ended before the header did"),
+            Err(_) => self.refused(origin, "the header did not come in time"),
+        }
+    }
+
+    /// Counts a connection that is closed for its want of a header.
+    fn refused<T>(&self, origin: Origin, why: &str) -> Option<T> {
+        self.limits.acted(Limit::ProxyProtocol);
+        tracing::debug!(peer = %origin.peer, why, "a connection without a good PROXY protocol header is closed");
+        None
     }
 }
 

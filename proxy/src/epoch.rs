@@ -14,7 +14,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use parking_lot::Mutex;
-use switcher_config::settings::{Outliers, UpstreamTls};
+use switcher_config::settings::{Outliers, SentProxyProtocol, UpstreamTls};
 use switcher_config::{Generation, Slot};
 use tokio::sync::watch;
 
@@ -32,6 +32,8 @@ use crate::upstream::Upstream;
 pub struct Trust {
     /// The settings behind it.
     pub settings: UpstreamTls,
+    /// Whether upstreams are told whom a connection is made for.
+    pub introduces: SentProxyProtocol,
     /// The file of trusted roots as it was read, to notice that it changed.
     pub pem: Option<Arc<[u8]>>,
     /// Trusted roots as Pingora takes them; none means the system's.
@@ -44,7 +46,7 @@ impl Trust {
     /// Whether connections made with the one would have been made with the other.
     #[must_use]
     pub fn is_same(&self, other: &Self) -> bool {
-        self.settings == other.settings && self.pem == other.pem
+        self.settings == other.settings && self.introduces == other.introduces && self.pem == other.pem
     }
 }
 

@@ -86,9 +86,16 @@ impl Trust {
     #[must_use]
     pub fn client(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let peer = peer.to_canonical();
-        if !self.trusts(peer) {
-            return Client { ip: peer, trusted: false };
+        if self.trusts(peer) {
+            self.client_behind(peer, headers)
+        } else {
+            Client { ip: peer, trusted: false }
         }
+    }
+
+    /// The client behind a peer that is trusted, whatever its address: one that came by a unix socket.
+    #[must_use]
+    pub fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> Client {
         let ip = self.named_client(headers).or_else(|| self.chained_client(headers)).unwrap_or(peer);
         Client { ip, trusted: true }
     }

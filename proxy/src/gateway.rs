@@ -9,6 +9,7 @@ mod admission;
 mod again;
 mod context;
 mod forward;
+mod introduce;
 mod replace;
 mod reply;
 mod tunnel;

@@ -17,6 +17,8 @@ use switcher_config::secret_file::{self, Owner};
 use switcher_config::settings::{AppSettings, Preview, ProxySettings, Tls};
 use switcher_config::{AppName, PathPrefix};
 
+use crate::rules::https_port;
+
 /// Where a link for people leads, below the application's path.
 pub const LINK: &str = "/.well-known/switcher/preview";
 
@@ -197,8 +199,8 @@ pub fn origin(proxy: &ProxySettings, app: &AppSettings) -> String {
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
     let secure = (app.tls != Tls::Off).then(|| proxy.https.first()).flatten();
     let (scheme, port, usual) = match secure {
-        Some(listener) => ("https", listener.listen.0.port(), 443),
-        None => ("http", proxy.http.first().map_or(80, |listen| listen.0.port()), 80),
+        Some(_) => ("https", https_port(proxy), 443),
+        None => ("http", proxy.http.iter().find_map(|http| http.listen.port()).unwrap_or(80), 80),
     };
     if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
 }

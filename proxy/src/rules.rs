@@ -1,7 +1,10 @@
 //! Rules of the whole proxy, as the request path uses them.
 
+use std::time::Duration;
+
 use http::HeaderName;
-use switcher_config::settings::{ErrorPage, Settings};
+use pingora_core::protocols::l4::ext::TcpKeepalive;
+use switcher_config::settings::{ErrorPage, ProxySettings, Settings, TcpOptions};
 
 use crate::forwarded::Trust;
 use crate::limits::Limits;
@@ -17,6 +20,8 @@ pub struct Rules {
     pub slot_header: Option<HeaderName>,
     /// The answer header that names the release.
     pub release_header: Option<HeaderName>,
+    /// How upstreams are asked whether they are still there.
+    pub keepalive: Option<TcpKeepalive>,
     /// The ports of the plain listeners.
     pub http_ports: Vec<u16>,
     /// The port of the first TLS listener; none without one.
@@ -38,8 +43,9 @@ impl Rules {
             limits: Limits::from(&settings.limits),
             slot_header: name(&settings.slot_header),
             release_header: name(&settings.release_header),
-            http_ports: settings.http.iter().map(|listen| listen.0.port()).collect(),
-            https_port: settings.https.first().map(|tls| tls.listen.0.port()),
+            keepalive: keepalive(&settings.tcp),
+            http_ports: settings.http.iter().filter_map(|listener| listener.listen.port()).collect(),
+            https_port: settings.https.first().map(|_| https_port(settings)),
             error_pages: settings.error_pages.clone(),
             acme,
         }
@@ -54,6 +60,23 @@ impl Rules {
     }
 }
 
+/// The port of the first TLS listener that has one; by a unix socket clients of the usual one come.
+#[must_use]
+pub fn https_port(proxy: &ProxySettings) -> u16 {
+    proxy.https.iter().find_map(|tls| tls.listener.listen.port()).unwrap_or(443)
+}
+
+/// Keep-alive as Pingora takes it.
+fn keepalive(tcp: &TcpOptions) -> Option<TcpKeepalive> {
+    let keepalive = TcpKeepalive {
+        idle: tcp.keepalive.0,
+        interval: tcp.keepalive_interval.0,
+        count: usize::from(tcp.keepalive_probes),
+        user_timeout: Duration::ZERO,
+    };
+    Some(keepalive).filter(|keepalive| !keepalive.idle.is_zero())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +88,7 @@ mod tests {
             limits: Limits::from(&switcher_config::settings::Limits::default()),
             slot_header: None,
             release_header: None,
+            keepalive: None,
             http_ports: vec![http],
             https_port: https,
             error_pages: Vec::new(),

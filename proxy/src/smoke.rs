@@ -5,10 +5,11 @@
 //! only the gateway of this process gives, so that an answer of the live slot, or of another process behind the same
 //! listener, never counts. Called by the admin API.
 
-use std::fmt;
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Instant;
+use std::{fmt, io};
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName};
@@ -17,15 +18,19 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use subtle::ConstantTimeEq as _;
-use switcher_config::settings::{AppSettings, ProxySettings};
+use switcher_config::settings::{AppSettings, ProxyProtocol, ProxySettings};
 use switcher_config::wire::{SmokeAnswer, SmokeAsk};
-use switcher_config::{AppName, Slot};
-use tokio::net::TcpStream;
+use switcher_config::{AppName, ListenPlace, Slot};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::{TcpSocket, TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 
+use crate::edge::proxy_protocol;
+use crate::edge::socket::Socket;
 use crate::health::dial::{Io, unverified};
 use crate::preview::origin;
 
@@ -66,14 +71,51 @@ impl Secret {
 #[derive(Debug)]
 pub struct Smoker {
     secret: Secret,
-    http: Option<SocketAddr>,
-    https: Option<SocketAddr>,
+    http: Option<Way>,
+    https: Option<Way>,
+    /// Where this process asks from, for listeners that take nobody without the PROXY protocol.
+    asking: Asking,
+}
+
+/// The addresses that a process asks its own listeners from.
+type Asking = Arc<Mutex<HashSet<SocketAddr>>>;
+
+/// How one of the proxy's listeners is reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Way {
+    place: ListenPlace,
+    /// It takes no connection without a header of the PROXY protocol.
+    introduces: bool,
+}
+
+impl Way {
+    /// To a listener at this place.
+    #[must_use]
+    pub fn new(place: ListenPlace, proxy_protocol: ProxyProtocol) -> Self {
+        let place = match place {
+            ListenPlace::Tcp(address) => reachable(address.0).into(),
+            unix @ ListenPlace::Unix(_) => unix,
+        };
+        Self { place, introduces: proxy_protocol == ProxyProtocol::Require }
+    }
+}
+
+/// A connection of this process to itself, known as such as long as it lives.
+struct Own {
+    asking: Asking,
+    address: SocketAddr,
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        self.asking.lock().remove(&self.address);
+    }
 }
 
 /// The way to one application.
 #[derive(Debug)]
 struct Door {
-    address: SocketAddr,
+    way: Way,
     /// The value of `Host`.
     authority: String,
     /// The name of the TLS handshake; none without TLS.
@@ -83,8 +125,15 @@ struct Door {
 impl Smoker {
     /// One that asks the first listener of each kind.
     #[must_use]
-    pub fn new(secret: Secret, http: Option<SocketAddr>, https: Option<SocketAddr>) -> Self {
-        Self { secret, http: http.map(reachable), https: https.map(reachable) }
+    pub fn new(secret: Secret, http: Option<Way>, https: Option<Way>) -> Self {
+        Self { secret, http, https, asking: Asking::default() }
+    }
+
+    /// Whether a connection from this address is one of this process's own.
+    #[must_use]
+    pub fn is_asking_from(&self, peer: SocketAddr) -> bool {
+        let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+        self.asking.lock().contains(&peer)
     }
 
     /// Whether a request is one of this process's own smoke tests.
@@ -120,19 +169,19 @@ impl Smoker {
         let origin = origin(proxy, app);
         let (scheme, authority) = origin.split_once("://").unwrap_or(("http", &origin));
         let nobody = || format!("the proxy has no {scheme} listener");
-        let (address, name) = if scheme == "https" {
+        let (way, name) = if scheme == "https" {
             let host = without_port(authority);
             let name = ServerName::try_from(host.to_owned())
                 .map_err(|_| format!("{host:?} is no name a certificate can have"))?;
-            (self.https.ok_or_else(nobody)?, Some(name))
+            (self.https.clone().ok_or_else(nobody)?, Some(name))
         } else {
-            (self.http.ok_or_else(nobody)?, None)
+            (self.http.clone().ok_or_else(nobody)?, None)
         };
-        Ok(Door { address, authority: authority.to_owned(), name })
+        Ok(Door { way, authority: authority.to_owned(), name })
     }
 
     async fn exchange(&self, door: &Door, mark: &str, ask: &SmokeAsk) -> Result<(u16, String), String> {
-        let io = connect(door).await?;
+        let (io, _own) = self.connect(door).await?;
         let broken = |error: hyper::Error| format!("the answer broke off: {error}");
         let (mut sender, connection) = http1::handshake(TokioIo::new(io)).await.map_err(broken)?;
         // Ends with the sender, or with the answer's body.
@@ -144,6 +193,42 @@ impl Smoker {
         driver.abort();
         read
     }
+
+    async fn connect(&self, door: &Door) -> Result<(Box<dyn Io>, Option<Own>), String> {
+        let place = &door.way.place;
+        let unreachable =
+            |error: io::Error| format!("the proxy's own listener {place} cannot be reached: {error}");
+        let (mut socket, own) = self.reach(&door.way).await.map_err(unreachable)?;
+        if door.way.introduces {
+            socket.write_all(&proxy_protocol::write_v2(None)).await.map_err(unreachable)?;
+        }
+        let Some(name) = &door.name else { return Ok((Box::new(socket), own)) };
+        // It is this process that answers, so there is nobody to be deceived by; its certificate is another test's matter.
+        let mut client = ClientConfig::clone(&*unverified()?);
+        client.alpn_protocols = vec![b"http/1.1".to_vec()];
+        let connecting = TlsConnector::from(Arc::new(client)).connect(name.clone(), socket).await;
+        let stream = connecting.map_err(|error| format!("the TLS handshake failed: {error}"))?;
+        Ok((Box::new(stream), own))
+    }
+
+    /// Connects, and notes where from before anybody can see the connection.
+    async fn reach(&self, way: &Way) -> io::Result<(Socket, Option<Own>)> {
+        let address = match &way.place {
+            ListenPlace::Tcp(address) => address.0,
+            ListenPlace::Unix(path) => {
+                return Ok((Socket::Unix(UnixStream::connect(path.as_path()).await?), None));
+            }
+        };
+        if !way.introduces {
+            return Ok((Socket::Tcp(TcpStream::connect(address).await?), None));
+        }
+        let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+        socket.bind(SocketAddr::new(address.ip(), 0))?;
+        let own = Own { asking: Arc::clone(&self.asking), address: socket.local_addr()? };
+        self.asking.lock().insert(own.address);
+        Ok((Socket::Tcp(socket.connect(address).await?), Some(own)))
+    }
+
     /// That none of the headers of `ask` is one of ours is seen to by their type.
     fn request(&self, door: &Door, ask: &SmokeAsk) -> Result<Request<Empty<Bytes>>, String> {
         let mut request = Request::builder().method(ask.method.as_str()).uri(&ask.path);
@@ -159,18 +244,6 @@ impl Smoker {
             .body(Empty::new())
             .map_err(|error| format!("{:?} cannot be asked for: {error}", ask.path))
     }
-}
-
-async fn connect(door: &Door) -> Result<Box<dyn Io>, String> {
-    let tcp = TcpStream::connect(door.address)
-        .await
-        .map_err(|error| format!("the proxy's own listener {} cannot be reached: {error}", door.address))?;
-    let Some(name) = &door.name else { return Ok(Box::new(tcp)) };
-    // It is this process that answers, so there is nobody to be deceived by; its certificate is another test's matter.
-    let mut client = ClientConfig::clone(&*unverified()?);
-    client.alpn_protocols = vec![b"http/1.1".to_vec()];
-    let connecting = TlsConnector::from(Arc::new(client)).connect(name.clone(), tcp).await;
-    Ok(Box::new(connecting.map_err(|error| format!("the TLS handshake failed: {error}"))?))
 }
 
 /// What stands in [`HEADER`] of an answer: whose it is.
@@ -239,16 +312,16 @@ mod tests {
     #[test]
     fn an_application_is_met_where_its_users_meet_it() {
         let secret = Secret::make().expect("random");
-        let at = |text: &str| text.parse::<SocketAddr>().expect("an address");
+        let at = |text: &str| Way::new(text.parse().expect("a place"), ProxyProtocol::Off);
         let smoker = Smoker::new(secret.clone(), Some(at("0.0.0.0:80")), Some(at("[::]:443")));
         let proxy = settings(Vec::new()).proxy;
         let plain = app_settings("127.0.0.1:8001", "127.0.0.1:8002");
         let hosts = vec!["shop.test".parse().expect("a host")];
         let secure = AppSettings { tls: Tls::Auto, hosts, ..plain.clone() };
         let door = smoker.door(&proxy, &plain).expect("a door");
-        assert_eq!((door.address, door.authority.as_str()), (at("127.0.0.1:80"), "localhost"));
+        assert_eq!((door.way, door.authority.as_str()), (at("127.0.0.1:80"), "localhost"));
         let door = smoker.door(&proxy, &secure).expect("a door");
-        assert_eq!((door.address, door.authority.as_str()), (at("[::1]:443"), "shop.test"));
+        assert_eq!((door.way, door.authority.as_str()), (at("[::1]:443"), "shop.test"));
         assert_eq!(door.name.map(|name| name.to_str().into_owned()).as_deref(), Some("shop.test"));
         let none = Smoker::new(secret, None, None).door(&proxy, &plain).expect_err("no listener");
         assert_eq!(none, "the proxy has no http listener");

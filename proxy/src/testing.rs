@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use switcher_config::settings::{
-    AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, LogFormat, Maintenance,
-    Pause, ProxySettings, Queue, Settings, SwitcherSettings, Timeouts, Tls, TlsListener, TlsVersion,
-    UpstreamTls,
+    AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, Listener, LogFormat,
+    Maintenance, Pause, ProxySettings, Queue, SentProxyProtocol, Settings, SwitcherSettings, TcpOptions,
+    Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
-use switcher_config::{AppName, Bytes, Generation, ListenAddress, PathPrefix, PerSlot, Slot, Span};
+use switcher_config::{AppName, Bytes, Generation, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
 
 use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
@@ -66,6 +66,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
             page: None,
         },
         upstream_tls: UpstreamTls { verify: true, server_name: None, ca_file: None },
+        upstream_proxy_protocol: SentProxyProtocol::Off,
         is_judged: false,
         deploy: None,
     }
@@ -73,11 +74,12 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
 
 /// Whole settings with these applications, one TLS listener and otherwise defaults.
 pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
-    let listen = ListenAddress(([127, 0, 0, 1], 443).into());
+    let listener = Listener::at(std::net::SocketAddr::from(([127, 0, 0, 1], 443)));
     let proxy = ProxySettings {
         limits: switcher_config::settings::Limits::default(),
         http: Vec::new(),
-        https: vec![TlsListener { listen, min_version: TlsVersion::Tls12, ciphers: None }],
+        tcp: TcpOptions::default(),
+        https: vec![TlsListener { listener, min_version: TlsVersion::Tls12, ciphers: None }],
         handshakes: Handshakes { timeout: Span::seconds(10), limit: 1024 },
         admin: "admin.sock".into(),
         status: None,
@@ -127,7 +129,13 @@ fn epoch_of(slot: Slot, count: u16) -> (Arc<Epoch>, EpochHandle) {
         release: None,
         upstreams: (0..count).map(upstream).collect(),
         metrics,
-        trust: Trust { settings: tls.clone(), pem: None, roots: None, dialer: Arc::new(Dialer::new(tls)) },
+        trust: Trust {
+            settings: tls.clone(),
+            introduces: SentProxyProtocol::Off,
+            pem: None,
+            roots: None,
+            dialer: Arc::new(Dialer::new(tls)),
+        },
     };
     Epoch::begin(new)
 }

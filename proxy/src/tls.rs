@@ -139,7 +139,9 @@ impl Front {
     /// changed then.
     pub fn replace(&self, settings: &Settings, client_cas: ClientCas) -> Result<(), rustls::Error> {
         let before = self.state.load_full();
-        let still = |old: &TlsListener| settings.proxy.https.iter().find(|new| new.listen == old.listen);
+        let still = |old: &TlsListener| {
+            settings.proxy.https.iter().find(|new| new.listener.listen == old.listener.listen)
+        };
         let listeners = before.listeners.iter().map(|old| still(old).unwrap_or(old).clone()).collect();
         let mut state = State::new(settings, listeners, client_cas, &self.resolver, &self.sessions)?;
         if state.limit == before.limit {

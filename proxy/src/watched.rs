@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use switcher_config::settings::{AppSettings, Balance, Health, UpstreamTls};
+use switcher_config::settings::{AppSettings, Balance, Health, SentProxyProtocol, UpstreamTls};
 use switcher_config::wire::{self, Event};
 use switcher_config::{AppName, Slot, Weight, WeightedAddress};
 use tokio::sync::broadcast;
@@ -15,7 +15,7 @@ use crate::upstream::Upstream;
 #[derive(Debug)]
 pub struct Watched {
     upstream: Arc<Upstream>,
-    settings: (Health, UpstreamTls),
+    settings: (Health, UpstreamTls, SentProxyProtocol),
     _prober: Prober,
 }
 
@@ -52,8 +52,9 @@ impl Watcher {
         settings: &AppSettings,
         known: &[Arc<Watched>],
     ) -> Vec<Arc<Watched>> {
-        let wanted = (settings.health.clone(), settings.upstream_tls.clone());
-        let dialer = Arc::new(Dialer::new(settings.upstream_tls.clone()));
+        let introduces = settings.upstream_proxy_protocol;
+        let wanted = (settings.health.clone(), settings.upstream_tls.clone(), introduces);
+        let dialer = Arc::new(Dialer::new(settings.upstream_tls.clone()).introducing(introduces));
         let checks = Arc::new(settings.health.clone());
         let configured = settings.slots.get(slot).as_deref().unwrap_or_default();
         let weigh = |wanted: &WeightedAddress, upstream: &Upstream| {

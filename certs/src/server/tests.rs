@@ -1,7 +1,6 @@
 //! Handshakes against every kind of configuration, in memory.
 
 use rustls::{CipherSuite, NamedGroup, ProtocolVersion};
-use switcher_config::ListenAddress;
 
 use super::*;
 use crate::Resolver;
@@ -85,7 +84,7 @@ fn each_name_is_shown_its_own_certificate_and_strangers_the_default() {
 
 fn listener(min_version: TlsVersion, ciphers: Option<&[&str]>) -> TlsListener {
     TlsListener {
-        listen: ListenAddress(([127, 0, 0, 1], 443).into()),
+        listener: switcher_config::settings::Listener::at(std::net::SocketAddr::from(([127, 0, 0, 1], 443))),
         min_version,
         ciphers: ciphers.map(|names| names.iter().map(ToString::to_string).collect()),
     }

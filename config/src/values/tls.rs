@@ -8,13 +8,13 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::{OneOrMore, SecretFile, leaf, or_name, span_schema, text_schema};
+use super::{OneOrMore, SecretFile, leaf, listen, or_name, span_schema, text_schema};
 use crate::node::{Node, Value as Written, Veil};
 use crate::reader::{Reader, list, meant, shown};
 use crate::section::{Setting, Shown, record};
-use crate::settings::{Hsts, Tls, TlsListener, TlsVersion};
+use crate::settings::{Hsts, Listener, ProxyProtocol, SocketMode, Tls, TlsListener, TlsVersion};
 use crate::words::choice;
-use crate::{HostPattern, ListenAddress, Span};
+use crate::{HostPattern, ListenPlace, Span};
 
 /// The forms of `tls` that are one word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -137,42 +137,56 @@ impl Setting for Cipher {
 
 record! {
     /// A TLS listener and what it speaks.
-    ListenerKeys, "write for example `https: {listen: 0.0.0.0:443, min_version: \"1.3\"}`" {
-        /// Where it listens.
-        listen: ListenAddress;
+    TlsListenerKeys, "write for example `https: {listen: 0.0.0.0:443, min_version: \"1.3\"}`" {
+        /// Where it listens: a TCP address, or `unix:/path`.
+        listen: ListenPlace;
         /// The lowest version of TLS: `1.2` or `1.3`.
         min_version: TlsVersion = TlsVersion::Tls12;
         /// Cipher suites, the preferred one first. Default: all that are safe.
         ciphers: Option<OneOrMore<Cipher>> = None;
+        /// Whether connections begin with the client's address: `off`, `require` or `accept` (only from trusted_proxies).
+        proxy_protocol: ProxyProtocol = ProxyProtocol::Off;
+        /// Who may open a unix socket, in octal. Default 660: its owner and its group.
+        mode: Option<SocketMode> = None;
     }
 }
 
 impl Setting for TlsListener {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
         if !matches!(node.value, Written::Mapping(_)) {
-            let listen = reader.parsed(node, "`0.0.0.0:443`", ListenAddress::from_str)?;
-            return Some(Self { listen, min_version: TlsVersion::Tls12, ciphers: None });
+            let listen = reader.parsed(node, "`0.0.0.0:443`", ListenPlace::from_str)?;
+            return Some(Self {
+                listener: Listener::at(listen),
+                min_version: TlsVersion::Tls12,
+                ciphers: None,
+            });
         }
-        let ListenerKeys { listen, min_version, ciphers } = ListenerKeys::read(node, reader)?;
+        let TlsListenerKeys { listen, min_version, ciphers, proxy_protocol, mode } =
+            TlsListenerKeys::read(node, reader)?;
+        let listener = listen::listener(listen, proxy_protocol, mode, node, reader);
         let ciphers: Option<Vec<String>> =
             ciphers.map(|list| list.0.into_iter().map(|name| name.0).collect());
         if let (Some(ciphers), Some(written)) = (&ciphers, node.get("ciphers")) {
             reader.under("ciphers", |reader| suites_for_all(min_version, ciphers, written, reader))?;
         }
-        Some(Self { listen, min_version, ciphers })
+        Some(Self { listener: listener?, min_version, ciphers })
     }
 
     fn show(&self) -> Shown {
-        let Self { listen, min_version, ciphers } = self.clone();
-        if min_version == TlsVersion::Tls12 && ciphers.is_none() {
-            return listen.show();
+        let Self { listener, min_version, ciphers } = self.clone();
+        if min_version == TlsVersion::Tls12
+            && ciphers.is_none()
+            && listener == Listener::at(listener.listen.clone())
+        {
+            return listener.listen.show();
         }
         let ciphers = ciphers.map(|names| OneOrMore(names.into_iter().map(Cipher).collect()));
-        ListenerKeys { listen, min_version, ciphers }.show()
+        let (mode, proxy_protocol) = (listen::mode_of(&listener), listener.proxy_protocol);
+        TlsListenerKeys { listen: listener.listen, min_version, ciphers, proxy_protocol, mode }.show()
     }
 
     fn schema() -> Value {
-        json!({"anyOf": [ListenAddress::schema(), ListenerKeys::schema()]})
+        json!({"anyOf": [ListenPlace::schema(), TlsListenerKeys::schema()]})
     }
 }
 

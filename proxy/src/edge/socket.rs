@@ -7,7 +7,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
 
@@ -34,6 +34,16 @@ impl AsRawFd for Socket {
         match self {
             Self::Tcp(socket) => socket.as_raw_fd(),
             Self::Unix(socket) => socket.as_raw_fd(),
+        }
+    }
+}
+
+impl Socket {
+    /// Calls `read` whenever there is something to read, until it does not find that there was nothing.
+    pub(super) async fn when_readable<T>(&self, read: impl FnMut() -> Result<T>) -> Result<T> {
+        match self {
+            Self::Tcp(socket) => socket.async_io(Interest::READABLE, read).await,
+            Self::Unix(socket) => socket.async_io(Interest::READABLE, read).await,
         }
     }
 }

@@ -382,6 +382,7 @@ impl Peek for Stream {}
 #[cfg(test)]
 mod tests {
     use std::future::poll_fn;
+    use std::net::SocketAddr;
 
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
     use tokio::net::UnixStream;
@@ -395,7 +396,7 @@ mod tests {
     /// A stream and its client.
     fn pair() -> (Stream, UnixStream) {
         let (client, server) = UnixStream::pair().expect("a pair of sockets");
-        let facts = Arc::new(Facts::new(([127, 0, 0, 1], 9).into(), 0, None));
+        let facts = Arc::new(Facts::new(SocketAddr::from(([127, 0, 0, 1], 9)), 0, None));
         (Stream::new(Wire::Plain(Socket::Unix(server)), facts, PACE), client)
     }
 

@@ -42,10 +42,6 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     if let Some(reason) = malformed(session, ctx) {
         return reply::send(session, ctx, &reason).await;
     }
-    if session.req_header().version == Version::HTTP_10 {
-        // It knows no interim answers (RFC 9110 section 15.2).
-        session.as_downstream_mut().set_ignore_info_resp(true);
-    }
     ctx.smokes = visitor::smokes(session, ctx);
     match challenge(session, ctx) {
         Some(Ok(answer)) => return reply::challenge(session, ctx, &answer).await,
@@ -112,10 +108,20 @@ fn malformed(session: &mut Session, ctx: &Context) -> Option<Reason> {
     Some(Reason::Malformed(violation))
 }
 
-fn identify(session: &Session, ctx: &mut Context) {
+fn identify(session: &mut Session, ctx: &mut Context) {
+    if session.req_header().version == Version::HTTP_10 {
+        // It knows no interim answers (RFC 9110 section 15.2).
+        session.as_downstream_mut().set_ignore_info_resp(true);
+    }
     let rules = ctx.shared.rules.load();
     let headers = &session.req_header().headers;
-    let client = rules.trust.client(ctx.facts().peer.ip(), headers);
+    let facts = ctx.facts();
+    let peer = facts.peer.ip();
+    let client = if facts.is_local {
+        rules.trust.client_behind(peer, headers)
+    } else {
+        rules.trust.client(peer, headers)
+    };
     drop(rules);
     if client.trusted {
         ctx.id = RequestId::of(headers, true);

@@ -35,6 +35,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 
 use super::admission::{authority, request_given_up};
 use super::context::{Context, Place};
+use super::introduce::introduce;
 use super::{again, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
@@ -62,7 +63,9 @@ pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Resul
         }
     };
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
-    let peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone());
+    let mut peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone())?;
+    peer.options.tcp_keepalive.clone_from(&ctx.shared.rules.load().keepalive);
+    introduce(&mut peer, ctx.facts(), &settings);
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
     ctx.exclusive = upstream.address().protocol() == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
@@ -79,22 +82,23 @@ pub(super) fn decide_rule(request: &RequestHeader, ctx: &mut Context, settings: 
     }
 }
 
-/// The next upstream that has an address. A name that was never resolved is resolved now.
+/// The next upstream that has an address; none is that of a unix socket. A name that was never resolved is resolved now.
 pub(super) async fn next_upstream(
     ctx: &mut Context,
     settings: &AppSettings,
-) -> Result<(Arc<Upstream>, SocketAddr)> {
+) -> Result<(Arc<Upstream>, Option<SocketAddr>)> {
     loop {
         let (index, place) = place(ctx, settings).await?;
         ctx.use_upstream(index, place);
         let chosen = ctx.upstream().ok_or_else(not_admitted)?;
         let upstream = Arc::clone(&chosen.upstream);
-        if let Some(socket) = upstream.socket() {
+        let socket = upstream.socket();
+        if socket.is_some() || upstream.address().socket_path().is_some() {
             return Ok((upstream, socket));
         }
         let resolved = tokio::time::timeout(settings.timeouts.connect.0, dial::resolve(&upstream)).await;
         match resolved {
-            Ok(Ok(socket)) => return Ok((upstream, socket)),
+            Ok(Ok(socket)) => return Ok((upstream, Some(socket))),
             Ok(Err(why)) => upstream.suspect(&why),
             Err(_) => upstream.suspect("its name did not resolve in time"),
         }
@@ -129,19 +133,24 @@ pub(super) fn not_admitted() -> Box<Error> {
 
 fn peer(
     upstream: &Upstream,
-    socket: SocketAddr,
+    socket: Option<SocketAddr>,
     pool: u64,
     session: &Session,
     settings: &AppSettings,
     roots: Option<Arc<CaType>>,
-) -> HttpPeer {
+) -> Result<HttpPeer> {
     let address = upstream.address();
     let tls = &settings.upstream_tls;
     let name = match address.protocol() {
         UpstreamProtocol::Https => tls.server_name.clone().unwrap_or_else(|| address.host().to_owned()),
         UpstreamProtocol::Http1 | UpstreamProtocol::H2c => String::new(),
     };
-    let mut peer = HttpPeer::new(socket, address.protocol() == UpstreamProtocol::Https, name);
+    let is_tls = address.protocol() == UpstreamProtocol::Https;
+    let mut peer = match (socket, address.socket_path()) {
+        (Some(socket), _) => HttpPeer::new(socket, is_tls, name),
+        (None, Some(path)) => HttpPeer::new_uds(path.as_str(), is_tls, name)?,
+        (None, None) => return Err(not_admitted()),
+    };
     peer.group_key = pool;
     let options = &mut peer.options;
     options.connection_timeout = Some(settings.timeouts.connect.0);
@@ -162,7 +171,7 @@ fn peer(
     if options.alpn != ALPN::H1 && !expects_stream(request) {
         options.read_timeout = Some(settings.timeouts.response.0);
     }
-    peer
+    Ok(peer)
 }
 
 /// Whether the answer may be endless, as far as the request tells.
@@ -224,8 +233,7 @@ fn plain_framing(head: &RequestHeader, request: &mut RequestHeader, ctx: &Contex
     if head.version == Version::HTTP_10 {
         request.remove_header(&header::EXPECT);
         if let Some(upstream) = ctx.upstream().filter(|_| !head.headers.contains_key(header::HOST)) {
-            let address = upstream.upstream.address().to_string();
-            request.insert_header(header::HOST, address.rsplit('/').next().unwrap_or_default())?;
+            request.insert_header(header::HOST, upstream.upstream.address().authority())?;
         }
     }
     Ok(())

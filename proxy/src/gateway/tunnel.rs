@@ -33,7 +33,7 @@ use crate::upstream::Upstream;
 
 use super::admission::client_left;
 use super::context::Context;
-use super::forward;
+use super::{forward, introduce};
 
 /// How much is read from the upstream at once, in bytes.
 const CHUNK: usize = 8 * 1024;
@@ -121,9 +121,9 @@ async fn connect(
     let pass = ctx.pass.as_ref().ok_or_else(forward::not_admitted)?;
     let dialer = Arc::clone(&pass.epoch().trust.dialer);
     let opened = async {
-        let tcp = dialer.tcp(upstream).await?;
-        let duplicate = tcp.as_fd().try_clone_to_owned().ok();
-        let io = dialer.upgradable(upstream, tcp).await?;
+        let socket = dialer.connect(upstream, || introduce::addresses(ctx.facts())).await?;
+        let duplicate = socket.as_fd().try_clone_to_owned().ok();
+        let io = dialer.upgradable(upstream, socket).await?;
         Ok::<_, String>((io, duplicate))
     };
     let (io, duplicate) = match tokio::time::timeout(limit, opened).await {

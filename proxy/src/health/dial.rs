@@ -12,18 +12,21 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme};
 use switcher_config::UpstreamProtocol;
-use switcher_config::settings::UpstreamTls;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
+use switcher_config::settings::{SentProxyProtocol, UpstreamTls};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
+use crate::edge::proxy_protocol::{self, Addresses};
+use crate::edge::socket::Socket;
 use crate::upstream::Upstream;
 
 /// Opens connections to the upstreams of one application.
 #[derive(Debug)]
 pub struct Dialer {
     tls: UpstreamTls,
+    introduces: SentProxyProtocol,
     /// Made when the first `https://` upstream is probed: reading the roots is not for nothing.
     client: OnceLock<Result<Arc<ClientConfig>, String>>,
 }
@@ -54,19 +57,30 @@ impl Dialer {
     /// A dialer that verifies `https://` upstreams as the settings say.
     #[must_use]
     pub const fn new(tls: UpstreamTls) -> Self {
-        Self { tls, client: OnceLock::new() }
+        Self { tls, introduces: SentProxyProtocol::Off, client: OnceLock::new() }
     }
 
-    /// Resolves the upstream's name and opens a TCP connection.
+    /// The same, which tells upstreams whom a connection is made for.
+    #[must_use]
+    pub fn introducing(self, introduces: SentProxyProtocol) -> Self {
+        Self { introduces, ..self }
+    }
+
+    /// Opens a connection, and says whom it is made for where the upstream is told that: nobody, when it is for the
+    /// proxy itself.
     ///
     /// # Errors
     /// A sentence about what failed.
-    pub async fn tcp(&self, upstream: &Upstream) -> Result<TcpStream, String> {
-        let socket = resolve(upstream).await?;
-        let tcp = TcpStream::connect(socket).await.map_err(|error| connect_sentence(&error))?;
-        // A probe is one small exchange; should this fail, it is a little later.
-        let _ = tcp.set_nodelay(true);
-        Ok(tcp)
+    pub async fn connect(
+        &self,
+        upstream: &Upstream,
+        whom: impl FnOnce() -> Option<Addresses>,
+    ) -> Result<Socket, String> {
+        let mut socket = reach(upstream).await?;
+        if let Some(header) = proxy_protocol::write(self.introduces, whom) {
+            socket.write_all(&header).await.map_err(|error| connect_sentence(&error))?;
+        }
+        Ok(socket)
     }
 
     /// Opens a connection that can speak HTTP, over TLS where the address says so.
@@ -74,33 +88,33 @@ impl Dialer {
     /// # Errors
     /// A sentence about what failed.
     pub async fn open(&self, upstream: &Upstream) -> Result<Connection, String> {
-        let tcp = self.tcp(upstream).await?;
+        let socket = self.connect(upstream, || None).await?;
         match upstream.address().protocol() {
-            UpstreamProtocol::Http1 => Ok(Connection { io: Box::new(tcp), version: Some(Version::Http1) }),
-            UpstreamProtocol::H2c => Ok(Connection { io: Box::new(tcp), version: Some(Version::Http2) }),
-            UpstreamProtocol::Https => self.handshake(upstream, tcp).await,
+            UpstreamProtocol::Http1 => Ok(Connection { io: Box::new(socket), version: Some(Version::Http1) }),
+            UpstreamProtocol::H2c => Ok(Connection { io: Box::new(socket), version: Some(Version::Http2) }),
+            UpstreamProtocol::Https => self.handshake(upstream, socket).await,
         }
     }
 
-    /// Makes a TCP connection one on which HTTP/1.1 can be upgraded: over TLS where the address says so.
+    /// Makes a connection one on which HTTP/1.1 can be upgraded: over TLS where the address says so.
     ///
     /// # Errors
     /// A sentence about what failed.
-    pub async fn upgradable(&self, upstream: &Upstream, tcp: TcpStream) -> Result<Box<dyn Io>, String> {
+    pub async fn upgradable(&self, upstream: &Upstream, socket: Socket) -> Result<Box<dyn Io>, String> {
         if upstream.address().protocol() != UpstreamProtocol::Https {
-            return Ok(Box::new(tcp));
+            return Ok(Box::new(socket));
         }
         let mut client = ClientConfig::clone(&*self.client()?);
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Ok(Box::new(self.secure(upstream, tcp, Arc::new(client)).await?))
+        Ok(Box::new(self.secure(upstream, socket, Arc::new(client)).await?))
     }
 
     fn client(&self) -> Result<Arc<ClientConfig>, String> {
         self.client.get_or_init(|| client(&self.tls)).clone()
     }
 
-    async fn handshake(&self, upstream: &Upstream, tcp: TcpStream) -> Result<Connection, String> {
-        let stream = self.secure(upstream, tcp, self.client()?).await?;
+    async fn handshake(&self, upstream: &Upstream, socket: Socket) -> Result<Connection, String> {
+        let stream = self.secure(upstream, socket, self.client()?).await?;
         let version = match stream.get_ref().1.alpn_protocol() {
             Some(b"h2") => Some(Version::Http2),
             Some(_) => Some(Version::Http1),
@@ -112,18 +126,30 @@ impl Dialer {
     async fn secure(
         &self,
         upstream: &Upstream,
-        tcp: TcpStream,
+        socket: Socket,
         client: Arc<ClientConfig>,
-    ) -> Result<TlsStream<TcpStream>, String> {
+    ) -> Result<TlsStream<Socket>, String> {
         let name = self.tls.server_name.as_deref().unwrap_or_else(|| upstream.address().host());
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("{name:?} is no name a certificate can have"))?;
-        let connecting = TlsConnector::from(client).connect(name, tcp).await;
+        let connecting = TlsConnector::from(client).connect(name, socket).await;
         connecting.map_err(|error| format!("the TLS handshake failed: {error}"))
     }
 }
 
-/// Where the upstream is now; its name is asked for again each time.
+/// A connection to the upstream, over TCP or its unix socket.
+async fn reach(upstream: &Upstream) -> Result<Socket, String> {
+    if let Some(path) = upstream.address().socket_path() {
+        let connected = UnixStream::connect(path.as_path()).await;
+        return connected.map(Socket::Unix).map_err(|error| connect_sentence(&error));
+    }
+    let tcp = TcpStream::connect(resolve(upstream).await?).await.map_err(|error| connect_sentence(&error))?;
+    // A probe is one small exchange; should this fail, it is a little later.
+    let _ = tcp.set_nodelay(true);
+    Ok(Socket::Tcp(tcp))
+}
+
+/// Where the upstream is now on the network; its name is asked for again each time.
 ///
 /// # Errors
 /// A sentence when the name does not resolve.
@@ -133,7 +159,8 @@ pub async fn resolve(upstream: &Upstream) -> Result<SocketAddr, String> {
         return Ok(socket);
     }
     let name = address.host();
-    let found = tokio::net::lookup_host((name, address.port()))
+    // A unix socket has no port, and nobody asks for its name.
+    let found = tokio::net::lookup_host((name, address.port().unwrap_or_default()))
         .await
         .map_err(|error| format!("the name {name} does not resolve: {error}"))?;
     let found: Vec<_> = found.collect();

@@ -61,7 +61,7 @@ struct Seen {
 
 async fn ask(dialer: &Dialer, upstream: &Upstream, check: &Check, seen: &mut Seen) -> Result<(), String> {
     match check {
-        Check::Tcp => dialer.tcp(upstream).await.map(drop),
+        Check::Tcp => dialer.connect(upstream, || None).await.map(drop),
         Check::Http { path, host, status, body } => {
             let connection = dialer.open(upstream).await?;
             let version = connection.version.unwrap_or(Version::Http1);
@@ -113,12 +113,7 @@ fn contains(body: &[u8], wanted: &[u8]) -> bool {
 }
 
 fn authority(upstream: &Upstream, host: Option<&str>) -> String {
-    let address = upstream.address();
-    let socket = || match address.host() {
-        v6 if v6.contains(':') => format!("[{v6}]:{}", address.port()),
-        name => format!("{name}:{}", address.port()),
-    };
-    host.map_or_else(socket, str::to_owned)
+    host.map_or_else(|| upstream.address().authority(), str::to_owned)
 }
 
 fn uri(upstream: &Upstream, authority: &str, path: &str) -> Result<Uri, String> {

@@ -30,6 +30,8 @@ pub enum Limit {
     AnswerRate,
     /// `proxy.limits.http2.resets`: a client that resets most of its streams was closed.
     Http2Resets,
+    /// `proxy_protocol` of a listener: a connection without a good header was closed.
+    ProxyProtocol,
 }
 
 impl Limit {
@@ -42,7 +44,7 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 11] = [
+    const ALL: [(Self, &str); 12] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
@@ -54,6 +56,7 @@ impl Limit {
         (Self::BodyRate, "body_rate"),
         (Self::AnswerRate, "answer_rate"),
         (Self::Http2Resets, "http2_resets"),
+        (Self::ProxyProtocol, "proxy_protocol"),
     ];
 }
 

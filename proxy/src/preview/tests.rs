@@ -128,7 +128,8 @@ fn a_link_leads_where_the_application_is() {
         (vec![], None, Tls::Off, 8080, "http://localhost:8080"),
     ] {
         let mut proxy = crate::testing::settings(Vec::new()).proxy;
-        proxy.http = vec![switcher_config::ListenAddress(([127, 0, 0, 1], http).into())];
+        proxy.http =
+            vec![switcher_config::settings::Listener::at(std::net::SocketAddr::from(([127, 0, 0, 1], http)))];
         let app = AppSettings {
             hosts: hosts(&named),
             canonical_host: canonical.map(str::to_owned),

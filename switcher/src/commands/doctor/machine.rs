@@ -24,10 +24,10 @@ const LISTEN: &str = "0A";
 
 /// Who listens where the proxy is to listen. A port that the system chooses is nobody's yet.
 pub(super) async fn ports(proxy: &ProxySettings) -> Vec<Port> {
-    let http = proxy.http.iter().map(|listen| ("proxy.http", listen.0));
-    let https = proxy.https.iter().map(|listener| ("proxy.https", listener.listen.0));
-    let wanted: Vec<(&'static str, SocketAddr)> =
-        http.chain(https).filter(|(_, address)| address.port() != 0).collect();
+    let http = proxy.http.iter().map(|listener| ("proxy.http", listener));
+    let https = proxy.https.iter().map(|tls| ("proxy.https", &tls.listener));
+    let tcp = http.chain(https).filter_map(|(key, listener)| Some((key, listener.listen.tcp()?)));
+    let wanted: Vec<(&'static str, SocketAddr)> = tcp.filter(|(_, address)| address.port() != 0).collect();
     blocking(move || {
         let listeners = listeners();
         let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
