@@ -278,7 +278,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_request_of_frames_is_answered_by_a_real_server() {
-        let app = App::start("blue").await;
+        let app = App::h2c("blue").await;
         let mut client = Frames::connect(app.address(), &[]).await;
         client.send(&whole_get(1, "/")).await.expect("taken");
         let mut status = 0;
