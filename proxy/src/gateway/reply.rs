@@ -186,6 +186,8 @@ async fn put(session: &mut Session, ctx: &mut Context, head: ResponseHeader, bod
 
 /// The request failed for good: tell the client, as far as it can still be told.
 pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Context) -> FailToProxy {
+    // Pingora closes the connection after this, so the answer has to say so (RFC 9112 section 9.6).
+    session.set_keepalive(None);
     if let Some(Replacement::Whole(head, body)) =
         ctx.replacement.take_if(|_| session.response_written().is_none())
     {
