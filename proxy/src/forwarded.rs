@@ -13,6 +13,8 @@ use http::header::{FORWARDED, GetAll, HeaderName, HeaderValue};
 use http::{HeaderMap, Uri};
 use ipnet::IpNet;
 
+use crate::hygiene::is_token;
+
 /// `X-Forwarded-For`: the client and every proxy so far, the newest last.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 /// `X-Forwarded-Proto`: the scheme the client used.
@@ -252,7 +254,7 @@ fn forwarded_element(text: &str) -> Option<(Option<IpAddr>, &str)> {
     let mut rest = text.trim_start();
     loop {
         let (name, after) = rest.split_once('=')?;
-        if name.is_empty() || !name.bytes().all(is_token_byte) {
+        if name.is_empty() || !name.bytes().all(is_token) {
             return None;
         }
         let (value, after) = parameter_value(after)?;
@@ -271,7 +273,7 @@ fn forwarded_element(text: &str) -> Option<(Option<IpAddr>, &str)> {
 /// Reads a token or a quoted string. Escapes stay as they are: no address contains one.
 fn parameter_value(text: &str) -> Option<(&str, &str)> {
     let Some(quoted) = text.strip_prefix('"') else {
-        let end = text.bytes().position(|b| !is_token_byte(b)).unwrap_or(text.len());
+        let end = text.bytes().position(|b| !is_token(b)).unwrap_or(text.len());
         return (end > 0).then(|| text.split_at(end));
     };
     let mut escaped = false;
@@ -294,28 +296,6 @@ fn node_address(text: &str) -> Option<IpAddr> {
         .or_else(bracketed)
         .or_else(|| text.parse::<SocketAddr>().ok().map(|a| a.ip()))
         .map(|ip| ip.to_canonical())
-}
-
-/// A token byte (RFC 9110 section 5.6.2).
-const fn is_token_byte(byte: u8) -> bool {
-    byte.is_ascii_alphanumeric()
-        || matches!(
-            byte,
-            b'!' | b'#'
-                | b'$'
-                | b'%'
-                | b'&'
-                | b'\''
-                | b'*'
-                | b'+'
-                | b'-'
-                | b'.'
-                | b'^'
-                | b'_'
-                | b'`'
-                | b'|'
-                | b'~'
-        )
 }
 
 /// Carries on a chain of a trusted proxy, or begins one. When a trusted proxy told of its client in another way, the chain
@@ -358,7 +338,7 @@ fn write_host(out: &mut BytesMut, host: &str) {
     if host.is_empty() || !host.bytes().all(is_host_byte) {
         return;
     }
-    let _ = if host.bytes().all(is_token_byte) {
+    let _ = if host.bytes().all(is_token) {
         write!(out, ";host={host}")
     } else {
         write!(out, ";host=\"{host}\"")

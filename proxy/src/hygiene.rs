@@ -19,6 +19,7 @@ mod violation;
 mod properties;
 
 pub use chunks::Chunks;
+pub(crate) use field::is_token;
 pub use head::{check_head, check_start, end_of_head, skip_blank};
 pub use request::{check_request, check_sizes};
 pub use violation::Violation;

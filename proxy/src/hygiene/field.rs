@@ -32,8 +32,8 @@ const fn token_bytes() -> [bool; 256] {
     table
 }
 
-/// Whether a byte may stand in a token.
-pub(super) fn is_token(byte: u8) -> bool {
+/// Whether a byte may stand in a token (RFC 9110 section 5.6.2).
+pub(crate) fn is_token(byte: u8) -> bool {
     TOKEN[usize::from(byte)]
 }
 
