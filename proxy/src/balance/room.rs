@@ -2,7 +2,7 @@
 //!
 //! Whoever frees a place hands it to the first in the line who may take it, so the line is first come, first served, and
 //! nobody is passed by one who came later. A request that waits holds its lease; when it leaves, for whatever reason, its
-//! [`Ticket`] is dropped, and with it its place in the line, or the place that it was just given.
+//! ticket is dropped, and with it its place in the line, or the place that it was just given.
 //!
 //! The lock is taken by requests that wait and by those that end while others wait; by nobody else.
 

@@ -2,7 +2,7 @@
 //! client whose connection it passes on. Read from balancers in front, written to upstreams behind.
 //!
 //! Pure. Invariant: no bytes make it panic, what it takes for a header is one to its last byte, and no header is
-//! longer than [`LONGEST`]. Called by [`super::introduction`], and by those who open connections to upstreams.
+//! longer than [`LONGEST`]. Called by `introduction`, and by those who open connections to upstreams.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
