@@ -12,6 +12,8 @@ use futures::future::AbortHandle;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
 
+use crate::forwarded::Told;
+
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy)]
 pub struct Origin {
@@ -54,6 +56,8 @@ pub struct Facts {
     pub upgraded: AtomicBool,
     /// How many of its requests the client itself has reset (HTTP/2).
     pub resets: AtomicU32,
+    /// What upstreams are told of its client.
+    pub told: Told,
     /// It was closed because it took what was sent to it too slowly.
     pub too_slow: AtomicBool,
 }
@@ -73,6 +77,7 @@ impl Facts {
             tls,
             upgraded: AtomicBool::new(false),
             resets: AtomicU32::new(0),
+            told: Told::default(),
             too_slow: AtomicBool::new(false),
         }
     }

@@ -7,6 +7,7 @@
 
 use std::fmt::Write as _;
 use std::net::{IpAddr, SocketAddr};
+use std::sync::OnceLock;
 
 use bytes::BytesMut;
 use http::header::{FORWARDED, GetAll, HeaderName, HeaderValue};
@@ -39,7 +40,7 @@ pub struct Client {
     pub trusted: bool,
 }
 
-/// What a request to an upstream says about its client: remove first, then set.
+/// What a request to an upstream says about its client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ForwardedHeaders {
     /// `X-Forwarded-For`.
@@ -50,21 +51,32 @@ pub struct ForwardedHeaders {
     pub x_forwarded_host: Option<HeaderValue>,
     /// `Forwarded` (RFC 7239).
     pub forwarded: HeaderValue,
-    /// What the client must not be able to tell the upstream. Empty, and not allocated, for honest clients.
-    pub remove: Vec<HeaderName>,
 }
 
 impl ForwardedHeaders {
-    /// The headers to set, each replacing what was there.
-    pub fn set(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+    /// The headers to set, each replacing what was there. Names are texts, which Pingora takes without a copy.
+    pub fn set(self) -> impl Iterator<Item = (&'static str, HeaderValue)> {
         [
-            Some((X_FORWARDED_FOR, self.x_forwarded_for)),
-            Some((X_FORWARDED_PROTO, self.x_forwarded_proto)),
-            self.x_forwarded_host.map(|host| (X_FORWARDED_HOST, host)),
-            Some((FORWARDED, self.forwarded)),
+            Some(("x-forwarded-for", self.x_forwarded_for)),
+            Some(("x-forwarded-proto", self.x_forwarded_proto)),
+            self.x_forwarded_host.map(|host| ("x-forwarded-host", host)),
+            Some(("forwarded", self.forwarded)),
         ]
         .into_iter()
         .flatten()
+    }
+}
+
+/// What is said about a client whose own word does not count: the same for every request of a connection for one host,
+/// so it is written once. Called by the gateway.
+#[derive(Debug, Default)]
+pub struct Told(OnceLock<Box<(Box<str>, ForwardedHeaders)>>);
+
+impl Told {
+    /// What is said about a request for `host`; made when it is the connection's first, or for another host than that.
+    pub fn about(&self, host: &str, make: impl Fn() -> ForwardedHeaders) -> ForwardedHeaders {
+        let first = self.0.get_or_init(|| Box::new((host.into(), make())));
+        if *first.0 == *host { first.1.clone() } else { make() }
     }
 }
 
@@ -175,7 +187,6 @@ impl Trust {
             x_forwarded_proto: HeaderValue::from_static(x_forwarded_proto),
             x_forwarded_host,
             forwarded: self.forwarded(client, peer, proto, host, headers),
-            remove: if client.trusted { Vec::new() } else { self.removals(headers) },
         }
     }
 
@@ -211,8 +222,10 @@ impl Trust {
         (client.trusted && headers.contains_key(name) && agrees()).then(|| headers.get_all(name))
     }
 
-    /// The names under which an untrusted client tries to speak for a proxy.
-    fn removals(&self, headers: &HeaderMap) -> Vec<HeaderName> {
+    /// The names under which an untrusted client tries to speak for a proxy: to be removed before the upstream is told.
+    /// Empty, and not allocated, for honest clients.
+    #[must_use]
+    pub fn removals(&self, headers: &HeaderMap) -> Vec<HeaderName> {
         let spoofed = |name: &&HeaderName| {
             **name == FORWARDED
                 || **name == X_REAL_IP
@@ -466,7 +479,8 @@ mod tests {
         let (trust, headers) = (trust(), headers(lines));
         let client = trust.client(ip(peer), &headers);
         let out = trust.outgoing(&client, ip(peer), tls, host, &headers);
-        let mut removed: Vec<_> = out.remove.iter().map(ToString::to_string).collect();
+        let removals = if client.trusted { Vec::new() } else { trust.removals(&headers) };
+        let mut removed: Vec<_> = removals.iter().map(ToString::to_string).collect();
         removed.sort();
         let set = out.set().map(|(_, value)| value.to_str().unwrap().to_owned()).collect();
         (set, removed)
@@ -556,6 +570,16 @@ mod tests {
         };
         assert_eq!(told("6.6.6.6"), "203.0.113.9, 10.0.0.1", "the client's own word");
         assert_eq!(told("6.6.6.6, 203.0.113.9"), "6.6.6.6, 203.0.113.9, 10.0.0.1", "the proxy's word");
+    }
+
+    #[test]
+    fn each_request_of_a_connection_is_told_of_by_its_own_host() {
+        let (trust, told, none) = (trust(), Told::default(), headers(&[]));
+        let client = trust.client(ip("192.0.2.7"), &none);
+        for host in ["a", "b", "a"] {
+            let said = told.about(host, || trust.outgoing(&client, client.ip, false, host, &none));
+            assert_eq!(said.x_forwarded_host.unwrap(), host);
+        }
     }
 
     #[test]

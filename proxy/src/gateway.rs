@@ -105,11 +105,11 @@ impl ProxyHttp for Gateway {
         session: &mut Session,
         _reused: bool,
         _peer: &HttpPeer,
-        fd: RawFd,
-        _digest: Option<&Digest>,
+        _descriptor: RawFd,
+        connection: Option<&Digest>,
         ctx: &mut Context,
     ) -> Result<()> {
-        forward::connected(session, ctx, fd)
+        forward::connected(session, ctx, connection)
     }
 
     async fn upstream_request_filter(

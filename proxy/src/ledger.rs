@@ -6,7 +6,6 @@
 
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
-use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use futures::future::AbortHandle;
 use parking_lot::Mutex;
 use switcher_config::wire::{self, ByKind, Kind};
 
+use crate::lent::Lent;
 use crate::request_id::RequestId;
 
 /// How many shards the ledger has. A power of two; more than the threads of most machines.
@@ -76,7 +76,7 @@ pub struct Exchange {
     /// Bytes of the body that came so far.
     received: AtomicU64,
     /// The upstream connection, where this exchange has one to itself.
-    socket: Mutex<Option<OwnedFd>>,
+    socket: Mutex<Option<Arc<Lent>>>,
     abort: AbortHandle,
 }
 
@@ -153,13 +153,15 @@ impl Exchange {
         index.checked_sub(1).map(|i| Cause::ALL[i])
     }
 
-    /// Lends a duplicate of the exchange's own upstream connection, so that closing can reach it.
+    /// Lends the exchange's own upstream connection, so that closing can reach it.
     /// When the exchange was closed meanwhile the connection is shut at once.
-    pub fn lend_socket(&self, socket: Option<OwnedFd>) {
+    pub fn lend_socket(&self, socket: Option<Arc<Lent>>) {
         let mut held = self.socket.lock();
         *held = socket;
-        if self.cause().is_some() {
-            shut(held.as_ref());
+        if self.cause().is_some()
+            && let Some(socket) = &*held
+        {
+            socket.shut();
         }
     }
 
@@ -170,11 +172,9 @@ impl Exchange {
         let first =
             self.cause.compare_exchange(0, cause as u8 + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if first {
-            let held = self.socket.lock();
-            if held.is_some() {
-                shut(held.as_ref());
-            } else {
-                self.abort.abort();
+            match &*self.socket.lock() {
+                Some(socket) => socket.shut(),
+                None => self.abort.abort(),
             }
         }
         first
@@ -194,14 +194,6 @@ impl Exchange {
             request_id: self.request_id.to_string(),
             age_seconds: self.started.elapsed().as_secs_f64(),
         }
-    }
-}
-
-/// Shuts both directions: what was received already can still be read, then the end follows.
-fn shut(socket: Option<&OwnedFd>) {
-    if let Some(fd) = socket {
-        // ENOTCONN means that the peer was faster, which is just as well.
-        let _ = rustix::net::shutdown(fd.as_fd(), rustix::net::Shutdown::Both);
     }
 }
 
@@ -368,6 +360,7 @@ fn next_id() -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lent::Lending;
 
     fn exchange(kind: Kind) -> (NewExchange, AbortHandle) {
         let (abort, _) = AbortHandle::new_pair();
@@ -413,7 +406,8 @@ mod tests {
         let (new, abort) = exchange(Kind::Streams);
         let exchange = ledger.enter(new);
         let (near, mut far) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        exchange.lend_socket(Some(near.into()));
+        let near = Lending::new(near);
+        exchange.lend_socket(Some(Arc::clone(near.lent())));
         exchange.close(Cause::Drain);
         assert!(!abort.is_aborted());
         assert_eq!(std::io::Read::read(&mut far, &mut [0; 1]).expect("the end"), 0);
@@ -425,7 +419,8 @@ mod tests {
         let exchange = ledger.enter(exchange(Kind::Requests).0);
         exchange.close(Cause::Drain);
         let (near, mut far) = std::os::unix::net::UnixStream::pair().expect("a pair");
-        exchange.lend_socket(Some(near.into()));
+        let near = Lending::new(near);
+        exchange.lend_socket(Some(Arc::clone(near.lent())));
         assert_eq!(std::io::Read::read(&mut far, &mut [0; 1]).expect("the end"), 0);
     }
 

@@ -35,6 +35,7 @@ pub mod hsts;
 pub mod hygiene;
 pub mod kind;
 pub mod ledger;
+pub mod lent;
 pub mod limits;
 pub mod listen;
 pub mod metrics;

@@ -2,12 +2,28 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use http::HeaderName;
 use pingora_core::protocols::l4::ext::TcpKeepalive;
 use switcher_config::settings::{ErrorPage, ProxySettings, Settings, TcpOptions};
 
 use crate::forwarded::Trust;
 use crate::limits::Limits;
+
+/// The name of a header of our own in answers, as `http` knows it and as Pingora takes it without a copy.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AnswerHeader {
+    /// The name.
+    pub name: HeaderName,
+    /// Its text.
+    pub text: Bytes,
+}
+
+impl AnswerHeader {
+    fn new(name: HeaderName) -> Self {
+        Self { text: Bytes::copy_from_slice(name.as_str().as_bytes()), name }
+    }
+}
 
 /// The `proxy` section and the little of others, made ready for requests.
 #[derive(Debug)]
@@ -17,9 +33,9 @@ pub struct Rules {
     /// What one client may ask of the proxy.
     pub limits: Limits,
     /// The answer header that names the slot.
-    pub slot_header: Option<HeaderName>,
+    pub slot_header: Option<AnswerHeader>,
     /// The answer header that names the release.
-    pub release_header: Option<HeaderName>,
+    pub release_header: Option<AnswerHeader>,
     /// How upstreams are asked whether they are still there.
     pub keepalive: Option<TcpKeepalive>,
     /// The ports of the plain listeners.
@@ -41,8 +57,8 @@ impl Rules {
         Self {
             trust: Trust::new(settings.trusted_proxies.clone(), name(&settings.client_ip_header)),
             limits: Limits::from(&settings.limits),
-            slot_header: name(&settings.slot_header),
-            release_header: name(&settings.release_header),
+            slot_header: name(&settings.slot_header).map(AnswerHeader::new),
+            release_header: name(&settings.release_header).map(AnswerHeader::new),
             keepalive: keepalive(&settings.tcp),
             http_ports: settings.http.iter().filter_map(|listener| listener.listen.port()).collect(),
             https_port: settings.https.first().map(|_| https_port(settings)),

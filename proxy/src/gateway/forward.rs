@@ -1,15 +1,14 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
 use std::net::SocketAddr;
-use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::header::{self, HeaderName, HeaderValue};
+use http::header::{self, HeaderValue};
 use http::{StatusCode, Version};
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::protocols::ALPN;
 use pingora::protocols::tls::CaType;
+use pingora::protocols::{ALPN, Digest};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, Result};
@@ -26,8 +25,9 @@ use crate::health::dial;
 use crate::hop::HopByHop;
 use crate::kind;
 use crate::ledger::{Cause, Stage};
+use crate::lent;
 use crate::metrics::Limit;
-use crate::request_id::X_REQUEST_ID;
+use crate::request_id::X_REQUEST_ID_TEXT;
 use crate::sticky;
 use crate::tick::Tick;
 use crate::upstream::Upstream;
@@ -182,17 +182,14 @@ fn expects_stream(request: &RequestHeader) -> bool {
 }
 
 /// The connection to the upstream is there.
-pub(super) fn connected(session: &mut Session, ctx: &mut Context, fd: RawFd) -> Result<()> {
+pub(super) fn connected(session: &mut Session, ctx: &mut Context, connection: Option<&Digest>) -> Result<()> {
     ctx.connected = Some(ctx.started.elapsed());
     let bodyless = session.is_body_empty();
     let exclusive = ctx.exclusive;
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
     exchange.set_stage(if bodyless { Stage::Waiting } else { Stage::Sending });
     if exclusive {
-        // SAFETY: Pingora holds the connection of this descriptor while it calls this hook.
-        let borrowed = unsafe { BorrowedFd::borrow_raw(fd) };
-        // Without a duplicate (no descriptors left) the exchange is ended by aborting it.
-        exchange.lend_socket(borrowed.try_clone_to_owned().ok());
+        exchange.lend_socket(connection.and_then(lent::of).cloned());
     }
     Ok(())
 }
@@ -203,11 +200,16 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
     let host = authority(head).unwrap_or_default();
     let facts = ctx.facts();
     let rules = ctx.shared.rules.load();
-    let forwarded =
-        rules.trust.outgoing(&ctx.client, facts.peer.ip(), facts.tls.is_some(), host, &head.headers);
-    for name in &forwarded.remove {
-        request.remove_header(name);
-    }
+    let said =
+        || rules.trust.outgoing(&ctx.client, facts.peer.ip(), facts.tls.is_some(), host, &head.headers);
+    let forwarded = if ctx.client.trusted {
+        said()
+    } else {
+        for name in &rules.trust.removals(&head.headers) {
+            request.remove_header(name);
+        }
+        facts.told.about(host, said)
+    };
     if let Some(settings) = &ctx.settings {
         // The operator's token is between the operator and the proxy.
         request.remove_header(settings.maintenance.bypass_header.as_str());
@@ -217,7 +219,7 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
         request.insert_header(name, value)?;
     }
     plain_framing(head, request, ctx)?;
-    request.insert_header(X_REQUEST_ID, ctx.id.header())
+    request.insert_header(X_REQUEST_ID_TEXT, ctx.id.header())
 }
 
 /// Says in one way what clients may say in several: the target as a path, the coding in lower case, and a host and no
@@ -255,7 +257,7 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
         response.insert_header(header::UPGRADE, "websocket")?;
     }
     let rules = ctx.shared.rules.load();
-    response.insert_header(X_REQUEST_ID, ctx.id.header())?;
+    response.insert_header(X_REQUEST_ID_TEXT, ctx.id.header())?;
     if let Some(hsts) = &ctx.hsts {
         response.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
@@ -264,13 +266,13 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
         response.append_header(header::SET_COOKIE, cookie)?;
     }
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
-    if let Some(name) = &rules.slot_header {
-        response.insert_header(name, HeaderValue::from_static(epoch.slot.as_str()))?;
+    if let Some(header) = &rules.slot_header {
+        response.insert_header(header.text.clone(), HeaderValue::from_static(epoch.slot.as_str()))?;
     }
     match (&rules.release_header, &epoch.release) {
-        (Some(name), Some(release)) => response.insert_header(name, release.clone())?,
+        (Some(header), Some(release)) => response.insert_header(header.text.clone(), release.clone())?,
         // An upstream behind this one must not speak for it.
-        (Some(name), None) => drop(response.remove_header::<HeaderName>(name)),
+        (Some(header), None) => drop(response.remove_header(&header.name)),
         (None, _) => {}
     }
     Ok(())

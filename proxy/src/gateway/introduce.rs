@@ -1,13 +1,12 @@
-//! Upstreams that are told their client by the PROXY protocol, before the first request of a connection.
+//! How Pingora's connections to upstreams are opened, and what some are told first: their client, by the PROXY protocol.
 //!
-//! Invariant: such a connection carries requests of one client's connection alone, so it is pooled by that. It names
+//! Invariant: a connection that begins so carries requests of one client's connection alone, so it is pooled by that. It names
 //! the other end of that connection; whom a trusted proxy there speaks for stands in the headers of each request.
 
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
 use std::net::SocketAddr;
 use std::os::fd::BorrowedFd;
-use std::sync::Arc;
-use std::time::Duration;
+use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
 use pingora::upstreams::peer::HttpPeer;
@@ -22,18 +21,20 @@ use tokio::net::{TcpStream, UnixStream};
 
 use crate::connection::Facts;
 use crate::edge::proxy_protocol::{self, Addresses};
+use crate::lent;
 
 /// How many bits of a pool's key tell client connections apart; those above tell epochs apart.
 const CONNECTION_BITS: u32 = 40;
 
-/// Has the peer told whom the connection is for, where the settings want that.
+/// Has the peer's connections opened here, and the peer told whom they are for, where the settings want that.
 pub(super) fn introduce(peer: &mut HttpPeer, facts: &Facts, settings: &AppSettings) {
     let Some(header) = proxy_protocol::write(settings.upstream_proxy_protocol, || addresses(facts)) else {
+        peer.options.custom_l4 = Some(Arc::<Opener>::clone(&PLAIN));
         return;
     };
     let of_connection = facts.number & ((1 << CONNECTION_BITS) - 1);
     peer.group_key = peer.group_key << CONNECTION_BITS | of_connection;
-    peer.options.custom_l4 = Some(Arc::new(Introduced { header, limit: settings.timeouts.connect.0 }));
+    peer.options.custom_l4 = Some(Arc::new(Opener { header }));
 }
 
 /// Both ends of the client's connection; none of one that came by a unix socket and stands for itself.
@@ -49,28 +50,27 @@ pub(super) fn addresses(facts: &Facts) -> Option<Addresses> {
     Some(Addresses::new(facts.peer, facts.destination.or_else(own)?))
 }
 
-/// Opens connections that begin with a header.
-#[derive(Debug)]
-struct Introduced {
+/// Opens Pingora's connections: each lends its socket, and begins with a header where the upstream is told its client.
+/// How long it may take is bounded by `total_connection_timeout`.
+#[derive(Debug, Default)]
+struct Opener {
     header: Vec<u8>,
-    /// How long it may take.
-    limit: Duration,
 }
 
+/// Opens connections that begin with no header.
+static PLAIN: LazyLock<Arc<Opener>> = LazyLock::new(Arc::default);
+
 #[async_trait]
-impl L4Connect for Introduced {
+impl L4Connect for Opener {
     async fn connect(&self, target: &Target) -> Result<Stream> {
-        let opened = async {
-            let mut stream = dial(target).await?;
-            stream.write_all(&self.header).await?;
-            stream.flush().await?;
-            Ok(stream)
-        };
-        match tokio::time::timeout(self.limit, opened).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(failed(error)),
-            Err(_) => Error::e_explain(ErrorType::ConnectTimedout, "the connection was not taken in time"),
+        let mut stream = dial(target).await.map_err(failed)?;
+        if !self.header.is_empty() {
+            // Written before it is lent: nothing may stand before it.
+            stream.write_all(&self.header).await.map_err(failed)?;
+            stream.flush().await.map_err(failed)?;
         }
+        lent::lend(&mut stream)?;
+        Ok(stream)
     }
 }
 
@@ -90,5 +90,5 @@ fn failed(error: IoError) -> Box<Error> {
     } else {
         ErrorType::ConnectError
     };
-    Error::because(kind, "an upstream that is told its client", error)
+    Error::because(kind, "the upstream", error)
 }

@@ -8,7 +8,6 @@
 //! A WebSocket in HTTP/2 (RFC 8441) does not come here: Pingora does not offer it to clients.
 
 use std::io;
-use std::os::fd::AsFd as _;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -29,6 +28,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, ReadHalf, WriteHalf};
 
 use crate::hop::HopByHop;
 use crate::ledger::Stage;
+use crate::lent::Lending;
 use crate::upstream::Upstream;
 
 use super::admission::client_left;
@@ -122,11 +122,12 @@ async fn connect(
     let dialer = Arc::clone(&pass.epoch().trust.dialer);
     let opened = async {
         let socket = dialer.connect(upstream, || introduce::addresses(ctx.facts())).await?;
-        let duplicate = socket.as_fd().try_clone_to_owned().ok();
+        let socket = Lending::new(socket);
+        let lent = Arc::clone(socket.lent());
         let io = dialer.upgradable(upstream, socket).await?;
-        Ok::<_, String>((io, duplicate))
+        Ok::<_, String>((io, lent))
     };
-    let (io, duplicate) = match tokio::time::timeout(limit, opened).await {
+    let (io, lent) = match tokio::time::timeout(limit, opened).await {
         Ok(Ok(opened)) => opened,
         Ok(Err(why)) => return Error::e_explain(ErrorType::ConnectError, why),
         Err(_) => {
@@ -138,7 +139,7 @@ async fn connect(
     // Ends with the connection, which the upgrade or the answer takes along.
     tokio::spawn(connection.with_upgrades());
     if let Some(exchange) = ctx.exchange() {
-        exchange.lend_socket(duplicate);
+        exchange.lend_socket(Some(lent));
     }
     Ok(sender)
 }

@@ -100,7 +100,11 @@ impl Dialer {
     ///
     /// # Errors
     /// A sentence about what failed.
-    pub async fn upgradable(&self, upstream: &Upstream, socket: Socket) -> Result<Box<dyn Io>, String> {
+    pub async fn upgradable(
+        &self,
+        upstream: &Upstream,
+        socket: impl Io + 'static,
+    ) -> Result<Box<dyn Io>, String> {
         if upstream.address().protocol() != UpstreamProtocol::Https {
             return Ok(Box::new(socket));
         }
@@ -123,12 +127,12 @@ impl Dialer {
         Ok(Connection { io: Box::new(stream), version })
     }
 
-    async fn secure(
+    async fn secure<S: Io>(
         &self,
         upstream: &Upstream,
-        socket: Socket,
+        socket: S,
         client: Arc<ClientConfig>,
-    ) -> Result<TlsStream<Socket>, String> {
+    ) -> Result<TlsStream<S>, String> {
         let name = self.tls.server_name.as_deref().unwrap_or_else(|| upstream.address().host());
         let name = ServerName::try_from(name.to_owned())
             .map_err(|_| format!("{name:?} is no name a certificate can have"))?;
