@@ -23,6 +23,7 @@ use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
 use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::server::ShutdownWatch;
@@ -83,6 +84,10 @@ impl ProxyHttp for Gateway {
 
     fn new_ctx(&self) -> Context {
         Context::new(Arc::clone(&self.0), current_request())
+    }
+
+    fn init_downstream_modules(&self, _modules: &mut HttpModules) {
+        // By default there is one that compresses answers, which would cost each request and does nothing.
     }
 
     async fn request_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<bool> {

@@ -5,7 +5,8 @@
 //! and answer, before it adds its own headers; the common case allocates nothing.
 
 use http::header::{
-    CONNECTION, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING, UPGRADE,
+    CONNECTION, HeaderName, HeaderValue, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRANSFER_ENCODING,
+    UPGRADE,
 };
 use http::{HeaderMap, StatusCode};
 
@@ -80,6 +81,11 @@ static RESPONSE: [HeaderName; 5] = [
 
 /// What else the `Connection` header names, as far as it may.
 fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let mut fields = headers.get_all(CONNECTION).iter();
+    let usual = |field: &HeaderValue| matches!(field.as_bytes(), b"keep-alive" | b"close");
+    if fields.all(usual) {
+        return Vec::new();
+    }
     tokens(headers, &CONNECTION)
         .filter(|token| !token.eq_ignore_ascii_case("close") && !token.eq_ignore_ascii_case("keep-alive"))
         .filter_map(|token| HeaderName::from_bytes(token.as_bytes()).ok())

@@ -217,7 +217,8 @@ fn insistence(session: &Session, ctx: &Context, app: &App, settings: &AppSetting
 /// Where a request is sent on to, if it is: to https, to the canonical host, or to both in one step.
 fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Option<HeaderValue> {
     let tls = ctx.facts().tls.is_some();
-    if tls && settings.canonical_host.is_none() {
+    let may_upgrade = !tls && settings.redirect && settings.tls != Tls::Off;
+    if !may_upgrade && settings.canonical_host.is_none() {
         return None;
     }
     let rules = ctx.shared.rules.load();
@@ -226,8 +227,7 @@ fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Opti
     let secure = tls || ctx.client.trusted && rules.trust.says_https(&request.headers);
     let asked = authority(request)?;
     let came_by = asked.parse::<Authority>().ok().and_then(|authority| authority.port_u16());
-    let upgrades = !secure && settings.redirect && settings.tls != Tls::Off;
-    let upgrade = if upgrades { rules.https_for(came_by) } else { None };
+    let upgrade = if may_upgrade && !secure { rules.https_for(came_by) } else { None };
     let host = normalize_host(asked);
     let canonical = settings.canonical_host.as_deref().filter(|name| !name.eq_ignore_ascii_case(&host));
     let (scheme, port) = match upgrade {

@@ -1,17 +1,17 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
-use http::{StatusCode, Version};
+use http::{StatusCode, Version, request};
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::protocols::tls::CaType;
 use pingora::protocols::{ALPN, Digest};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, Result};
+use pingora::{Error, ErrorType, OrErr as _, Result};
 use rustix::io::Errno;
 use switcher_config::UpstreamProtocol;
 use switcher_config::settings::{AppSettings, Balance, RetryOn};
@@ -27,7 +27,7 @@ use crate::kind;
 use crate::ledger::{Cause, Stage};
 use crate::lent;
 use crate::metrics::Limit;
-use crate::request_id::X_REQUEST_ID_TEXT;
+use crate::request_id::{X_REQUEST_ID, X_REQUEST_ID_TEXT};
 use crate::sticky;
 use crate::tick::Tick;
 use crate::upstream::Upstream;
@@ -194,7 +194,8 @@ pub(super) fn connected(session: &mut Session, ctx: &mut Context, connection: Op
     Ok(())
 }
 
-/// What the upstream is told beside the client's own words.
+/// What the upstream is told beside the client's own words. Names go to it in lower case, whatever the client's was: they
+/// mean the same (RFC 9110 section 5.1), and keeping each one's spelling beside its meaning costs more than all else here.
 pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
     let head = session.req_header();
     let host = authority(head).unwrap_or_default();
@@ -202,40 +203,53 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
     let rules = ctx.shared.rules.load();
     let said =
         || rules.trust.outgoing(&ctx.client, facts.peer.ip(), facts.tls.is_some(), host, &head.headers);
+    let mut parts = parts_of(request);
+    let headers = &mut parts.headers;
+    headers.try_reserve(OWN_HEADERS).or_err(ErrorType::InvalidHTTPHeader, "too many headers")?;
     let forwarded = if ctx.client.trusted {
         said()
     } else {
         for name in &rules.trust.removals(&head.headers) {
-            request.remove_header(name);
+            headers.remove(name);
         }
         facts.told.about(host, said)
     };
     if let Some(settings) = &ctx.settings {
         // The operator's token is between the operator and the proxy.
-        request.remove_header(settings.maintenance.bypass_header.as_str());
-        visitor::keep_secret(request, settings)?;
+        if settings.maintenance.bypass_token.is_some() {
+            headers.remove(settings.maintenance.bypass_header.as_str());
+        }
+        visitor::keep_secret(headers, settings);
     }
-    for (name, value) in forwarded.set() {
-        request.insert_header(name, value)?;
-    }
-    plain_framing(head, request, ctx)?;
-    request.insert_header(X_REQUEST_ID_TEXT, ctx.id.header())
+    forwarded.set(headers);
+    plain_framing(head, &mut parts, ctx)?;
+    parts.headers.insert(X_REQUEST_ID, ctx.id.header());
+    *request = RequestHeader::from(parts);
+    Ok(())
 }
 
-/// Says in one way what clients may say in several: the target as a path, the coding in lower case, and a host and no
-/// expectation also for a client of HTTP/1.0 (RFC 9112 section 3.2, RFC 9110 section 10.1.1).
-fn plain_framing(head: &RequestHeader, request: &mut RequestHeader, ctx: &Context) -> Result<()> {
-    if !matches!(request.raw_path().first(), Some(b'/' | b'*')) {
-        // The authority of an absolute target is the host's, and its path is all that the URI holds.
-        request.set_uri(request.uri.clone());
-    }
-    if request.headers.get(header::TRANSFER_ENCODING).is_some_and(|coding| coding != "chunked") {
-        request.insert_header(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"))?;
+/// How many headers a request gets of us.
+const OWN_HEADERS: usize = 5;
+
+/// Takes the parts out of a head, whose target is text: anything else was refused.
+fn parts_of(head: &mut RequestHeader) -> request::Parts {
+    static EMPTY: LazyLock<RequestHeader> = LazyLock::new(|| http::Request::new(()).into_parts().0.into());
+    std::mem::replace(head, RequestHeader::clone(&EMPTY)).into()
+}
+
+/// Says in one way what clients may say in several: the target as a path, which is all that the URI gives back, the
+/// coding in lower case, and a host and no expectation also for a client of HTTP/1.0 (RFC 9112 section 3.2, RFC 9110
+/// section 10.1.1).
+fn plain_framing(head: &RequestHeader, request: &mut request::Parts, ctx: &Context) -> Result<()> {
+    let headers = &mut request.headers;
+    if headers.get(header::TRANSFER_ENCODING).is_some_and(|coding| coding != "chunked") {
+        headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
     if head.version == Version::HTTP_10 {
-        request.remove_header(&header::EXPECT);
+        headers.remove(header::EXPECT);
         if let Some(upstream) = ctx.upstream().filter(|_| !head.headers.contains_key(header::HOST)) {
-            request.insert_header(header::HOST, upstream.upstream.address().authority())?;
+            let host = HeaderValue::try_from(upstream.upstream.address().authority());
+            headers.insert(header::HOST, host.or_err(ErrorType::InvalidHTTPHeader, "the upstream's name")?);
         }
     }
     Ok(())
@@ -250,7 +264,10 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     settle(response, ctx);
     let hop = HopByHop::of_response(response.status, &response.headers);
     for name in hop.removals() {
-        response.remove_header(name);
+        // Most are not there, and to see that takes less than to look them up.
+        if response.headers.keys().any(|key| key == name) {
+            response.remove_header(name);
+        }
     }
     if hop.websocket {
         response.insert_header(header::CONNECTION, "Upgrade")?;

@@ -2,8 +2,8 @@
 //!
 //! What opens the slot is decided in [`crate::preview`]; here it is taken from requests and kept from upstreams.
 
-use http::Method;
 use http::header::{self, HeaderValue};
+use http::{HeaderMap, Method};
 use jiff::Timestamp;
 use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
@@ -61,17 +61,16 @@ pub(super) fn enter(
 }
 
 /// Takes out of a request what is between a visitor and the proxy.
-pub(super) fn keep_secret(request: &mut RequestHeader, settings: &AppSettings) -> Result<()> {
-    request.remove_header(&smoke::HEADER);
-    let Some(preview) = &settings.preview else { return Ok(()) };
-    request.remove_header(preview.header.as_str());
-    if let Some(rest) = without_cookie(&request.headers, &preview.cookie) {
-        request.remove_header(&header::COOKIE);
+pub(super) fn keep_secret(headers: &mut HeaderMap, settings: &AppSettings) {
+    headers.remove(&smoke::HEADER);
+    let Some(preview) = &settings.preview else { return };
+    headers.remove(preview.header.as_str());
+    if let Some(rest) = without_cookie(headers, &preview.cookie) {
+        headers.remove(header::COOKIE);
         for field in rest {
-            request.append_header(header::COOKIE, field)?;
+            headers.append(header::COOKIE, field);
         }
     }
-    Ok(())
 }
 
 /// No cache may give to others what a visitor saw; and a smoke test must know that its answer is the standby's.
