@@ -270,7 +270,7 @@ impl Process {
         let (alive, connections) = mpsc::channel::<Infallible>(1);
         let proxy = Arc::new(self.http_proxy());
         let (idle_over, ending) = watch::channel(false);
-        let edge = Edge {
+        let edge = Arc::new(Edge {
             proxy,
             shared: Arc::clone(&self.shared),
             crowd: Arc::clone(&self.shared.crowd),
@@ -278,7 +278,7 @@ impl Process {
             shutdown: signal.subscribe(),
             idle_over: ending,
             alive,
-        };
+        });
         self.start_accepting(&edge)?;
         drop(edge);
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
@@ -343,7 +343,7 @@ impl Process {
         pingora::proxy::http_proxy(&Arc::new(conf), Gateway(Arc::clone(&self.shared)))
     }
 
-    fn start_accepting(&self, edge: &Edge) -> Result<(), CannotRun> {
+    fn start_accepting(&self, edge: &Arc<Edge>) -> Result<(), CannotRun> {
         let system = |source| CannotRun::System { what: "a listening socket cannot be used", source };
         let shakes = |listener| Some(Secure { front: Arc::clone(&self.shared.tls), listener });
         let settings = &self.settings.proxy;
@@ -353,7 +353,7 @@ impl Process {
         let sockets = self.listeners.http.iter().chain(&self.listeners.https);
         for (listener, door) in sockets.zip(plain.chain(secure)) {
             let listener = listener.try_clone().map_err(system)?;
-            tokio::spawn(accept(listener, door, edge.clone()));
+            tokio::spawn(accept(listener, door, Arc::clone(edge)));
         }
         Ok(())
     }

@@ -4,11 +4,12 @@
 //! connection's facts and can be aborted from outside without touching its neighbours.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use futures::future::AbortHandle;
+use parking_lot::Mutex;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
 
@@ -60,6 +61,11 @@ pub struct Facts {
     pub told: Told,
     /// It was closed because it took what was sent to it too slowly.
     pub too_slow: AtomicBool,
+    /// The answer to its request has been sent, to the last byte that is known of (HTTP/1.1).
+    pub answered: AtomicBool,
+    /// The socket once more, when the connection was closed while its client may still be sending: whoever serves
+    /// the connection reads it out.
+    pub(crate) left: Mutex<Option<OwnedFd>>,
 }
 
 impl Facts {
@@ -79,6 +85,8 @@ impl Facts {
             resets: AtomicU32::new(0),
             told: Told::default(),
             too_slow: AtomicBool::new(false),
+            answered: AtomicBool::new(false),
+            left: Mutex::new(None),
         }
     }
 }

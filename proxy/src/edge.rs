@@ -2,10 +2,12 @@
 //!
 //! `socket` is what was accepted, in clear text or under TLS; `introduction` reads whom a balancer in front speaks for; `stream` is what Pingora gets of it, which reads no
 //! byte out of turn and keeps no memory while idle; `http1` is the loop that reads heads and holds them against
-//! the rules; `http2` drives Pingora's; `patience` bounds how slowly a client may take what is sent; `crowd` counts connections and decides who leaves when there are too many.
+//! the rules; `http2` drives Pingora's; `patience` bounds how slowly a client may take what is sent; `farewell` closes so
+//! that a client reads what it was told last; `crowd` counts connections and decides who leaves when there are too many.
 //! Accept loops of [`crate::listen`] hand over here.
 
 pub mod crowd;
+mod farewell;
 mod http1;
 mod http2;
 mod introduction;
@@ -40,11 +42,13 @@ use stream::Stream;
 /// The first bytes of HTTP/2 in clear text with prior knowledge (RFC 9113 section 3.4).
 const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// How long a head that is half sent when the process ends may take for its other half, which may be on its way.
+const HALF_SENT: Duration = Duration::from_secs(1);
+
 /// How long handshakes that are under way may go on when the process ends.
 const LAST_HANDSHAKES: Duration = Duration::from_secs(10);
 
-/// What every connection may look at.
-#[derive(Clone)]
+/// What every connection may look at. All of them share one.
 pub struct Edge {
     /// Pingora's HTTP proxy.
     pub proxy: Arc<HttpProxy<Gateway>>,
@@ -58,7 +62,7 @@ pub struct Edge {
     pub shutdown: ShutdownWatch,
     /// Turns true when connections that wait for their next request are to end.
     pub idle_over: watch::Receiver<bool>,
-    /// Held by every connection; when all are dropped, every connection has ended.
+    /// Held with the rest by every connection; when it is dropped, every connection has ended.
     pub alive: mpsc::Sender<Infallible>,
 }
 
@@ -91,7 +95,12 @@ pub struct Secure {
 impl Edge {
     /// Serves one connection to its end. It has its place from the call on, before it is polled; one that is to be
     /// introduced has it by its own address until then.
-    pub fn serve(self, socket: Socket, origin: Origin, door: Door) -> impl Future<Output = ()> + Send {
+    pub fn serve(
+        self: Arc<Self>,
+        socket: Socket,
+        origin: Origin,
+        door: Door,
+    ) -> impl Future<Output = ()> + Send {
         let place = match door.proxy_protocol {
             ProxyProtocol::Off => self.enter(origin),
             ProxyProtocol::Require | ProxyProtocol::Accept => self.crowd.enter(None),
@@ -108,7 +117,7 @@ impl Edge {
         self.crowd.enter((!self.is_trusted(origin)).then(|| origin.peer.ip()))
     }
 
-    async fn serve_within(self, socket: Socket, mut origin: Origin, door: Door, mut place: Place) {
+    async fn serve_within(&self, socket: Socket, mut origin: Origin, door: Door, mut place: Place) {
         let mut early = Vec::new();
         if door.proxy_protocol != ProxyProtocol::Off {
             // In a box, so that its memory is given back when it is done.
@@ -145,11 +154,16 @@ impl Edge {
         let mut stream = Box::new(Stream::new(wire, Arc::clone(&facts), pace));
         stream.ahead.extend_from_slice(&early);
         drop(early);
-        let _slow = CountSlow { facts: Arc::clone(&facts), edge: &self };
+        let _slow = CountSlow { facts: Arc::clone(&facts), edge: self };
         if matches!(stream.selected_alpn_proto(), Some(ALPN::H2)) {
-            http2::serve(stream, &self, facts, false).await;
-        } else if let Some(stream) = http1::serve(stream, &self, &facts).await {
-            http2::serve(stream, &self, facts, true).await;
+            http2::serve(stream, self, facts, false).await;
+        } else if let Some(stream) = http1::serve(stream, self, &facts).await {
+            http2::serve(stream, self, facts, true).await;
+        } else {
+            let left = facts.left.lock().take();
+            if let Some(socket) = left {
+                Box::pin(farewell::read_out(socket, farewell::LAST_WORD)).await;
+            }
         }
     }
 }

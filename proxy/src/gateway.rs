@@ -17,6 +17,7 @@ mod visitor;
 
 use std::os::fd::RawFd;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
@@ -165,6 +166,9 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         replace::body(body, ctx);
+        if end {
+            ctx.facts().answered.store(true, Ordering::Relaxed);
+        }
         forward::answer_body(body, end, ctx);
         forward::bound_taking(session, body.as_ref().map_or(0, Bytes::len), ctx);
         Ok(None)

@@ -62,8 +62,9 @@ fn raise_descriptor_limit() {
 
 /// Standard output belongs to the access log.
 fn log_to_stderr() {
-    let filter = EnvFilter::try_from_env("SWITCHER_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,pingora=warn,pingora_core=error,pingora_proxy=error"));
+    let filter = EnvFilter::try_from_env("SWITCHER_LOG").unwrap_or_else(|_| {
+        EnvFilter::new("info,pingora=warn,pingora_core=error,pingora_core::apps=off,pingora_proxy=error")
+    });
     tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)

@@ -17,6 +17,7 @@ mod config;
 mod deploy;
 mod doctor;
 mod drain;
+mod ending;
 mod examples;
 mod handshake;
 mod header;

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use rustix::process::Signal;
 use switcher_config::Slot;
 use switcher_config::wire::Health;
+use switcher_tests::certificate::Certificate;
 use switcher_tests::http1::{get, request};
 use switcher_tests::websocket::WebSocket;
 use switcher_tests::{App, Http1, Proxy, Setup};
@@ -22,7 +23,11 @@ struct Behind {
 
 impl Behind {
     async fn start(name: &str, folder: &Path) -> Self {
-        let (app, path) = (App::start(name).await, folder.join(format!("{name}.sock")));
+        Self::before(App::start(name).await, folder)
+    }
+
+    fn before(app: App, folder: &Path) -> Self {
+        let path = folder.join(format!("{}.sock", app.name()));
         let listener = UnixListener::bind(&path).expect("a socket");
         let to = app.address();
         let door = tokio::spawn(async move {
@@ -37,7 +42,8 @@ impl Behind {
     }
 
     fn upstream(&self) -> String {
-        format!("unix:{}", self.path.display())
+        let scheme = self.app.upstream().replace(&self.app.address().to_string(), "");
+        format!("{scheme}unix:{}", self.path.display())
     }
 }
 
@@ -165,6 +171,29 @@ async fn upstreams_behind_unix_sockets_serve_requests_uploads_and_websockets() {
     assert_eq!(shop.slots.get(Slot::Blue).upstreams[0].address.to_string(), blue.upstream());
     proxy.admin().promote(Slot::Green).await.expect("promoted");
     assert_eq!(get(proxy.http(), "/").await.text(), "green");
+}
+
+#[tokio::test]
+async fn upstreams_behind_unix_sockets_speak_http2_and_tls() {
+    let folder = folder();
+    let certificate = Certificate::of(&["app.internal"]);
+    let (root, _) = certificate.write(folder.path(), "root");
+    let verified = format!("{{ca_file: {}, server_name: app.internal}}", root.display());
+    let second = Behind::before(App::h2c("second").await, folder.path());
+    let tls = Behind::before(App::tls("tls", &certificate).await, folder.path());
+    assert!(second.upstream().starts_with("h2c://unix:/"), "{}", second.upstream());
+    assert!(tls.upstream().starts_with("https://unix:/"), "{}", tls.upstream());
+    for behind in [second, tls] {
+        let setup = Setup::one(behind.upstream()).shop("upstream_tls", &verified);
+        let proxy = setup.start_healthy().await;
+        let mut wire = Http1::connect(proxy.http()).await;
+        for _ in 0..3 {
+            assert_eq!(wire.exchange(&request("GET", "/", &[], b"")).await.text(), behind.app.name());
+        }
+        let upload = request("POST", "/count", &[], &vec![1; 2_000_000]);
+        assert_eq!(wire.exchange(&upload).await.json()["bytes"], 2_000_000);
+        assert_eq!(proxy.record_of("/count").await["upstream"], behind.upstream());
+    }
 }
 
 #[tokio::test]

@@ -11,7 +11,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::{Buf as _, BytesMut};
-use futures::future::{AbortHandle, Abortable};
+use futures::FutureExt as _;
+use futures::future::{AbortHandle, Abortable, FusedFuture};
 use pingora::apps::HttpServerApp as _;
 use pingora::protocols::http::ServerSession;
 use pingora_timeout::timeout;
@@ -25,14 +26,15 @@ use crate::limits::Limits;
 use crate::metrics::Limit;
 
 use super::crowd::SETTLED;
+use super::farewell::LAST_WORD;
 use super::stream::Stream;
-use super::{Edge, H2_PREFACE};
+use super::{Edge, H2_PREFACE, HALF_SENT};
 
-/// How long a client that is refused may take to read why.
-const LAST_WORD: Duration = Duration::from_secs(1);
+/// How long the rest of a body is read that belongs to a request which was answered already.
+const DRAIN: Duration = Duration::from_secs(2);
 
 /// Resolves when connections that wait for their next request are to end.
-type Over<'a> = Pin<&'a mut (dyn Future<Output = ()> + Send)>;
+type Over<'a> = Pin<&'a mut (dyn FusedFuture<Output = ()> + Send)>;
 
 /// How the wait for a head ended.
 enum Next {
@@ -51,19 +53,22 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: &Arc<Fact
     let mut served = 0_u64;
     let mut leaving = edge.idle_over.clone();
     // Waited for once in the connection's life, not once a request.
-    let mut over: Over<'_> = pin!(async {
-        // An error means that the process is past its end.
-        let _ = leaving.wait_for(|over| *over).await;
-    });
-    let mut patience = edge.shared.rules.load().limits.idle;
-    loop {
-        if stream.ahead.is_empty() && !idle(&mut stream, edge, patience, &mut over).await {
-            return None;
+    let mut over: Over<'_> = pin!(
+        async {
+            // An error means that the process is past its end.
+            let _ = leaving.wait_for(|over| *over).await;
         }
+        .fuse()
+    );
+    // Who connects has something to ask, and has shown nothing yet that would speak for more patience.
+    let limits = edge.shared.rules.load().limits;
+    let mut patience = limits.idle.min(limits.header_timeout);
+    loop {
+        let blank = first_byte(&mut stream, edge, patience, &mut over).await?;
         // Those of now: they may have changed while nothing came.
         let limits = edge.shared.rules.load().limits;
         patience = limits.idle;
-        let (head, framing) = match next(&mut stream, edge, &limits, served == 0).await {
+        let (head, framing) = match next(&mut stream, edge, &limits, served == 0 && !blank, &mut over).await {
             Next::Request(head, framing) => (head, framing),
             Next::Http2 => return Some(stream),
             Next::Over => return None,
@@ -76,6 +81,7 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: &Arc<Fact
         stream.begin(framing, limits.pace);
         let mut session = ServerSession::new_http1(stream);
         session.set_pipelined_prefix(head);
+        session.set_total_drain_timeout(Some(DRAIN));
         if served >= limits.requests_per_connection {
             edge.limits.acted(Limit::RequestsPerConnection);
             session.set_keepalive_reuses_remaining(Some(0));
@@ -91,22 +97,48 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: &Arc<Fact
     }
 }
 
-/// Waits for the rest of the next request.
-async fn next(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool) -> Next {
-    let begun = Instant::now();
-    let (mut seen, mut blank) = (0, 0);
+/// Waits for the first byte of the next request, past the empty line that may stand before it (RFC 9112 section 2.2),
+/// and tells whether one did. None when no request will come.
+async fn first_byte(stream: &mut Stream, edge: &Edge, limit: Duration, over: &mut Over<'_>) -> Option<bool> {
+    let mut blank = false;
     loop {
-        if blank == 0 && seen < 2 {
-            // RFC 9112 section 2.2: an empty line before a request is passed over.
-            blank = hygiene::skip_blank(&stream.ahead);
-            stream.ahead.advance(blank);
+        if !blank {
+            let length = hygiene::skip_blank(&stream.ahead);
+            blank = length > 0;
+            stream.ahead.advance(length);
+            if stream.ahead.is_empty() {
+                // Nothing is kept while nothing comes.
+                stream.ahead = BytesMut::new();
+            }
         }
         // Half of an empty line is no request yet.
-        if blank > 0 || stream.ahead[..] != b"\r"[..] {
-            match look(&mut stream.ahead, seen, &limits.head, first && blank == 0) {
-                Some(next) => return next,
-                None => seen = stream.ahead.len(),
-            }
+        if !stream.ahead.is_empty() && (blank || stream.ahead[..] != b"\r"[..]) {
+            return Some(blank);
+        }
+        if !idle(stream, edge, limit, over).await {
+            return None;
+        }
+    }
+}
+
+/// Waits for the rest of the next request, not for long when the process ends. `first` says that nothing came before.
+async fn next(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool, over: &mut Over<'_>) -> Next {
+    let mut next = pin!(head(stream, edge, limits, first));
+    tokio::select! {
+        biased;
+        next = &mut next => next,
+        () = &mut *over => timeout(HALF_SENT, next).await.unwrap_or(Next::Over),
+    }
+}
+
+async fn head(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool) -> Next {
+    let begun = Instant::now();
+    let may_be_http2 = first && stream.is_plain();
+    let mut seen = 0;
+    loop {
+        match look(&mut stream.ahead, seen, &limits.head, may_be_http2) {
+            Some(next) => return next,
+            None => seen = stream.ahead.len(),
         }
         let left = limits.header_timeout.saturating_sub(begun.elapsed());
         match timeout(left, poll_fn(|cx| stream.poll_fill(cx))).await {
@@ -121,8 +153,8 @@ async fn next(stream: &mut Stream, edge: &Edge, limits: &Limits, first: bool) ->
 }
 
 /// What the bytes so far are; none when more are needed. Those before `seen` hold no end of a head.
-fn look(ahead: &mut BytesMut, seen: usize, limits: &HeadLimits, first: bool) -> Option<Next> {
-    if first && H2_PREFACE.starts_with(&ahead[..ahead.len().min(H2_PREFACE.len())]) {
+fn look(ahead: &mut BytesMut, seen: usize, limits: &HeadLimits, may_be_http2: bool) -> Option<Next> {
+    if may_be_http2 && H2_PREFACE.starts_with(&ahead[..ahead.len().min(H2_PREFACE.len())]) {
         return (ahead.len() >= H2_PREFACE.len()).then_some(Next::Http2);
     }
     let refused = |violation| Some(Next::Refused(Reason::Malformed(violation)));
@@ -147,6 +179,9 @@ fn take(ahead: &mut BytesMut, end: usize) -> BytesMut {
 
 /// Waits for the first bytes of a request; false when there will be none. Nothing is allocated meanwhile.
 async fn idle(stream: &mut Stream, edge: &Edge, limit: Duration, over: &mut Over<'_>) -> bool {
+    if over.is_terminated() {
+        return false;
+    }
     let mut fill = pin!(poll_fn(|cx| stream.poll_fill(cx)));
     // Most clients that come back come soon; only the others are worth a place among those who leave.
     let soon = timeout(SETTLED.min(limit), async {
@@ -179,7 +214,6 @@ async fn say(mut stream: Box<Stream>, edge: &Edge, facts: &Facts, reason: &Reaso
     };
     // An error means that the client does not listen.
     if let Ok(Ok(())) = timeout(LAST_WORD, said).await {
-        // Closed at once, with bytes unread, the connection would be reset, and the answer lost with it.
-        let _ = timeout(LAST_WORD, poll_fn(|cx| stream.poll_discard(cx))).await;
+        stream.leave();
     }
 }

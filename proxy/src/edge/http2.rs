@@ -5,8 +5,7 @@
 //! client does little but reset its streams is closed.
 
 use std::future::poll_fn;
-use std::io;
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::os::fd::BorrowedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -19,17 +18,17 @@ use pingora::protocols::http::v2::server::{H2Options, default_h2_options};
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
 use pingora_timeout::timeout;
-use tokio::net::TcpStream;
 use tokio::sync::{Notify, watch};
 
 use crate::connection::{Facts, REQUEST, Request};
 use crate::gateway::Gateway;
+use crate::hygiene::Violation;
 use crate::limits::{Http2Limits, Limits};
 use crate::metrics::{Limit, LimitMetrics};
 
 use super::crowd::{Crowd, SETTLED};
 use super::stream::{Gate, Stream};
-use super::{Edge, H2_PREFACE, patience};
+use super::{Edge, H2_PREFACE, HALF_SENT, farewell, patience};
 
 /// How long a connection that ends with the process is read to its end.
 const LINGER: Duration = Duration::from_millis(500);
@@ -98,39 +97,54 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: Arc<Facts
     connection.end.send_replace(true);
     serving.await;
     if let Ok(duplicate) = duplicate {
-        // An error means that the client has closed, which is what is waited for.
-        let _ = linger(duplicate).await;
+        // A client that has not read the final GOAWAY yet may still be sending a request, and has to learn that it may
+        // be sent again (RFC 9113 section 6.8).
+        farewell::read_out(duplicate, LINGER).await;
     }
 }
 
 /// Waits for the preface, which is what a connection begins with (RFC 9113 section 3.4). False when it does not come.
 async fn greeted(stream: &mut Stream, edge: &Edge, limits: &Limits) -> bool {
-    let filled = timeout(limits.header_timeout, async {
-        while stream.ahead.len() < H2_PREFACE.len() {
-            if !matches!(poll_fn(|cx| stream.poll_fill(cx)).await, Ok(1..)) {
-                return false;
+    let mut leaving = edge.idle_over.clone();
+    let over = async {
+        // An error means that the process is past its end.
+        let _ = leaving.wait_for(|over| *over).await;
+        tokio::time::sleep(HALF_SENT).await;
+    };
+    let greeted = tokio::select! {
+        biased;
+        greeted = timeout(limits.header_timeout, preface(stream)) => greeted,
+        () = over => return false,
+    };
+    match greeted {
+        Ok(Ok(())) => true,
+        Ok(Err(violation)) => {
+            if let Some(violation) = violation {
+                edge.shared.metrics.malformed(violation);
             }
+            false
         }
-        true
-    });
-    filled.await.unwrap_or_else(|_| {
-        edge.limits.acted(Limit::HeaderTimeout);
-        false
-    })
+        Err(_) => {
+            edge.limits.acted(Limit::HeaderTimeout);
+            false
+        }
+    }
 }
 
-/// Ends our side of a connection and reads what still comes until the client has ended its own. A client that has
-/// not read the final GOAWAY yet may still be sending a request. Were the socket closed at once, the answer to
-/// that would be a reset, which can overtake the GOAWAY, and the client would never learn that its request may be
-/// sent again (RFC 9113 section 6.8).
-async fn linger(socket: OwnedFd) -> io::Result<()> {
-    // Which family the socket is of makes no difference to the calls below.
-    let socket = std::net::TcpStream::from(socket);
-    socket.shutdown(std::net::Shutdown::Write)?;
-    let mut socket = TcpStream::from_std(socket)?;
-    let mut sink = tokio::io::sink();
-    let rest = tokio::io::copy(&mut socket, &mut sink);
-    tokio::time::timeout(LINGER, rest).await.map_err(io::Error::from)?.map(drop)
+/// Reads the preface into what is ahead. Fails with the first byte that is not its, and at the end of the connection.
+async fn preface(stream: &mut Stream) -> Result<(), Option<Violation>> {
+    loop {
+        let known = stream.ahead.len().min(H2_PREFACE.len());
+        if stream.ahead[..known] != H2_PREFACE[..known] {
+            return Err(Some(Violation::Preface));
+        }
+        if known == H2_PREFACE.len() {
+            return Ok(());
+        }
+        if !matches!(poll_fn(|cx| stream.poll_fill(cx)).await, Ok(1..)) {
+            return Err(None);
+        }
+    }
 }
 
 /// What is agreed with clients, and how much misbehaviour is put up with.

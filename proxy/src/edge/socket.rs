@@ -7,6 +7,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
+use rustix::event::{PollFd, PollFlags};
+use rustix::time::Timespec;
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
 use tokio_rustls::server::TlsStream;
@@ -39,6 +41,13 @@ impl AsRawFd for Socket {
 }
 
 impl Socket {
+    /// Whether the other end has ended its side, looked at past what it sent before.
+    pub(super) fn is_left(&self) -> bool {
+        let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
+        let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
+        matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(1..))
+    }
+
     /// Calls `read` whenever there is something to read, until it does not find that there was nothing.
     pub(super) async fn when_readable<T>(&self, read: impl FnMut() -> Result<T>) -> Result<T> {
         match self {

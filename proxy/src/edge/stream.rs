@@ -7,7 +7,7 @@
 
 use std::io::{ErrorKind, IoSlice, Result};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsRawFd as _, RawFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, RawFd};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -22,8 +22,10 @@ use pingora::protocols::{
     ALPN, GetProxyDigest, GetSocketDigest, GetTimingDigest, Peek, Shutdown, SocketDigest, Ssl, TimingDigest,
     UniqueID, UniqueIDType,
 };
+use rustix::io::ioctl_fionread;
 use rustix::net::sockopt::set_socket_linger;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::time::{Instant, Sleep};
 
 use crate::connection::Facts;
 use crate::hygiene::{Chunks, Framing};
@@ -40,6 +42,15 @@ const COLLECT: usize = 16 * 1024;
 
 /// The first room for collected writes: the head of an answer and a small body.
 const FIRST_ROOM: usize = 2 * 1024;
+
+/// How long the rest of a body may take whose request has been answered already.
+const REST: Duration = Duration::from_secs(5);
+
+/// How far is read ahead while a client waits for its answer, in bytes.
+const AHEAD: usize = 16 * 1024;
+
+/// How often it is looked whether a client has left that has sent more than that.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// How many pieces are handed on in one vectored write.
 const PIECES: usize = 8;
@@ -79,10 +90,17 @@ pub(super) struct Stream {
     sent: usize,
     /// How many bytes the wire took so far.
     written: u64,
+    /// How many of them when the request began.
+    before: u64,
+    /// The client has ended its side.
+    ended: bool,
     /// How fast the client must take them.
     pace: Pace,
     /// There once the client had to be waited for.
     waiting: Option<Box<Waiting>>,
+    /// When it is looked next whether the client has left, there once it has sent too much to see it by reading; or when
+    /// the rest of an answered request must have come.
+    look: Option<Pin<Box<Sleep>>>,
     facts: Arc<Facts>,
     digest: Option<Arc<SslDigest>>,
 }
@@ -94,13 +112,30 @@ impl Stream {
             Wire::Tls(stream) => Some(Arc::new(digest(stream.get_ref().1))),
         };
         let (ahead, collected) = (BytesMut::new(), Vec::new());
-        let (gate, sent, written, waiting) = (Gate::Closed, 0, 0, None);
-        Self { wire, gate, ahead, collected, sent, written, pace, waiting, facts, digest }
+        let (gate, waiting, look) = (Gate::Closed, None, None);
+        let (sent, written, before, ended) = (0, 0, 0, false);
+        Self {
+            wire,
+            gate,
+            ahead,
+            collected,
+            sent,
+            written,
+            before,
+            ended,
+            pace,
+            waiting,
+            look,
+            facts,
+            digest,
+        }
     }
 
     /// A request begins, with a body that is framed like this, and under the limits of now.
     pub(super) fn begin(&mut self, framing: Framing, pace: Pace) {
-        (self.gate, self.pace, self.waiting) = (Gate::from(framing), pace, None);
+        (self.gate, self.pace, self.before) = (Gate::from(framing), pace, self.written);
+        (self.waiting, self.look) = (None, None);
+        self.facts.answered.store(false, Ordering::Relaxed);
     }
 
     /// The socket's descriptor, valid as long as the stream lives.
@@ -113,28 +148,51 @@ impl Stream {
         matches!(self.gate, Gate::Closed)
     }
 
+    /// Whether the connection is in clear text.
+    pub(super) fn is_plain(&self) -> bool {
+        self.digest.is_none()
+    }
+
+    /// Whether the client was told something and may still be sending: that it reads it must be waited for.
+    fn may_be_sending(&self) -> bool {
+        let told = self.written > self.before && !self.ended && !self.facts.too_slow.load(Ordering::Relaxed);
+        told && match self.gate {
+            Gate::Closed => {
+                !self.ahead.is_empty() || ioctl_fionread(self.wire.socket()).is_ok_and(|bytes| bytes > 0)
+            }
+            Gate::Length(_) | Gate::Chunked(_) => true,
+            // HTTP/2 has an end of its own.
+            Gate::Open => self.facts.upgraded.load(Ordering::Acquire),
+        }
+    }
+
+    /// Leaves the socket behind for being read out when this stream is gone.
+    pub(super) fn leave(&self) {
+        // An error means that no descriptors are left: then it is closed at once.
+        *self.facts.left.lock() = self.wire.socket().as_fd().try_clone_to_owned().ok();
+    }
+
+    fn poll_wire(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
+        let before = buf.filled().len();
+        let read = ready!(Pin::new(&mut self.wire).poll_read(cx, buf));
+        self.ended |= read.is_err() || buf.filled().len() == before;
+        Poll::Ready(read)
+    }
+
     /// Reads from the wire what there is into `ahead`, without allocating while nothing is there. How many bytes:
     /// none at the end of the connection.
     pub(super) fn poll_fill(&mut self, cx: &mut Context<'_>) -> Poll<Result<usize>> {
         let mut space = [MaybeUninit::<u8>::uninit(); READ];
         let mut buf = ReadBuf::uninit(&mut space);
-        ready!(Pin::new(&mut self.wire).poll_read(cx, &mut buf))?;
+        ready!(self.poll_wire(cx, &mut buf))?;
         self.ahead.extend_from_slice(buf.filled());
         Poll::Ready(Ok(buf.filled().len()))
-    }
-
-    /// Reads and forgets until the client has closed.
-    pub(super) fn poll_discard(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        while ready!(self.poll_fill(cx))? > 0 {
-            self.ahead.clear();
-        }
-        Poll::Ready(Ok(()))
     }
 
     /// Bytes in their order: what came early, then the wire's.
     fn poll_bytes(&mut self, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<Result<()>> {
         if self.ahead.is_empty() {
-            return Pin::new(&mut self.wire).poll_read(cx, buf);
+            return self.poll_wire(cx, buf);
         }
         let count = self.ahead.len().min(buf.remaining());
         buf.put_slice(&self.ahead[..count]);
@@ -183,16 +241,33 @@ impl Stream {
         Poll::Ready(Ok(()))
     }
 
+    /// Fails when a body goes on for too long behind its answer.
+    fn poll_rest(&mut self, cx: &mut Context<'_>) -> Result<()> {
+        let has_more = matches!(self.gate, Gate::Length(_) | Gate::Chunked(_));
+        if !has_more || !self.facts.answered.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let end = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(REST)));
+        if end.as_mut().poll(cx).is_ready() { Err(ErrorKind::TimedOut.into()) } else { Ok(()) }
+    }
+
     /// Between a request's end and its answer's: only the connection's own end is told. What the client sends
-    /// meanwhile waits (RFC 9112 section 9.3.2), and is not read further than one piece.
+    /// meanwhile waits (RFC 9112 section 9.3.2). It is read as far as `AHEAD`, for the end stands behind it.
     fn poll_closed(&mut self, cx: &mut Context<'_>) -> Poll<Result<()>> {
-        if !self.ahead.is_empty() {
-            return Poll::Pending;
+        while self.ahead.len() < AHEAD {
+            if ready!(self.poll_fill(cx))? == 0 {
+                return Poll::Ready(Ok(()));
+            }
         }
-        match ready!(self.poll_fill(cx))? {
-            0 => Poll::Ready(Ok(())),
-            _ => Poll::Pending,
+        let look = self.look.get_or_insert_with(|| Box::pin(tokio::time::sleep(LOOK)));
+        while look.as_mut().poll(cx).is_ready() {
+            if self.wire.socket().is_left() {
+                self.ended = true;
+                return Poll::Ready(Ok(()));
+            }
+            look.as_mut().reset(Instant::now() + LOOK);
         }
+        Poll::Pending
     }
 
     /// Sends what was collected, and as much of `more` as goes along. How much of that went: none when there was
@@ -253,6 +328,14 @@ impl Stream {
     }
 }
 
+impl Drop for Stream {
+    fn drop(&mut self) {
+        if self.may_be_sending() {
+            self.leave();
+        }
+    }
+}
+
 /// What Pingora is told of a TLS connection. It must be there: by it Pingora tells that one is encrypted.
 fn digest(connection: &rustls::ServerConnection) -> SslDigest {
     let cipher = connection.negotiated_cipher_suite().and_then(|suite| suite.suite().as_str());
@@ -269,6 +352,7 @@ impl AsyncRead for Stream {
         if buf.remaining() == 0 {
             return Poll::Ready(Ok(()));
         }
+        this.poll_rest(cx)?;
         let read = match this.gate {
             Gate::Open => this.poll_bytes(cx, buf),
             Gate::Length(left) => this.poll_length(left, cx, buf),
@@ -469,6 +553,45 @@ mod tests {
             stream.gate = gate;
             drop(client);
             assert_eq!(read(&mut stream).await, "");
+        }
+    }
+
+    #[tokio::test]
+    async fn the_end_of_the_connection_is_told_behind_what_came_early() {
+        for early in [&b"X"[..], &[0; 4 * AHEAD]] {
+            let (mut stream, mut client) = pair();
+            client.write_all(early).await.expect("room");
+            while stream.ahead.len() < early.len().min(AHEAD) {
+                assert!(futures::poll!(Box::pin(read(&mut stream))).is_pending());
+                tokio::task::yield_now().await;
+            }
+            drop(client);
+            assert_eq!(read(&mut stream).await, "");
+            assert!(stream.ended);
+        }
+    }
+
+    #[tokio::test]
+    async fn the_socket_stays_for_a_client_that_may_be_sending_and_for_no_other() {
+        // What the client has sent, which body it announced, and whether it was answered.
+        for (sent, gate, answered, stays) in [
+            (&b""[..], Gate::Length(5), true, true),
+            (b"", Gate::Length(5), false, false),
+            (b"", Gate::Closed, true, false),
+            (b"GET /", Gate::Closed, true, true),
+            (b"frame", Gate::Open, true, false),
+        ] {
+            let (mut stream, mut client) = pair();
+            stream.gate = gate;
+            client.write_all(sent).await.expect("room");
+            if answered {
+                stream.write_all(b"answer").await.expect("room");
+                stream.flush().await.expect("room");
+            }
+            let facts = Arc::clone(&stream.facts);
+            let case = format!("{stream:?}");
+            drop(stream);
+            assert_eq!(facts.left.lock().is_some(), stays, "{case}");
         }
     }
 

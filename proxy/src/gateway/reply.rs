@@ -7,6 +7,7 @@ use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, StatusCode};
 use jiff::Timestamp;
 use pingora::http::ResponseHeader;
+use pingora::protocols::http::ServerSession as HttpSession;
 use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use switcher_config::Slot;
@@ -194,6 +195,7 @@ pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Context
         let error_code = head.status.as_u16();
         // As below, the log will say when the client is gone.
         let _ = put(session, ctx, *head, body).await;
+        end(session).await;
         return FailToProxy { error_code, can_reuse_downstream: false };
     }
     let error_code = match session.response_written().map(|head| head.status) {
@@ -207,12 +209,21 @@ pub(super) async fn fail(session: &mut Session, error: &Error, ctx: &mut Context
                 let status = reason.status().as_u16();
                 // The client may be gone by now, which is what the log will say.
                 let _ = send(session, ctx, &reason).await;
+                end(session).await;
                 status
             }
             None => NOTHING_SENT,
         },
     };
     FailToProxy { error_code, can_reuse_downstream: false }
+}
+
+/// Ends our side of a connection whose last answer was sent whole: one under TLS says so, which Pingora does not do
+/// after an error. A stream of HTTP/2 ends with its answer.
+async fn end(session: &mut Session) {
+    if let HttpSession::H1(connection) = session.as_downstream_mut() {
+        connection.shutdown().await;
+    }
 }
 
 /// What to answer; `None` when the client is not there to hear it.

@@ -67,6 +67,7 @@ violations! {
     ConnectionField = BAD_REQUEST "connection_field" "9113 section 8.2.2" "HTTP/2 knows no headers about connections";
     Te = BAD_REQUEST "te" "9113 section 8.2.2" "in HTTP/2 the header te can only say trailers";
     FieldPadding = BAD_REQUEST "field_padding" "9113 section 8.2.1" "a header begins or ends with a blank";
+    Preface = BAD_REQUEST "preface" "9113 section 3.4" "it does not begin with the preface of HTTP/2";
     Scheme = BAD_REQUEST "scheme" "9113 section 8.3.1" "its scheme is neither http nor https";
     ChunkSize = BAD_REQUEST "chunk_size" "9112 section 7.1" "a chunk of its body has a malformed size";
     ChunkEnd = BAD_REQUEST "chunk_end" "9112 section 7.1" "a chunk of its body does not end with CR LF";

@@ -1,6 +1,7 @@
 //! The accept loops: one for each listening socket.
 
 use std::io;
+use std::sync::Arc;
 
 use super::Listening;
 use crate::connection::Origin;
@@ -40,7 +41,7 @@ impl Waiting {
 ///
 /// # Errors
 /// When the socket cannot be waited on.
-pub async fn accept(listener: Listening, door: Door, edge: Edge) -> io::Result<()> {
+pub async fn accept(listener: Listening, door: Door, edge: Arc<Edge>) -> io::Result<()> {
     let listener = Waiting::new(listener)?;
     let mut shutdown = edge.shutdown.clone();
     let mut failing = false;
@@ -58,7 +59,7 @@ pub async fn accept(listener: Listening, door: Door, edge: Edge) -> io::Result<(
                     () = edge.crowd.room() => {}
                     _ = shutdown.wait_for(|down| *down) => {}
                 }
-                tokio::spawn(edge.clone().serve(socket, origin, door.clone()));
+                tokio::spawn(Arc::clone(&edge).serve(socket, origin, door.clone()));
             }
             // The client gave up between its SYN and our accept.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

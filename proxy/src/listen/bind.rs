@@ -4,12 +4,12 @@ use std::io;
 use std::net::{SocketAddr, TcpListener};
 use std::os::fd::AsRawFd as _;
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
-use std::os::unix::net::{UnixListener, UnixStream};
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use pingora_core::protocols::l4::ext::set_tcp_fastopen_backlog;
 use rustix::net::sockopt;
-use socket2::{Domain, Protocol, Socket as RawSocket, Type};
+use socket2::{Domain, Protocol, SockAddr, Socket as RawSocket, Type};
 use switcher_config::SocketPath;
 use switcher_config::settings::{SocketMode, TcpOptions};
 
@@ -103,10 +103,20 @@ fn diagnose(address: SocketAddr, error: &io::Error) -> (String, String) {
     }
 }
 
+/// Whether somebody listens on a unix socket. One whose queue is full is there, however long it takes to come round.
+fn answers(path: &Path) -> bool {
+    let connected = || -> io::Result<()> {
+        let socket = RawSocket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.set_nonblocking(true)?;
+        socket.connect(&SockAddr::unix(path)?)
+    };
+    connected().map_or_else(|error| error.kind() == io::ErrorKind::WouldBlock, |()| true)
+}
+
 /// Binds the admin socket with mode 0600: who may open the file may switch.
 pub(super) fn admin(path: &Path) -> Result<UnixListener, CannotListen> {
     let failed = |why: String, remedy: String| CannotListen { what: path.display().to_string(), why, remedy };
-    if UnixStream::connect(path).is_ok() {
+    if answers(path) {
         return Err(failed(
             "another switcher-proxy answers there".to_owned(),
             "Stop it first, or start this one with --upgrade and send the other SIGQUIT".to_owned(),
@@ -122,7 +132,7 @@ pub(super) fn unix(at: &SocketPath, mode: SocketMode) -> Result<UnixListener, Ca
     let path = at.as_path();
     let failed =
         |why: String, remedy: &str| CannotListen { what: at.to_string(), why, remedy: remedy.to_owned() };
-    if UnixStream::connect(path).is_ok() {
+    if answers(path) {
         let remedy = "Stop it first, or choose another path";
         return Err(failed("another process answers there".to_owned(), remedy));
     }
@@ -166,4 +176,34 @@ pub(crate) fn bind_private(path: &Path) -> io::Result<UnixListener> {
     let listener = UnixListener::bind(path);
     rustix::process::umask(before);
     listener
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_whose_queue_is_full_belongs_to_somebody_and_one_that_a_dead_process_left_does_not() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("full.sock");
+        let busy = RawSocket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+        let address = SockAddr::unix(&path).expect("an address");
+        busy.bind(&address).expect("bound");
+        assert!(!answers(&path), "it does not listen yet");
+        busy.listen(0).expect("listening");
+        let mut waiting = Vec::new();
+        loop {
+            let client = RawSocket::new(Domain::UNIX, Type::STREAM, None).expect("a socket");
+            client.set_nonblocking(true).expect("an option");
+            if client.connect(&address).is_err() {
+                break;
+            }
+            waiting.push(client);
+        }
+        assert!(!waiting.is_empty());
+        assert!(answers(&path), "nobody accepts, and yet it is somebody's");
+        drop(busy);
+        assert!(!answers(&path), "what is left is a file");
+        assert!(!answers(&folder.path().join("nothing.sock")));
+    }
 }

@@ -1,5 +1,7 @@
 //! What is counted of limits: how often each has acted.
 
+use std::sync::Arc;
+
 use http::StatusCode;
 use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
 
@@ -64,7 +66,7 @@ impl Limit {
 #[derive(Debug, Clone)]
 pub struct LimitMetrics(
     /// In the order of [`Limit::ALL`], which is that of the declaration.
-    [IntCounter; Limit::ALL.len()],
+    Arc<[IntCounter; Limit::ALL.len()]>,
 );
 
 impl LimitMetrics {
@@ -72,7 +74,7 @@ impl LimitMetrics {
         let options = Opts::new("switcher_limits_total", "Times that a limit acted on a client, by limit.");
         let family = IntCounterVec::new(options, &["limit"])?;
         registry.register(Box::new(family.clone()))?;
-        Ok(Self(Limit::ALL.map(|(_, name)| family.with_label_values(&[name]))))
+        Ok(Self(Arc::new(Limit::ALL.map(|(_, name)| family.with_label_values(&[name])))))
     }
 
     /// A limit has acted.
