@@ -17,7 +17,7 @@ use switcher_certs::resolver::Shown;
 pub struct Origin {
     /// The other end, or the client whom a balancer names in its place.
     pub peer: SocketAddr,
-    /// What the client connected to, where a balancer says so.
+    /// What the client connected to, where it is known.
     pub destination: Option<SocketAddr>,
     /// It comes by a unix socket and stands for itself: whoever may open that is believed.
     pub is_local: bool,
@@ -40,7 +40,7 @@ impl Origin {
 pub struct Facts {
     /// The other end, or the client whom a balancer names in its place.
     pub peer: SocketAddr,
-    /// What the client connected to, where a balancer says so.
+    /// What the client connected to, by the word of a balancer or by the socket; a unix socket has no such address.
     pub destination: Option<SocketAddr>,
     /// It comes by a unix socket: whoever may open that is believed.
     pub is_local: bool,
@@ -56,9 +56,16 @@ pub struct Facts {
     pub resets: AtomicU32,
     /// It was closed because it took what was sent to it too slowly.
     pub too_slow: AtomicBool,
+    /// It was counted as one that takes too little.
+    counted_slow: AtomicBool,
 }
 
 impl Facts {
+    /// Whether the connection, or a request of it, is found to take too little for the first time: it is counted once.
+    pub fn is_first_slow(&self) -> bool {
+        !self.counted_slow.swap(true, Ordering::Relaxed)
+    }
+
     /// The facts of a new connection.
     #[must_use]
     pub fn new(origin: impl Into<Origin>, socket: RawFd, tls: Option<Tls>) -> Self {
@@ -74,6 +81,7 @@ impl Facts {
             upgraded: AtomicBool::new(false),
             resets: AtomicU32::new(0),
             too_slow: AtomicBool::new(false),
+            counted_slow: AtomicBool::new(false),
         }
     }
 }
