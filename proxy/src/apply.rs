@@ -143,6 +143,9 @@ impl Control {
         };
         let epoch = Arc::clone(&before.epoch);
         drop(before);
+        for waited_for in [&epoch, &standby] {
+            waited_for.room.allow(settings.max_in_flight);
+        }
         drop(now.app.replace(Live {
             gate: gate.clone(),
             settings: Arc::clone(&settings),

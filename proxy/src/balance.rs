@@ -1,6 +1,7 @@
 //! Which upstream of an epoch a request goes to.
 //!
-//! A request never goes twice to an upstream that it has tried, and never to one of weight 0. Upstreams that are not
+//! A request never goes twice to an upstream that it has tried, but for one stale connection of the pool, and never to one
+//! of weight 0. Upstreams that are not
 //! usable come last: when none is usable one is tried all the same, for a refused try tells more than a refusal.
 //!
 //! A decision is a function of an [`Ask`] and of what the epoch counts; it takes `now`, waits for nothing and locks nothing.
@@ -31,6 +32,11 @@ impl Tried {
     /// Notes one more.
     pub fn insert(&mut self, index: usize) {
         self.0 |= Self::bit(index);
+    }
+
+    /// Forgets one.
+    pub fn remove(&mut self, index: usize) {
+        self.0 &= !Self::bit(index);
     }
 
     /// Whether it was tried.
@@ -184,6 +190,18 @@ pub fn choose(epoch: &Epoch, ask: Ask) -> Option<(usize, &EpochUpstream)> {
 }
 
 impl Ask {
+    /// The same, asked now.
+    fn at(mut self, now: Tick) -> Self {
+        self.outliers = self.outliers.map(|_| now);
+        self.growth = self.growth.map(|growth| Growth { now, ..growth });
+        self
+    }
+
+    /// Whether any upstream will do: when there is no room for this one, there is none for any other.
+    const fn is_plain(&self) -> bool {
+        self.tried.0 == 0 && self.rule.mark().is_none()
+    }
+
     /// Whether an upstream is thought well.
     fn usable(&self, one: &EpochUpstream) -> bool {
         one.upstream.usable() && self.outliers.is_none_or(|now| !one.upstream.is_out(now))

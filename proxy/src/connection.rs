@@ -20,7 +20,7 @@ use crate::forwarded::Told;
 pub struct Origin {
     /// The other end, or the client whom a balancer names in its place.
     pub peer: SocketAddr,
-    /// What the client connected to, where a balancer says so.
+    /// What the client connected to, where it is known.
     pub destination: Option<SocketAddr>,
     /// It comes by a unix socket and stands for itself: whoever may open that is believed.
     pub is_local: bool,
@@ -43,7 +43,7 @@ impl Origin {
 pub struct Facts {
     /// The other end, or the client whom a balancer names in its place.
     pub peer: SocketAddr,
-    /// What the client connected to, where a balancer says so.
+    /// What the client connected to, by the word of a balancer or by the socket; a unix socket has no such address.
     pub destination: Option<SocketAddr>,
     /// It comes by a unix socket: whoever may open that is believed.
     pub is_local: bool,
@@ -66,9 +66,16 @@ pub struct Facts {
     /// The socket once more, when the connection was closed while its client may still be sending: whoever serves
     /// the connection reads it out.
     pub(crate) left: Mutex<Option<OwnedFd>>,
+    /// It was counted as one that takes too little.
+    counted_slow: AtomicBool,
 }
 
 impl Facts {
+    /// Whether the connection, or a request of it, is found to take too little for the first time: it is counted once.
+    pub fn is_first_slow(&self) -> bool {
+        !self.counted_slow.swap(true, Ordering::Relaxed)
+    }
+
     /// The facts of a new connection.
     #[must_use]
     pub fn new(origin: impl Into<Origin>, socket: RawFd, tls: Option<Tls>) -> Self {
@@ -87,6 +94,7 @@ impl Facts {
             too_slow: AtomicBool::new(false),
             answered: AtomicBool::new(false),
             left: Mutex::new(None),
+            counted_slow: AtomicBool::new(false),
         }
     }
 }

@@ -131,6 +131,7 @@ impl Edge {
         let peer = origin.peer;
         let pace = self.shared.rules.load().limits.pace;
         let descriptor = socket.as_raw_fd();
+        origin.destination = origin.destination.or_else(|| socket.local_address());
         let (wire, tls) = match door.tls {
             None => (Wire::Plain(socket), None),
             // What was taken to look for a header is no beginning of TLS.
@@ -176,7 +177,7 @@ struct CountSlow<'a> {
 
 impl Drop for CountSlow<'_> {
     fn drop(&mut self) {
-        if self.facts.too_slow.load(Ordering::Relaxed) {
+        if self.facts.too_slow.load(Ordering::Relaxed) && self.facts.is_first_slow() {
             self.edge.limits.acted(Limit::AnswerRate);
         }
     }

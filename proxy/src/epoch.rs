@@ -10,7 +10,7 @@
 
 use std::convert::Infallible;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, Weak};
 use std::time::Instant;
 
 use parking_lot::Mutex;
@@ -91,6 +91,7 @@ pub struct Epoch {
     pub budget: Budget,
     /// Held while it is decided whether one more upstream can be spared.
     ejecting: Mutex<()>,
+    myself: Weak<Self>,
     _alive: watch::Sender<Never>,
 }
 
@@ -134,7 +135,7 @@ impl Epoch {
             in_flight: AtomicUsize::new(0),
             place: turns::Place::default(),
         });
-        let epoch = Self {
+        let epoch = Arc::new_cyclic(|myself| Self {
             generation: new.generation,
             slot: new.slot,
             release: new.release.and_then(|r| http::HeaderValue::try_from(r).ok()),
@@ -148,9 +149,15 @@ impl Epoch {
             room: room::Line::default(),
             budget: Budget::default(),
             ejecting: Mutex::default(),
+            myself: Weak::clone(myself),
             _alive: alive,
-        };
-        (Arc::new(epoch), handle)
+        });
+        (epoch, handle)
+    }
+
+    /// Itself, for whoever looks at it later without keeping it alive.
+    pub(crate) fn myself(&self) -> Weak<Self> {
+        Weak::clone(&self.myself)
     }
 
     /// A request is done with an upstream: its place is free, for whoever waits the longest.

@@ -15,6 +15,7 @@ use http::{HeaderMap, Uri};
 use ipnet::IpNet;
 
 use crate::hygiene::is_token;
+use crate::request_id::X_REQUEST_ID;
 
 /// `X-Forwarded-For`: the client and every proxy so far, the newest last.
 pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -22,7 +23,6 @@ pub const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for
 pub const X_FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 /// `X-Forwarded-Host`: the host the client asked for.
 pub const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-const X_REAL_IP: HeaderName = HeaderName::from_static("x-real-ip");
 
 /// Whose word about clients is taken.
 #[derive(Debug, Clone, Default)]
@@ -220,18 +220,42 @@ impl Trust {
         (client.trusted && headers.contains_key(name) && agrees()).then(|| headers.get_all(name))
     }
 
-    /// The names under which an untrusted client tries to speak for a proxy: to be removed before the upstream is told.
-    /// Empty, and not allocated, for honest clients.
+    /// The names under which an untrusted client tries to speak for a proxy, and those that only look like such names to
+    /// programs behind: many read `_` as `-`, and no proxy in front takes `X_Forwarded_For` away. To be removed before
+    /// the upstream is told. Empty, and not allocated, for honest clients.
     #[must_use]
-    pub fn removals(&self, headers: &HeaderMap) -> Vec<HeaderName> {
+    pub fn removals(&self, client: &Client, headers: &HeaderMap) -> Vec<HeaderName> {
+        let own = self.client_ip_header.as_ref();
+        let first = own.and_then(|name| name.as_str().bytes().next());
         let spoofed = |name: &&HeaderName| {
-            **name == FORWARDED
-                || **name == X_REAL_IP
-                || name.as_str().starts_with("x-forwarded-")
-                || self.client_ip_header.as_ref() == Some(*name)
+            let text = name.as_str();
+            // Nearly all names differ in their first letter already.
+            let begins = text.bytes().next();
+            if !matches!(begins, Some(b'x' | b'f')) && begins != first {
+                return false;
+            }
+            let own = own == Some(*name);
+            let disguised = text.contains('_') && !own;
+            (disguised || !client.trusted) && (own || self.speaks_for_a_proxy(text))
+                || disguised && reads_as(text, X_REQUEST_ID.as_str())
         };
         headers.keys().filter(spoofed).cloned().collect()
     }
+
+    /// Whether programs behind may take a name for one by which proxies tell of clients.
+    fn speaks_for_a_proxy(&self, name: &str) -> bool {
+        const PREFIX: &str = "x-forwarded-";
+        let own = self.client_ip_header.as_ref().map(HeaderName::as_str);
+        let known = [Some("forwarded"), Some("x-real-ip"), own];
+        name.get(..PREFIX.len()).is_some_and(|start| reads_as(start, PREFIX))
+            || known.into_iter().flatten().any(|known| reads_as(name, known))
+    }
+}
+
+/// Whether two names are one to a program that reads `_` as `-`.
+fn reads_as(name: &str, known: &str) -> bool {
+    let plain = |byte: u8| if byte == b'_' { b'-' } else { byte };
+    name.len() == known.len() && name.bytes().zip(known.bytes()).all(|(a, b)| plain(a) == plain(b))
 }
 
 /// Reads one header line into its addresses, the newest first; `None` for an entry that is no address.
@@ -477,13 +501,32 @@ mod tests {
         let (trust, headers) = (trust(), headers(lines));
         let client = trust.client(ip(peer), &headers);
         let out = trust.outgoing(&client, ip(peer), tls, host, &headers);
-        let removals = if client.trusted { Vec::new() } else { trust.removals(&headers) };
+        let removals = trust.removals(&client, &headers);
         let mut removed: Vec<_> = removals.iter().map(ToString::to_string).collect();
         removed.sort();
         let mut said = HeaderMap::new();
         out.set(&mut said);
         let set = said.values().map(|value| value.to_str().unwrap().to_owned()).collect();
         (set, removed)
+    }
+
+    #[test]
+    fn nobody_gets_through_a_name_that_programs_behind_take_for_a_proxys() {
+        let disguised = [
+            ("x_forwarded_for", "6.6.6.6"),
+            ("x-forwarded_proto", "https"),
+            ("x_real_ip", "6.6.6.6"),
+            ("cf_connecting-ip", "6.6.6.6"),
+            ("x_request_id", "forged"),
+        ];
+        let honest = [("user_id", "7"), ("x_forwarder", "8"), ("x-request-id", "9")];
+        let lines = [&disguised[..], &honest[..]].concat();
+        for peer in ["10.0.0.1", "192.0.2.7"] {
+            let (_, removed) = sent(peer, false, "h", &lines);
+            let mut expected: Vec<_> = disguised.iter().map(|(name, _)| *name).collect();
+            expected.sort_unstable();
+            assert_eq!(removed, expected, "{peer}");
+        }
     }
 
     #[test]

@@ -2,12 +2,14 @@
 //!
 //! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses upstreams, dresses the
 //! request and the answer; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends the proxy's own answers and says goodbye to what is closed;
-//! `context` is the request's memory, whose drop releases everything. No hook takes a lock that
-//! another request could hold.
+//! `context` is the request's memory, whose drop releases everything. A hook that takes a lock holds it for a few
+//! instructions and never across an await: a shard of the ledger, the line of those who wait for room, the record of an
+//! upstream that answers badly.
 
 mod admission;
 mod again;
 mod context;
+mod crumbs;
 mod forward;
 mod introduce;
 mod replace;

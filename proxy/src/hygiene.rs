@@ -35,19 +35,6 @@ pub struct HeadLimits {
     pub target: usize,
 }
 
-/// What the connection has to know of a head that passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Head {
-    /// How far the body goes that follows.
-    pub framing: Framing,
-    /// The client waits for an interim answer before it sends its body (RFC 9110 section 10.1.1).
-    pub expects_continue: bool,
-    /// It asks for a WebSocket (RFC 6455 section 4.1): what follows the head is no request.
-    pub upgrade: bool,
-    /// The client means to send more requests on this connection (RFC 9112 section 9.3).
-    pub keep_alive: bool,
-}
-
 /// How the body of a request is framed (RFC 9112 section 6.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Framing {

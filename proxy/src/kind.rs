@@ -11,12 +11,13 @@ use crate::hop::is_websocket;
 /// A request body longer than this, in bytes, is an upload.
 const UPLOAD: u64 = 64 * 1024;
 
-/// What the request's head says. `body_follows` is whether the request has a body at all.
+/// What the request's head says. `body_follows` is whether the request has a body at all; `speaks_grpc`, whether both
+/// sides speak HTTP/2: without that a media type of gRPC is but a client's word, and would free its body of every limit.
 ///
 /// A WebSocket's request is an ordinary one until the upstream agrees to it.
 #[must_use]
-pub fn at_request(headers: &HeaderMap, body_follows: bool) -> Kind {
-    if media_type(headers).is_some_and(is_grpc) {
+pub fn at_request(headers: &HeaderMap, body_follows: bool, speaks_grpc: impl FnOnce() -> bool) -> Kind {
+    if media_type(headers).is_some_and(is_grpc) && speaks_grpc() {
         return Kind::Streams;
     }
     let length = headers.get(CONTENT_LENGTH).and_then(|v| v.to_str().ok()?.trim().parse::<u64>().ok());
@@ -83,8 +84,15 @@ mod tests {
             (headers(&[("content-type", "application/grpcish")]), true, Kind::Uploads),
             (headers(&[("connection", "upgrade"), ("upgrade", "websocket")]), false, Kind::Requests),
         ] {
-            assert_eq!(at_request(&lines, body_follows), kind, "{lines:?}");
+            assert_eq!(at_request(&lines, body_follows, || true), kind, "{lines:?}");
         }
+    }
+
+    #[test]
+    fn grpc_is_what_it_says_only_where_both_sides_can_speak_it() {
+        let grpc = headers(&[("content-type", "application/grpc"), ("content-length", "9")]);
+        assert_eq!(at_request(&grpc, true, || false), Kind::Requests);
+        assert_eq!(at_request(&grpc, true, || true), Kind::Streams);
     }
 
     #[test]

@@ -20,6 +20,9 @@ use crate::request_id::RequestId;
 /// How many shards the ledger has. A power of two; more than the threads of most machines.
 const SHARDS: usize = 16;
 
+/// Stands for the beginning of a body that is not being sent on.
+const NOT_SENDING: u32 = u32::MAX;
+
 /// What an exchange waits for, as far as time limits are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -71,9 +74,9 @@ pub struct Exchange {
     cause: AtomicU8,
     /// Milliseconds after `started` at which bytes moved last, or the stage changed.
     moved: AtomicU32,
-    /// Milliseconds after `started` at which the body began to be sent on.
+    /// Milliseconds after `started` at which the body began to be sent on; [`NOT_SENDING`] before that and after its end.
     sending: AtomicU32,
-    /// Bytes of the body that came so far.
+    /// Bytes of the body that came since then.
     received: AtomicU64,
     /// The upstream connection, where this exchange has one to itself.
     socket: Mutex<Option<Arc<Lent>>>,
@@ -115,8 +118,29 @@ impl Exchange {
         self.stage.store(stage as u8, Ordering::Relaxed);
         self.touch();
         if stage == Stage::Sending {
-            self.sending.store(self.moved.load(Ordering::Relaxed), Ordering::Relaxed);
+            self.send_from(self.moved.load(Ordering::Relaxed));
         }
+    }
+
+    /// The whole body came. The stage may be any: an answer can begin before that.
+    pub fn body_ended(&self) {
+        self.sending.store(NOT_SENDING, Ordering::Relaxed);
+    }
+
+    /// Begins to count anew what comes of the body: until now the client was not to blame.
+    pub fn pardon(&self) {
+        self.send_from(u32::try_from(self.started.elapsed().as_millis()).unwrap_or(NOT_SENDING));
+    }
+
+    fn send_from(&self, millis: u32) {
+        self.received.store(0, Ordering::Relaxed);
+        self.sending.store(millis, Ordering::Relaxed);
+    }
+
+    /// Whether its upstream, where it has a connection to itself, has not taken all that was sent to it. Asks the kernel.
+    #[must_use]
+    pub fn is_backed_up(&self) -> bool {
+        self.socket.lock().as_ref().is_some_and(|socket| socket.is_backed_up())
     }
 
     /// Notes that so many bytes of the body came.
@@ -125,11 +149,13 @@ impl Exchange {
         self.touch();
     }
 
-    /// For how long the body has been sent on, and how many bytes of it came.
+    /// For how long the body has been sent on, and how many bytes of it came; `None` when none is to come.
     #[must_use]
-    pub fn sending(&self, now: Instant) -> (Duration, u64) {
-        let since = self.started + Duration::from_millis(self.sending.load(Ordering::Relaxed).into());
-        (now.saturating_duration_since(since), self.received.load(Ordering::Relaxed))
+    pub fn sending(&self, now: Instant) -> Option<(Duration, u64)> {
+        let millis = self.sending.load(Ordering::Relaxed);
+        let since = self.started + Duration::from_millis(millis.into());
+        let sending = (now.saturating_duration_since(since), self.received.load(Ordering::Relaxed));
+        (millis != NOT_SENDING).then_some(sending)
     }
 
     /// Notes that bytes moved.
@@ -167,14 +193,16 @@ impl Exchange {
 
     /// Closes as gently as the protocol allows: the upstream connection is shut, and the end of its
     /// bytes lets the request finish in order (a close frame, a last chunk, an error page). An
-    /// exchange without a connection to itself is aborted. False when it was closed before.
+    /// exchange without a connection to itself is aborted; but one whose client sends too slowly ends, with an answer, when
+    /// more of its body comes, and whoever closes it aborts it when none does. False when it was closed before.
     pub fn close(&self, cause: Cause) -> bool {
         let first =
             self.cause.compare_exchange(0, cause as u8 + 1, Ordering::AcqRel, Ordering::Acquire).is_ok();
         if first {
             match &*self.socket.lock() {
                 Some(socket) => socket.shut(),
-                None => self.abort.abort(),
+                None if cause != Cause::SlowRequest => self.abort.abort(),
+                None => {}
             }
         }
         first
@@ -241,7 +269,7 @@ impl Ledger {
             stage: AtomicU8::new(Stage::Opening as u8),
             cause: AtomicU8::new(0),
             moved: AtomicU32::new(0),
-            sending: AtomicU32::new(0),
+            sending: AtomicU32::new(NOT_SENDING),
             received: AtomicU64::new(0),
             socket: Mutex::new(None),
             abort: new.abort,
@@ -411,6 +439,48 @@ mod tests {
         exchange.close(Cause::Drain);
         assert!(!abort.is_aborted());
         assert_eq!(std::io::Read::read(&mut far, &mut [0; 1]).expect("the end"), 0);
+    }
+
+    #[test]
+    fn a_body_is_counted_from_its_beginning_to_its_end_whatever_was_answered_meanwhile() {
+        let ledger = Ledger::default();
+        let exchange = ledger.enter(exchange(Kind::Uploads).0);
+        let sent = || exchange.sending(Instant::now()).map(|(_, bytes)| bytes);
+        assert_eq!(sent(), None);
+        exchange.set_stage(Stage::Sending);
+        exchange.receive(5);
+        exchange.set_stage(Stage::Answering);
+        assert_eq!(sent(), Some(5));
+        exchange.pardon();
+        assert_eq!(sent(), Some(0), "what came before does not count");
+        exchange.set_stage(Stage::Sending);
+        exchange.body_ended();
+        assert_eq!(sent(), None);
+    }
+
+    #[test]
+    fn a_slow_body_without_a_connection_to_itself_is_left_to_its_client_to_end() {
+        let (new, abort) = exchange(Kind::Uploads);
+        let exchange = Ledger::default().enter(new);
+        assert!(exchange.close(Cause::SlowRequest));
+        assert!(!abort.is_aborted());
+        exchange.abort();
+        assert!(abort.is_aborted());
+    }
+
+    #[test]
+    fn an_upstream_that_does_not_read_backs_up() {
+        use std::io::Write as _;
+        let exchange = Ledger::default().enter(exchange(Kind::Uploads).0);
+        assert!(!exchange.is_backed_up());
+        let (mut near, mut far) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let lending = Lending::new(near.try_clone().expect("a duplicate"));
+        exchange.lend_socket(Some(Arc::clone(lending.lent())));
+        assert!(!exchange.is_backed_up());
+        near.write_all(b"unread").expect("room");
+        assert!(exchange.is_backed_up());
+        std::io::Read::read_exact(&mut far, &mut [0; 6]).expect("six bytes");
+        assert!(!exchange.is_backed_up());
     }
 
     #[test]

@@ -24,6 +24,8 @@ use pingora_core::protocols::l4::stream::Stream;
 use rustix::net::{Shutdown, shutdown};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
+use crate::edge::patience::unsent;
+
 /// A socket that somebody else owns; none when that has taken it back.
 #[derive(Debug)]
 pub struct Lent(Mutex<Option<RawFd>>);
@@ -42,6 +44,14 @@ impl Lent {
             // ENOTCONN means that the peer was faster, which is just as well.
             let _ = shutdown(socket, Shutdown::Both);
         }
+    }
+
+    /// Whether the other end has not taken all that was sent to it. Asks the kernel.
+    #[must_use]
+    pub fn is_backed_up(&self) -> bool {
+        let held = self.0.lock();
+        // SAFETY: as above.
+        held.is_some_and(|descriptor| unsent(&unsafe { BorrowedFd::borrow_raw(descriptor) }) > 0)
     }
 
     fn take_back(&self) {

@@ -34,15 +34,17 @@ pub fn overstepped(stage: Stage, kind: Kind, stalled: Duration, limits: &Timeout
     (stalled >= limit).then_some(cause)
 }
 
-/// Whether a body comes more slowly than it must, on the average since it began. Streams may be silent.
+/// Whether a body comes more slowly than it must, on the average since it began: until its end, though the answer may have
+/// begun. Streams may be silent.
 #[must_use]
-pub fn trickles(stage: Stage, kind: Kind, (sending, received): (Duration, u64), pace: Pace) -> bool {
-    let asked_of = matches!((stage, kind), (Stage::Sending, Kind::Requests | Kind::Uploads));
+pub fn trickles(kind: Kind, sending: Option<(Duration, u64)>, pace: Pace) -> bool {
+    let asked_of = matches!(kind, Kind::Requests | Kind::Uploads);
+    let Some((sending, received)) = sending.filter(|_| asked_of) else { return false };
     let counted = sending.saturating_sub(pace.grace).as_secs_f64();
     // A body is far below the sizes at which this loses bytes.
     #[allow(clippy::cast_precision_loss)]
     let missing = (received as f64) < counted * pace.rate as f64;
-    asked_of && missing
+    missing
 }
 
 /// Sweeps for ever.
@@ -87,16 +89,25 @@ fn sweep(
         if exchange.cause().is_some() || pingoras {
             continue;
         }
-        let trickles = trickles(stage, exchange.kind(), exchange.sending(now), pace);
-        if trickles {
+        let trickles = trickles(exchange.kind(), exchange.sending(now), pace);
+        let cause = trickles.then_some(Cause::SlowRequest);
+        let cause = cause.or_else(|| overstepped(stage, exchange.kind(), stalled, limits));
+        let Some(cause) = blamed(cause, &exchange, stalled, limits) else { continue };
+        if trickles && cause == Cause::SlowRequest {
             metrics.acted(Limit::BodyRate);
         }
-        let cause = trickles.then_some(Cause::SlowRequest);
-        if let Some(cause) = cause.or_else(|| overstepped(stage, exchange.kind(), stalled, limits)) {
-            exchange.close(cause);
-            lingering.push((now + LINGER, exchange));
-        }
+        exchange.close(cause);
+        lingering.push((now + LINGER, exchange));
     }
+}
+
+/// Why an exchange is closed, once it is known who keeps it waiting. A client whose upstream does not read cannot send.
+fn blamed(cause: Option<Cause>, exchange: &Exchange, stalled: Duration, limits: &Timeouts) -> Option<Cause> {
+    if cause != Some(Cause::SlowRequest) || !exchange.is_backed_up() {
+        return cause;
+    }
+    exchange.pardon();
+    (stalled >= limits.idle.0).then_some(Cause::IdleTimeout)
 }
 
 #[cfg(test)]
@@ -107,17 +118,16 @@ mod tests {
     #[test]
     fn a_body_must_come_at_its_pace_after_the_grace_and_only_while_it_is_sent() {
         let pace = Pace { rate: 240, grace: Duration::from_secs(10) };
-        let slow = |stage, kind, seconds, received| {
-            trickles(stage, kind, (Duration::from_secs(seconds), received), pace)
-        };
-        assert!(!slow(Stage::Sending, Kind::Uploads, 10, 0), "within the grace nothing is asked");
-        assert!(slow(Stage::Sending, Kind::Uploads, 11, 239));
-        assert!(!slow(Stage::Sending, Kind::Uploads, 11, 240));
-        assert!(slow(Stage::Sending, Kind::Requests, 110, 100), "a byte a second");
-        assert!(!slow(Stage::Sending, Kind::Streams, 999, 0));
-        assert!(!slow(Stage::Answering, Kind::Uploads, 999, 0));
+        let slow =
+            |kind, seconds, received| trickles(kind, Some((Duration::from_secs(seconds), received)), pace);
+        assert!(!slow(Kind::Uploads, 10, 0), "within the grace nothing is asked");
+        assert!(slow(Kind::Uploads, 11, 239));
+        assert!(!slow(Kind::Uploads, 11, 240));
+        assert!(slow(Kind::Requests, 110, 100), "a byte a second");
+        assert!(!slow(Kind::Streams, 999, 0));
+        assert!(!trickles(Kind::Uploads, None, pace), "all of it came");
         let any = Pace { rate: 0, ..pace };
-        assert!(!trickles(Stage::Sending, Kind::Uploads, (Duration::from_secs(999), 0), any));
+        assert!(!trickles(Kind::Uploads, Some((Duration::from_secs(999), 0)), any));
     }
 
     #[test]

@@ -4,6 +4,7 @@ mod share;
 mod trouble;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use switcher_config::Slot;
 use switcher_config::wire::Health;
@@ -11,6 +12,7 @@ use switcher_tests::http1::{Answer, get, post, request};
 use switcher_tests::port::Refusing;
 use switcher_tests::raw::Received;
 use switcher_tests::{App, Http1, PATIENCE, Raw, Setup, until};
+use tokio::sync::Barrier;
 
 /// A health check that passes and then sleeps, so that only traffic finds out what is wrong.
 const ONCE: &str = "{path: /health, interval: 1h, rise: 1, fall: 1000}";
@@ -34,6 +36,32 @@ async fn swallowing() -> Raw {
         conversation.request().await;
     })
     .await
+}
+
+#[tokio::test]
+async fn a_stale_connection_is_followed_by_a_fresh_one_and_not_by_the_next_that_is_stale() {
+    const POOLED: usize = 5;
+    let gate = Arc::new(Barrier::new(POOLED));
+    // The first answer of each connection waits until all have one; a second request is taken, and not answered.
+    let upstream = Raw::start(move |mut conversation| {
+        let gate = Arc::clone(&gate);
+        async move {
+            conversation.request().await;
+            if conversation.number < POOLED {
+                gate.wait().await;
+            }
+            conversation.answer("fresh").await;
+            conversation.request().await;
+        }
+    })
+    .await;
+    let proxy = Setup::one(upstream.address()).start_healthy().await;
+    let many = (0..POOLED).map(|_| get(proxy.http(), "/"));
+    assert!(futures::future::join_all(many).await.iter().all(|answer| answer.status == 200));
+    assert_eq!(upstream.connections(), POOLED);
+    let answer = marked(proxy.http(), "GET", "again").await;
+    assert_eq!((answer.status, answer.text().as_str()), (200, "fresh"));
+    assert_eq!((upstream.requests().len(), upstream.connections()), (POOLED + 2, POOLED + 1));
 }
 
 #[tokio::test]

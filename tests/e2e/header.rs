@@ -5,12 +5,15 @@ use switcher_tests::http1::{get, get_with, request};
 use switcher_tests::tls::Hello;
 use switcher_tests::{App, Raw, Setup};
 
-const SPOOF: [(&str, &str); 5] = [
+const SPOOF: [(&str, &str); 8] = [
     ("X-Forwarded-For", "6.6.6.6"),
     ("X-Forwarded-Proto", "gopher"),
     ("X-Forwarded-Host", "evil.test"),
     ("Forwarded", "for=6.6.6.6"),
     ("X-Real-IP", "6.6.6.6"),
+    ("X_Forwarded_For", "6.6.6.6"),
+    ("X-Forwarded_Host", "evil.test"),
+    ("X_Real_IP", "6.6.6.6"),
 ];
 
 #[tokio::test]
@@ -35,7 +38,9 @@ async fn a_stranger_is_not_believed_about_anybody() {
     let app = App::start("blue").await;
     let proxy =
         Setup::one(app.upstream()).proxy("client_ip_header", "CF-Connecting-IP").start_healthy().await;
-    get_with(proxy.http(), "/spoof", &[&SPOOF[..], &[("CF-Connecting-IP", "6.6.6.6")]].concat()).await;
+    let own = [("CF-Connecting-IP", "6.6.6.6"), ("CF_Connecting-IP", "6.6.6.6")];
+    let spoof = [&SPOOF[..], &own[..]].concat();
+    get_with(proxy.http(), "/spoof", &spoof).await;
     let seen = app.last();
     for (name, value) in &seen.headers {
         let text = value.to_str().expect("text");

@@ -115,6 +115,18 @@ async fn a_tls_upstream_that_cannot_be_verified_gets_no_request() {
 }
 
 #[tokio::test]
+async fn cookies_that_come_in_pieces_are_one_to_the_upstream() {
+    let app = App::start("blue").await;
+    let proxy = Setup::one(app.upstream()).start_healthy().await;
+    let pieces =
+        [("cookie", "session=1"), ("accept", "*/*"), ("cookie", "theme=dark"), ("cookie", "lang=de")];
+    let client = Http2::tls(proxy.https(), "shop.test").await;
+    assert_eq!(client.exchange(http2::request("GET", "/", &pieces), b"").await.status, 200);
+    let cookies: Vec<_> = app.last().headers.get_all("cookie").iter().cloned().collect();
+    assert_eq!(cookies, ["session=1; theme=dark; lang=de"]);
+}
+
+#[tokio::test]
 async fn a_grpc_call_keeps_its_trailers() {
     let app = App::h2c("blue").await;
     let proxy = Setup::one(app.upstream())

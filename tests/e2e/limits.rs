@@ -1,5 +1,6 @@
 //! Limits on what one client may ask, end to end: each with what is within it, what is beyond, and its counter.
 
+mod body;
 mod connections;
 mod flood;
 mod slow;

@@ -32,6 +32,19 @@ fn page(answer: &Answer) -> String {
 }
 
 #[tokio::test]
+async fn what_is_no_request_gets_the_page_of_the_whole_proxy() {
+    let app = App::start("blue").await;
+    let setup = Setup::one(app.upstream()).proxy("error_pages", "{4xx: sorry.html}");
+    let proxy = start(setup, &[("sorry.html", SORRY)]).await;
+    let mut client = Http1::connect(proxy.http()).await;
+    let answer = client.exchange(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n").await;
+    assert_eq!((answer.status, answer.header("connection")), (400, Some("close")));
+    let id = answer.header("x-request-id").expect("an id").to_owned();
+    let text = page(&answer);
+    assert!(text.starts_with("<p>400 Bad Request: ") && text.contains(&id), "{text}");
+}
+
+#[tokio::test]
 async fn a_page_stands_for_the_proxys_own_answer_in_every_protocol() {
     let dead = Refusing::start();
     let setup = Setup::one(dead.address()).shop("error_pages", "{502-504: sorry.html, 4xx: missing.html}");

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::io;
 use std::net::SocketAddr;
 
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadHalf, WriteHalf};
 use tokio::net::TcpStream;
 
 use crate::until::{PATIENCE, within};
@@ -419,6 +419,16 @@ impl Http1 {
     pub fn into_stream(self) -> Stream {
         assert!(self.buffer.is_empty(), "bytes would get lost");
         self.stream
+    }
+
+    /// Reads the head of an agreement to another protocol: both halves of the connection, and what came behind the head.
+    ///
+    /// # Panics
+    /// When the answer is no agreement.
+    pub async fn upgraded(mut self) -> (ReadHalf<Stream>, WriteHalf<Stream>, Vec<u8>) {
+        assert_eq!(self.head().await.status(), 101);
+        let (reads, writes) = tokio::io::split(self.stream);
+        (reads, writes, self.buffer)
     }
 
     async fn fill(&mut self, what: &str) -> io::Result<usize> {

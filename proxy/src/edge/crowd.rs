@@ -84,6 +84,10 @@ impl Crowd {
 
     /// Waits until one more connection may be accepted, asking idle ones to leave.
     pub(crate) async fn room(&self) {
+        if self.has_room() {
+            return;
+        }
+        self.limits.acted(Limit::Connections);
         while !self.has_room() {
             if !self.full.swap(true, Ordering::Relaxed) {
                 let open = self.open();
@@ -92,7 +96,6 @@ impl Crowd {
                     "the limit on connections is reached: idle ones are closed, new ones wait for room"
                 );
             }
-            self.limits.acted(Limit::Connections);
             self.make_room().await;
         }
     }

@@ -162,7 +162,7 @@ fn look(ahead: &mut BytesMut, seen: usize, limits: &HeadLimits, may_be_http2: bo
         return hygiene::check_start(ahead, limits).err().and_then(refused);
     };
     match hygiene::check_head(&ahead[..end], limits) {
-        Ok(head) => Some(Next::Request(take(ahead, end), head.framing)),
+        Ok(framing) => Some(Next::Request(take(ahead, end), framing)),
         Err(violation) => refused(violation),
     }
 }

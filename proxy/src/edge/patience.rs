@@ -105,7 +105,7 @@ impl Waiting {
 }
 
 /// How many bytes the kernel still holds for the other end of a socket.
-pub(super) fn unsent(socket: &impl AsFd) -> u64 {
+pub(crate) fn unsent(socket: &impl AsFd) -> u64 {
     // SAFETY: the call writes one integer.
     let bytes = unsafe { rustix::ioctl::ioctl(socket, Getter::<SIOCOUTQ, c_int>::new()) };
     // A socket that cannot tell has sent everything as far as is known.

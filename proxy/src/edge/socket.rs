@@ -3,6 +3,7 @@
 //! One type for all of them, so that what is built on top (the stream, the loop of HTTP/1.1) exists once.
 
 use std::io::{IoSlice, Result};
+use std::net::SocketAddr;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -46,6 +47,14 @@ impl Socket {
         let mut polled = [PollFd::new(self, PollFlags::RDHUP)];
         let at_once = Timespec { tv_sec: 0, tv_nsec: 0 };
         matches!(rustix::event::poll(&mut polled, Some(&at_once)), Ok(1..))
+    }
+
+    /// What the client connected to; a unix socket has no such address.
+    pub(super) fn local_address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Tcp(socket) => socket.local_addr().ok(),
+            Self::Unix(_) => None,
+        }
     }
 
     /// Calls `read` whenever there is something to read, until it does not find that there was nothing.

@@ -16,11 +16,12 @@ use pingora::{Error, ErrorType, Result};
 use rustix::event::{PollFd, PollFlags};
 use subtle::ConstantTimeEq as _;
 use switcher_certs::challenges::HTTP_PATH;
+use switcher_config::UpstreamProtocol;
 use switcher_config::settings::{AppSettings, Hsts, Tls};
 
 use crate::answer::Reason;
 use crate::app::{App, Entry};
-use crate::epoch::Lease;
+use crate::epoch::{EpochUpstream, Lease};
 use crate::hsts;
 use crate::hygiene::{check_request, check_sizes};
 use crate::kind;
@@ -358,7 +359,10 @@ fn head_size(session: &Session) -> u64 {
 fn enter(session: &mut Session, ctx: &mut Context, lease: Lease) {
     let body_follows = !session.is_body_empty();
     let request = session.req_header();
-    let kind = kind::at_request(&request.headers, body_follows);
+    let (is_http2, upstreams) = (session.is_http2(), &lease.epoch().upstreams);
+    let shared = |one: &EpochUpstream| one.upstream.address().protocol() != UpstreamProtocol::Http1;
+    let speaks_grpc = || is_http2 && upstreams.iter().any(shared);
+    let kind = kind::at_request(&request.headers, body_follows, speaks_grpc);
     let pass = lease.admit(NewExchange {
         method: request.method.clone(),
         uri: request.uri.clone(),

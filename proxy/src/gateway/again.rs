@@ -25,7 +25,9 @@ pub(super) fn may(ctx: &Context, on: RetryOn) -> bool {
         return false;
     }
     let Some(retries) = &settings.retries else { return on == RetryOn::Connect };
-    if !retries.on.contains(&on) || ctx.tries >= retries.attempts.into() {
+    // A stale connection of the pool was no attempt.
+    let attempts = ctx.tries.saturating_sub(ctx.stale.into());
+    if !retries.on.contains(&on) || attempts >= retries.attempts.into() {
         return false;
     }
     let affordable = epoch.budget.take(Tick::now(), retries.budget);

@@ -59,6 +59,8 @@ pub struct Context {
     pub(super) secure: bool,
     pub(super) tried: Tried,
     pub(super) tries: u32,
+    /// A connection of the pool turned out to be closed by its upstream; from then on it gets none but fresh ones.
+    pub(super) stale: bool,
     /// An answer was dropped because another upstream is asked.
     pub(super) asks_again: bool,
     /// There was no room for it.
@@ -114,6 +116,7 @@ impl Context {
             secure: false,
             tried: Tried::default(),
             tries: 0,
+            stale: false,
             asks_again: false,
             overloaded: false,
             upstream: None,
@@ -183,6 +186,14 @@ impl Context {
         }
     }
 
+    /// A stale connection says nothing of its upstream: that may be asked once more, by a fresh one.
+    pub(super) fn forgive_stale(&mut self) {
+        self.stale = true;
+        if let Some(index) = self.upstream {
+            self.tried.remove(index);
+        }
+    }
+
     /// The upstream has done its part: what is left is between the proxy and the client.
     pub(super) fn leave_upstream(&mut self) {
         if !std::mem::take(&mut self.weighs) {
@@ -197,8 +208,11 @@ impl Context {
         self.bytes_in += bytes as u64;
         if let Some(exchange) = self.exchange() {
             exchange.receive(bytes);
-            if end && self.first_byte.is_none() {
-                exchange.set_stage(Stage::Waiting);
+            if end {
+                exchange.body_ended();
+                if self.first_byte.is_none() {
+                    exchange.set_stage(Stage::Waiting);
+                }
             }
         }
     }
@@ -225,10 +239,13 @@ impl Context {
         if gone {
             self.facts().resets.fetch_add(1, Ordering::Relaxed);
         }
-        if gone && error.is_some_and(|e| *e.etype() == ErrorType::WriteTimedout) {
+        if gone
+            && error.is_some_and(|e| *e.etype() == ErrorType::WriteTimedout)
+            && self.facts().is_first_slow()
+        {
             self.shared.metrics.limits().acted(Limit::AnswerRate);
         }
-        let status = self.status.unwrap_or(if gone { CLIENT_CLOSED_REQUEST } else { 500 });
+        let status = self.status.unwrap_or_else(|| self.unsent_status(gone));
         let duration = self.started.elapsed();
         match &self.pass {
             Some(pass) => {
@@ -242,6 +259,17 @@ impl Context {
         if self.shared.access_log.wants(self.outcome(status, error, duration)) {
             let record = self.record(session, status, duration, self.why(error, gone));
             self.shared.access_log.log(Box::new(record));
+        }
+    }
+
+    /// The status of a request whose client was sent none: why the proxy ended it, or who else did.
+    fn unsent_status(&self, gone: bool) -> u16 {
+        match self.cause() {
+            Some(Cause::Drain | Cause::Shutdown) => 503,
+            Some(Cause::ResponseTimeout | Cause::IdleTimeout) => 504,
+            Some(Cause::SlowRequest) => 408,
+            None if gone => CLIENT_CLOSED_REQUEST,
+            None => 500,
         }
     }
 

@@ -1,7 +1,9 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderValue};
@@ -36,7 +38,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 use super::admission::{authority, request_given_up};
 use super::context::{Context, Place};
 use super::introduce::introduce;
-use super::{again, visitor};
+use super::{again, crumbs, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
@@ -66,9 +68,20 @@ pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Resul
     let mut peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone())?;
     peer.options.tcp_keepalive.clone_from(&ctx.shared.rules.load().keepalive);
     introduce(&mut peer, ctx.facts(), &settings);
+    if ctx.stale {
+        reach_afresh(&mut peer);
+    }
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
     ctx.exclusive = upstream.address().protocol() == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
+}
+
+/// Has the connection made for this request alone: those of the pool may all be as stale as the one that was tried.
+fn reach_afresh(peer: &mut HttpPeer) {
+    /// Keys that no epoch and no client's connection has.
+    static KEYS: AtomicU64 = AtomicU64::new(1 << 63);
+    peer.group_key = KEYS.fetch_add(1, Ordering::Relaxed);
+    peer.options.idle_timeout = Some(Duration::ZERO);
 }
 
 /// Notes by what the request is given its upstream.
@@ -168,22 +181,24 @@ fn peer(
     };
     // On a connection of its own a request is timed by the sweep, which knows streams from answers.
     // On a shared one only Pingora can end it without ending its neighbours.
-    if options.alpn != ALPN::H1 && !expects_stream(request) {
+    if options.alpn != ALPN::H1 && !expects_stream(request, session.is_http2()) {
         options.read_timeout = Some(settings.timeouts.response.0);
     }
     Ok(peer)
 }
 
 /// Whether the answer may be endless, as far as the request tells.
-fn expects_stream(request: &RequestHeader) -> bool {
+fn expects_stream(request: &RequestHeader, is_http2: bool) -> bool {
     let accept = request.headers.get(header::ACCEPT).and_then(|v| v.to_str().ok());
-    kind::at_request(&request.headers, false) == Kind::Streams
+    kind::at_request(&request.headers, false, || is_http2) == Kind::Streams
         || accept.is_some_and(|a| a.contains("text/event-stream"))
 }
 
 /// The connection to the upstream is there.
 pub(super) fn connected(session: &mut Session, ctx: &mut Context, connection: Option<&Digest>) -> Result<()> {
     ctx.connected = Some(ctx.started.elapsed());
+    // What was kept of the body is sent, and counted, once more.
+    ctx.bytes_in = 0;
     let bodyless = session.is_body_empty();
     let exclusive = ctx.exclusive;
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
@@ -205,15 +220,14 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
         || rules.trust.outgoing(&ctx.client, facts.peer.ip(), facts.tls.is_some(), host, &head.headers);
     let mut parts = parts_of(request);
     let headers = &mut parts.headers;
+    if session.is_http2() {
+        crumbs::join(headers)?;
+    }
     headers.try_reserve(OWN_HEADERS).or_err(ErrorType::InvalidHTTPHeader, "too many headers")?;
-    let forwarded = if ctx.client.trusted {
-        said()
-    } else {
-        for name in &rules.trust.removals(&head.headers) {
-            headers.remove(name);
-        }
-        facts.told.about(host, said)
-    };
+    for name in &rules.trust.removals(&ctx.client, &head.headers) {
+        headers.remove(name);
+    }
+    let forwarded = if ctx.client.trusted { said() } else { facts.told.about(host, said) };
     if let Some(settings) = &ctx.settings {
         // The operator's token is between the operator and the proxy.
         if settings.maintenance.bypass_token.is_some() {
@@ -337,7 +351,11 @@ pub(super) fn end_body_once(body: &mut Option<Bytes>, end: bool) {
 }
 
 /// A body that grows beyond what the application takes ends its request: of a chunked one the size is not known before.
+/// So does one that was given up, as soon as more of it comes.
 pub(super) fn bound_body(ctx: &Context) -> Result<()> {
+    if ctx.cause() == Some(Cause::SlowRequest) {
+        return Err(Error::explain(ErrorType::HTTPStatus(408), "its body comes too slowly").into_down());
+    }
     let limit = ctx.settings.as_ref().and_then(|settings| settings.body_size);
     if limit.is_some_and(|limit| ctx.bytes_in > limit.0) {
         ctx.shared.metrics.limits().acted(Limit::BodySize);
@@ -420,8 +438,9 @@ fn connect_problem(error: &ErrorType) -> &'static str {
     }
 }
 
-/// The exchange broke after the connection was there. The request may have been acted upon, so only an
-/// idempotent one (RFC 9110 section 9.2.2) is sent again, and only when a reused connection was stale.
+/// The exchange broke after the connection was there. The request may have been acted upon, so only an idempotent one
+/// (RFC 9110 section 9.2.2) is sent again: once, and for free, when a reused connection was stale; otherwise, to another
+/// upstream, as `retries` says.
 pub(super) fn broken(
     session: &Session,
     ctx: &mut Context,
@@ -442,12 +461,13 @@ pub(super) fn broken(
     } else {
         error.set_retry(false);
     }
-    if error.retry() {
-        // The same upstream, by a fresh connection: it was the connection that failed.
-        ctx.tried = balance::Tried::default();
+    if error.retry() && !ctx.stale {
+        // It was the connection that failed.
+        ctx.forgive_stale();
         count_retry(ctx);
         return error;
     }
+    error.set_retry(false);
     again::judge_break(ctx, &error);
     if repeatable && again::after_break(ctx, &error) {
         error.set_retry(true);

@@ -4,9 +4,8 @@
 //! the other end of that connection; whom a trusted proxy there speaks for stands in the headers of each request.
 
 use std::io::{Error as IoError, ErrorKind, Result as IoResult};
-use std::net::SocketAddr;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, LazyLock};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::upstreams::peer::HttpPeer;
@@ -14,7 +13,6 @@ use pingora::{Error, ErrorType, Result};
 use pingora_core::connectors::L4Connect;
 use pingora_core::protocols::l4::socket::SocketAddr as Target;
 use pingora_core::protocols::l4::stream::Stream;
-use socket2::SockRef;
 use switcher_config::settings::AppSettings;
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::{TcpStream, UnixStream};
@@ -26,6 +24,10 @@ use crate::lent;
 /// How many bits of a pool's key tell client connections apart; those above tell epochs apart.
 const CONNECTION_BITS: u32 = 40;
 
+/// For how long such a connection waits for the next request of its client. When that is gone nobody else can use it, and
+/// while it waits it takes a place in the pool of everybody.
+const KEPT: Duration = Duration::from_secs(1);
+
 /// Has the peer's connections opened here, and the peer told whom they are for, where the settings want that.
 pub(super) fn introduce(peer: &mut HttpPeer, facts: &Facts, settings: &AppSettings) {
     let Some(header) = proxy_protocol::write(settings.upstream_proxy_protocol, || addresses(facts)) else {
@@ -34,6 +36,7 @@ pub(super) fn introduce(peer: &mut HttpPeer, facts: &Facts, settings: &AppSettin
     };
     let of_connection = facts.number & ((1 << CONNECTION_BITS) - 1);
     peer.group_key = peer.group_key << CONNECTION_BITS | of_connection;
+    peer.options.idle_timeout = peer.options.idle_timeout.map(|kept| kept.min(KEPT));
     peer.options.custom_l4 = Some(Arc::new(Opener { header }));
 }
 
@@ -42,12 +45,7 @@ pub(super) fn addresses(facts: &Facts) -> Option<Addresses> {
     if facts.is_local {
         return None;
     }
-    let own = || -> Option<SocketAddr> {
-        // SAFETY: a request of this connection is being served, so its socket is open.
-        let socket = unsafe { BorrowedFd::borrow_raw(facts.socket) };
-        SockRef::from(&socket).local_addr().ok()?.as_socket()
-    };
-    Some(Addresses::new(facts.peer, facts.destination.or_else(own)?))
+    Some(Addresses::new(facts.peer, facts.destination?))
 }
 
 /// Opens Pingora's connections: each lends its socket, and begins with a header where the upstream is told its client.

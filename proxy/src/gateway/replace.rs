@@ -17,6 +17,7 @@ use switcher_config::settings::{ErrorPage, ErrorPagesFor};
 use crate::answer::{Reason, prefers_json};
 use crate::page::{Filling, Page};
 
+use super::Shared;
 use super::context::Context;
 
 /// The headers that speak of a body that is not sent.
@@ -59,11 +60,14 @@ pub(super) fn own(ctx: &Context, request: &HeaderMap, reason: &Reason) -> Option
         let maintenance = app.maintenance.page.as_deref().filter(|_| stopped);
         maintenance.or_else(|| file_for(&app.error_pages, status)).and_then(|file| shared.pages.get(file))
     });
-    let page = of_app.or_else(|| {
-        let rules = shared.rules.load();
-        file_for(&rules.error_pages, status).and_then(|file| shared.pages.get(file))
-    })?;
+    let page = of_app.or_else(|| of_proxy(shared, reason))?;
     (page.is_json() || !prefers_json(request)).then_some(page)
+}
+
+/// The page of the whole proxy, also for what is no request: nobody knows then what its client prefers.
+pub(super) fn of_proxy(shared: &Shared, reason: &Reason) -> Option<Arc<Page>> {
+    let rules = shared.rules.load();
+    file_for(&rules.error_pages, reason.status().as_u16()).and_then(|file| shared.pages.get(file))
 }
 
 /// The file for a status: pages for the fewest statuses come first.

@@ -29,7 +29,7 @@ use super::{Shared, forward, replace, visitor};
 /// When to come back to an application that has no room. It may have some at any moment.
 const OVERLOADED_FOR: Duration = Duration::from_secs(1);
 
-/// What Pingora calls the status of a connection that nothing can be sent on.
+/// What Pingora is told for a status when no answer was sent here: it stands in its own log line alone, which is off.
 const NOTHING_SENT: u16 = 0;
 
 /// Answers the request. Always true: it was answered.
@@ -52,7 +52,10 @@ pub(super) async fn send(session: &mut Session, ctx: &mut Context, reason: &Reas
 /// The bytes of the answer to what is no request, which is counted and logged here.
 pub(crate) fn refuse(shared: &Shared, facts: &Facts, reason: &Reason) -> Vec<u8> {
     let id = RequestId::generate();
-    let answer = reason.answer(&HeaderMap::new(), &id);
+    let answer = match replace::of_proxy(shared, reason) {
+        Some(page) => reason.answer_by(&page, &id),
+        None => reason.answer(&HeaderMap::new(), &id),
+    };
     let status = answer.status;
     let mut bytes = Vec::with_capacity(512);
     let mut line = |name: &[u8], value: &[u8]| {

@@ -7,9 +7,12 @@
 //!
 //! A WebSocket in HTTP/2 (RFC 8441) does not come here: Pingora does not offer it to clients.
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 
 use bytes::{Bytes, BytesMut};
 use http::header;
@@ -20,7 +23,7 @@ use hyper::client::conn::http1;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 use pingora::http::ResponseHeader;
-use pingora::protocols::http::HttpTask;
+use pingora::protocols::http::{HttpTask, ServerSession};
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType, OrErr as _, Result};
 use switcher_config::settings::AppSettings;
@@ -172,21 +175,29 @@ async fn refuse(session: &mut Session, ctx: &mut Context, mut body: Incoming) ->
     write(session, HttpTask::Body(None, true)).await
 }
 
-/// Bytes in both directions. Neither waits for the other, except that what one side sends is not
-/// read faster than the other takes it.
+/// Bytes in both directions. What one side sends is not read faster than the other takes it, and neither direction waits
+/// for the other: a side may write all that it has before it reads.
 async fn pump(session: &mut Session, ctx: &mut Context, upstream: Upgraded) -> Result<()> {
     let (mut from_upstream, mut to_upstream) = tokio::io::split(TokioIo::new(upstream));
+    let client = session.as_downstream_mut();
     let mut pending = Bytes::new();
     let mut chunk = BytesMut::new();
+    let mut ended = false;
     loop {
+        let taking = client.has_pending_downstream_proxy_tasks();
         tokio::select! {
-            read = session.read_request_body(), if pending.is_empty() => match read {
-                Ok(Some(bytes)) => {
+            moved = client_moves(client, pending.is_empty() && !ended, taking) => match moved {
+                Moved::Taken(taken) => {
+                    taken.map_err(Error::into_down)?;
+                    if ended {
+                        return Ok(());
+                    }
+                }
+                Moved::Came(Some(bytes)) => {
                     ctx.request_body(bytes.len(), false);
                     pending = bytes;
                 }
-                // The client has ended, in order or not.
-                Ok(None) | Err(_) => return end_upstream(to_upstream, ctx).await,
+                Moved::Came(None) => return end_upstream(to_upstream, ctx).await,
             },
             written = to_upstream.write_buf(&mut pending), if !pending.is_empty() => {
                 // What the upstream still has to say is read below, up to its end.
@@ -194,17 +205,37 @@ async fn pump(session: &mut Session, ctx: &mut Context, upstream: Upgraded) -> R
                     pending.clear();
                 }
             }
-            read = next_chunk(&mut from_upstream, &mut chunk) => {
+            read = next_chunk(&mut from_upstream, &mut chunk), if !taking && !ended => {
                 let mut body = read.ok().flatten();
-                let end = body.is_none();
-                forward::answer_body(&mut body, end, ctx);
-                write(session, HttpTask::UpgradedBody(body, end)).await?;
-                if end {
-                    return Ok(());
-                }
+                ended = body.is_none();
+                forward::answer_body(&mut body, ended, ctx);
+                client.send_downstream_proxy_task(HttpTask::UpgradedBody(body, ended));
             }
         }
     }
+}
+
+/// What happened on the client's side of a WebSocket.
+enum Moved {
+    /// It took all that it was sent.
+    Taken(Result<bool>),
+    /// It sent something; `None` when it has ended, in order or not.
+    Came(Option<Bytes>),
+}
+
+/// Reads from the client and writes to it, as is asked for, until either has come to something. Both borrow the whole
+/// session, so each gets it in turn whenever the task is woken; what was begun of either stays in the session.
+async fn client_moves(client: &mut ServerSession, reads: bool, writes: bool) -> Moved {
+    poll_fn(|cx| {
+        if writes && let Poll::Ready(taken) = pin!(client.write_downstream_proxy_tasks()).poll(cx) {
+            return Poll::Ready(Moved::Taken(taken));
+        }
+        if reads && let Poll::Ready(read) = pin!(client.read_request_body()).poll(cx) {
+            return Poll::Ready(Moved::Came(read.ok().flatten()));
+        }
+        Poll::Pending
+    })
+    .await
 }
 
 /// The next piece from the upstream; `None` at its end.

@@ -3,7 +3,7 @@
 use super::field::{self, check_coding, check_field, content_length, elements};
 use super::line::{Line, Version, check_line};
 use super::violation::Violation;
-use super::{Framing, Head, HeadLimits};
+use super::{Framing, HeadLimits};
 
 /// How many bytes to skip before the request line: an empty line there is left over from the body of a request that
 /// was written by a careless client (RFC 9112 section 2.2).
@@ -52,7 +52,7 @@ pub fn check_start(bytes: &[u8], limits: &HeadLimits) -> Result<(), Violation> {
 ///
 /// # Errors
 /// The first rule that it breaks. Then nothing behind it can be told from a request either: the connection ends.
-pub fn check_head(head: &[u8], limits: &HeadLimits) -> Result<Head, Violation> {
+pub fn check_head(head: &[u8], limits: &HeadLimits) -> Result<Framing, Violation> {
     let mut lines = Lines(head);
     let line = check_line(lines.next_line()?, limits.target).map_err(|violation| match violation {
         // Whether it is the target or the whole that is too large, the target is named.
@@ -101,10 +101,8 @@ struct Found<'a> {
     expects: bool,
     /// `Upgrade` names a WebSocket.
     websocket: bool,
-    /// `Connection` names `upgrade`, `close`, `keep-alive`.
+    /// `Connection` names `upgrade`.
     upgrades: bool,
-    closes: bool,
-    keeps: bool,
 }
 
 impl<'a> Found<'a> {
@@ -142,9 +140,7 @@ impl<'a> Found<'a> {
     fn connection(&mut self, value: &[u8]) -> Result<(), Violation> {
         for option in elements(value) {
             match option.len() {
-                5 if option.eq_ignore_ascii_case(b"close") => self.closes = true,
                 7 if option.eq_ignore_ascii_case(b"upgrade") => self.upgrades = true,
-                10 if option.eq_ignore_ascii_case(b"keep-alive") => self.keeps = true,
                 _ if field::must_not_be_named(option) => return Err(Violation::ConnectionOption),
                 _ if option.iter().all(|byte| field::is_token(*byte)) => {}
                 _ => return Err(Violation::ConnectionOption),
@@ -168,7 +164,7 @@ impl<'a> Found<'a> {
     }
 
     /// What all the lines together mean.
-    fn conclude(&self, line: &Line<'_>) -> Result<Head, Violation> {
+    fn conclude(&self, line: &Line<'_>) -> Result<Framing, Violation> {
         match (line.authority, self.host) {
             (Some(authority), Some(host)) if authority != host => return Err(Violation::HostDiffers),
             (Some(_), None) => return Err(Violation::HostMissing),
@@ -189,13 +185,7 @@ impl<'a> Found<'a> {
         if upgrade && framing != Framing::Empty {
             return Err(Violation::UpgradeBody);
         }
-        let modern = line.version == Version::Http11;
-        Ok(Head {
-            framing,
-            expects_continue: self.expects && modern && framing != Framing::Empty,
-            upgrade,
-            keep_alive: !self.closes && (modern || self.keeps),
-        })
+        Ok(framing)
     }
 }
 
@@ -205,12 +195,12 @@ mod tests {
 
     const LIMITS: HeadLimits = HeadLimits { size: 1024, count: 8, target: 100 };
 
-    fn check(head: &str) -> Result<Head, Violation> {
+    fn check(head: &str) -> Result<Framing, Violation> {
         check_head(head.as_bytes(), &LIMITS)
     }
 
     /// A head with these lines after a good request line and host.
-    fn with(lines: &str) -> Result<Head, Violation> {
+    fn with(lines: &str) -> Result<Framing, Violation> {
         check(&format!("POST / HTTP/1.1\r\nHost: a\r\n{lines}\r\n"))
     }
 
@@ -266,7 +256,7 @@ mod tests {
             ("content-length:\t7 \r\n", Framing::Length(7)),
             ("Transfer-Encoding: Chunked\r\n", Framing::Chunked),
         ] {
-            assert_eq!(with(lines).map(|h| h.framing), Ok(framing), "{lines}");
+            assert_eq!(with(lines), Ok(framing), "{lines}");
         }
         for (lines, violation) in [
             ("Content-Length: 5\r\nContent-Length: 5\r\n", Violation::LengthRepeated),
@@ -300,15 +290,9 @@ mod tests {
     }
 
     #[test]
-    fn the_connection_is_kept_as_the_client_says() {
-        for (head, kept) in [
-            ("GET / HTTP/1.1\r\nHost: a\r\n\r\n", true),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: x, CLOSE\r\n\r\n", false),
-            ("GET / HTTP/1.1\r\nHost: a\r\nConnection: keep-alive\r\nConnection: close\r\n\r\n", false),
-            ("GET / HTTP/1.0\r\n\r\n", false),
-            ("GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n", true),
-        ] {
-            assert_eq!(check(head).map(|h| h.keep_alive), Ok(kept), "{head}");
+    fn a_connection_option_names_what_it_may() {
+        for options in ["x, CLOSE", "keep-alive", "close, keep-alive", "upgrade", ""] {
+            assert!(with(&format!("Connection: {options}\r\n")).is_ok(), "{options}");
         }
         for option in
             ["host", "x, Content-Length", "transfer-encoding", "X-Forwarded-For", "a b", "\"close\""]
@@ -319,15 +303,14 @@ mod tests {
     }
 
     #[test]
-    fn expectations_and_upgrades_are_told() {
-        let head = with("Expect: 100-Continue\r\nContent-Length: 1\r\n").unwrap();
-        assert!(head.expects_continue && !head.upgrade);
-        assert!(!with("Expect: 100-continue\r\n").unwrap().expects_continue, "there is nothing to wait with");
+    fn expectations_and_upgrades_are_those_that_are_known() {
+        assert_eq!(with("Expect: 100-Continue\r\nContent-Length: 1\r\n"), Ok(Framing::Length(1)));
+        assert_eq!(with("Expect: 100-continue\r\n"), Ok(Framing::Empty), "there is nothing to wait with");
         for lines in ["Expect: x\r\n", "Expect:\r\n", "Expect: 100-continue\r\nExpect: 100-continue\r\n"] {
             assert_eq!(with(lines), Err(Violation::Expect), "{lines}");
         }
         let ask = "Host: a\r\nConnection: keep-alive, Upgrade\r\nUpgrade: h2c, WebSocket\r\n";
-        assert!(check(&format!("GET / HTTP/1.1\r\n{ask}\r\n")).unwrap().upgrade);
+        assert_eq!(check(&format!("GET / HTTP/1.1\r\n{ask}\r\n")), Ok(Framing::Empty));
         for (line, more, violation) in [
             ("POST / HTTP/1.1", "", Violation::UpgradeMethod),
             ("GET / HTTP/1.0", "", Violation::UpgradeMethod),
@@ -336,8 +319,8 @@ mod tests {
         ] {
             assert_eq!(check(&format!("{line}\r\n{ask}{more}\r\n")), Err(violation), "{line} {more}");
         }
-        let h2c = "GET / HTTP/1.1\r\nHost: a\r\nConnection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n\r\n";
-        assert!(!check(h2c).unwrap().upgrade, "it is answered as if it had not asked");
+        let h2c = with("Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AA\r\n");
+        assert_eq!(h2c, Ok(Framing::Empty), "it is answered as if it had not asked");
     }
 
     #[test]

@@ -66,8 +66,8 @@ pub async fn accept(listener: Listening, door: Door, edge: Arc<Edge>) -> io::Res
             Err(error) => {
                 if !std::mem::replace(&mut failing, true) {
                     tracing::warn!(%error, "cannot accept connections; idle ones are closed to make room");
+                    edge.limits.acted(Limit::Descriptors);
                 }
-                edge.limits.acted(Limit::Descriptors);
                 edge.crowd.make_room().await;
             }
         }

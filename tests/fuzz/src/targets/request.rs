@@ -23,7 +23,7 @@ pub(super) fn head(data: &[u8]) {
         );
     }
     let Some(end) = end else { return };
-    let Ok(head) = check_head(&data[..end], &LIMITS) else { return };
+    let Ok(framing) = check_head(&data[..end], &LIMITS) else { return };
     for cut in 0..end {
         assert!(
             check_start(&data[..cut], &LIMITS).is_ok(),
@@ -37,15 +37,15 @@ pub(super) fn head(data: &[u8]) {
     let all =
         |name: &str| request.headers.iter().filter(|h| h.name.eq_ignore_ascii_case(name)).collect::<Vec<_>>();
     match (all("content-length").as_slice(), all("transfer-encoding").as_slice()) {
-        ([], []) => assert_eq!(head.framing, Framing::Empty),
+        ([], []) => assert_eq!(framing, Framing::Empty),
         ([length], []) => {
             let length: u64 = std::str::from_utf8(length.value).expect("digits").parse().expect("a number");
             let expected = if length == 0 { Framing::Empty } else { Framing::Length(length) };
-            assert!(head.framing == expected || head.framing == Framing::Length(length));
+            assert!(framing == expected || framing == Framing::Length(length));
         }
         ([], [coding]) => {
             assert!(coding.value.eq_ignore_ascii_case(b"chunked"));
-            assert_eq!(head.framing, Framing::Chunked);
+            assert_eq!(framing, Framing::Chunked);
         }
         (lengths, codings) => panic!("{} lengths and {} codings", lengths.len(), codings.len()),
     }
