@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use futures::future::AbortHandle;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
+use tokio::sync::Notify;
 
 /// Where a connection comes from.
 #[derive(Debug, Clone, Copy)]
@@ -52,6 +53,10 @@ pub struct Facts {
     pub tls: Option<Tls>,
     /// It has become a WebSocket: what the client sends is no request any more.
     pub upgraded: AtomicBool,
+    /// Whether a request of it, of HTTP/2, uses the one connection to an upstream that its place holds.
+    pub upstream_taken: AtomicBool,
+    /// Rung when that is free again.
+    pub upstream_free: Notify,
     /// How many of its requests the client itself has reset (HTTP/2).
     pub resets: AtomicU32,
     /// It was closed because it took what was sent to it too slowly.
@@ -72,6 +77,8 @@ impl Facts {
             socket,
             tls,
             upgraded: AtomicBool::new(false),
+            upstream_taken: AtomicBool::new(false),
+            upstream_free: Notify::new(),
             resets: AtomicU32::new(0),
             too_slow: AtomicBool::new(false),
         }

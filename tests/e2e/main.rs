@@ -18,6 +18,7 @@ mod deploy;
 mod doctor;
 mod drain;
 mod examples;
+mod exhaustion;
 mod handshake;
 mod header;
 mod health;

@@ -62,6 +62,9 @@ pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Resul
             }
         }
     };
+    if session.is_http2() && upstream.address().protocol() != UpstreamProtocol::H2c {
+        take_descriptor(session, ctx, &settings).await?;
+    }
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
     let mut peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone())?;
     peer.options.tcp_keepalive.clone_from(&ctx.shared.rules.load().keepalive);
@@ -69,6 +72,33 @@ pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Resul
     // A connection of HTTP/2 is shared: closing it for one request would close it for others.
     ctx.exclusive = upstream.address().protocol() == UpstreamProtocol::Http1;
     Ok(Box::new(peer))
+}
+
+/// Takes what a request of HTTP/2 opens its connection with, waiting for it as long as for the connection itself.
+async fn take_descriptor(session: &mut Session, ctx: &mut Context, settings: &AppSettings) -> Result<()> {
+    if ctx.descriptor.is_some() {
+        return Ok(());
+    }
+    let (spares, facts) = (&ctx.shared.spares, &ctx.request.facts);
+    ctx.descriptor = spares.try_take(facts);
+    if ctx.descriptor.is_none() {
+        let socket = facts.socket;
+        // In a box, as it is rare.
+        let waiting = Box::pin(async {
+            tokio::select! {
+                found = spares.wait(facts, settings.timeouts.connect.0) => Ok(found),
+                () = request_given_up(session, socket) => {
+                    Err(Error::new_down(ErrorType::ConnectionClosed))
+                }
+            }
+        });
+        ctx.descriptor = waiting.await?;
+    }
+    if ctx.descriptor.is_none() {
+        ctx.overloaded = true;
+        return Error::e_explain(ErrorType::HTTPStatus(503), "no descriptor is left");
+    }
+    Ok(())
 }
 
 /// Notes by what the request is given its upstream.
