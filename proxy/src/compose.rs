@@ -141,10 +141,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let certificates = store(&plan)?;
     let (manager, work) =
         Manager::load(Arc::clone(&certificates), &settings.proxy.data_dir.join("certs"), plan);
-    let at_first_handshake: Arc<dyn AtFirstHandshake> = Arc::new(manager.clone());
-    let tls =
-        Front::new(&certificates, &settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
-            .map_err(|error| CannotRun::Tls(error.to_string()))?;
+    let tls = front(&certificates, &settings, client_cas, &metrics, &manager)?;
     let access_log = AccessLog::start(&settings.proxy.access_log).map_err(CannotRun::AccessLog)?;
     let (signal, ending) = watch::channel(false);
     let shares = limits::shares_now(&settings.proxy.limits);
@@ -204,6 +201,18 @@ fn metrics() -> Result<Arc<Metrics>, CannotRun> {
 
 fn store(plan: &Plan) -> Result<Arc<Store>, CannotRun> {
     Store::new(plan.wanted.clone()).map(Arc::new).map_err(|error| CannotRun::Tls(error.to_string()))
+}
+
+fn front(
+    certificates: &Arc<Store>,
+    settings: &Arc<Settings>,
+    client_cas: ClientCas,
+    metrics: &Metrics,
+    manager: &Manager,
+) -> Result<Front, CannotRun> {
+    let at_first_handshake: Arc<dyn AtFirstHandshake> = Arc::new(manager.clone());
+    Front::new(certificates, settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
+        .map_err(|error| CannotRun::Tls(error.to_string()))
 }
 
 fn smoker(listeners: &Listeners, settings: &Settings) -> Result<Arc<Smoker>, CannotRun> {
