@@ -4,4 +4,3 @@
 mod clock;
 mod descriptors;
 mod growth;
-mod memory;
