@@ -37,6 +37,7 @@ use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
 use crate::shutdown::Shutdown;
 use crate::smoke::{Secret, Smoker};
+use crate::spare::Spares;
 use crate::tls::client_cas::ClientCas;
 use crate::tls::{AtFirstHandshake, Front};
 use crate::upgrade::{self, Takeover};
@@ -53,9 +54,6 @@ const LAST_LINES: Duration = Duration::from_secs(2);
 
 /// How long a process that handed over keeps idle client connections, to close them with an answer.
 const IDLE_AFTER_HAND_OVER: Duration = Duration::from_secs(10);
-
-/// Connections kept idle for reuse, over all upstreams.
-const POOL_SIZE: usize = 1024;
 
 /// Why the proxy does not run.
 #[derive(Debug, thiserror::Error)]
@@ -143,12 +141,10 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let certificates = store(&plan)?;
     let (manager, work) =
         Manager::load(Arc::clone(&certificates), &settings.proxy.data_dir.join("certs"), plan);
-    let at_first_handshake: Arc<dyn AtFirstHandshake> = Arc::new(manager.clone());
-    let tls =
-        Front::new(&certificates, &settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
-            .map_err(|error| CannotRun::Tls(error.to_string()))?;
+    let tls = front(&certificates, &settings, client_cas, &metrics, &manager)?;
     let access_log = AccessLog::start(&settings.proxy.access_log).map_err(CannotRun::AccessLog)?;
     let (signal, ending) = watch::channel(false);
+    let shares = limits::shares_now(&settings.proxy.limits);
     let shared = Arc::new(Shared {
         router: control.router(),
         rules: ArcSwap::from_pointee(Rules::new(&settings)),
@@ -159,7 +155,8 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         access_log: access_log.clone(),
         pages: Arc::new(pages),
         smoke: smoker(&listeners, &settings)?,
-        crowd: Arc::new(crowd(&settings, &metrics)),
+        crowd: Arc::new(Crowd::new(shares.connections, shares.per_address, metrics.limits().clone())),
+        spares: Arc::new(Spares::new(shares.streams, metrics.limits().clone())),
         metrics: Arc::clone(&metrics),
         ending,
     });
@@ -206,9 +203,16 @@ fn store(plan: &Plan) -> Result<Arc<Store>, CannotRun> {
     Store::new(plan.wanted.clone()).map(Arc::new).map_err(|error| CannotRun::Tls(error.to_string()))
 }
 
-fn crowd(settings: &Settings, metrics: &Metrics) -> Crowd {
-    let (total, one) = limits::connections(&settings.proxy.limits, limits::descriptors());
-    Crowd::new(total, one, metrics.limits().clone())
+fn front(
+    certificates: &Arc<Store>,
+    settings: &Arc<Settings>,
+    client_cas: ClientCas,
+    metrics: &Metrics,
+    manager: &Manager,
+) -> Result<Front, CannotRun> {
+    let at_first_handshake: Arc<dyn AtFirstHandshake> = Arc::new(manager.clone());
+    Front::new(certificates, settings, client_cas, metrics.tls().clone(), Some(at_first_handshake))
+        .map_err(|error| CannotRun::Tls(error.to_string()))
 }
 
 fn smoker(listeners: &Listeners, settings: &Settings) -> Result<Arc<Smoker>, CannotRun> {
@@ -330,8 +334,9 @@ impl Process {
 
     fn http_proxy(&self) -> HttpProxy<Gateway> {
         let threads = usize::from(self.settings.proxy.threads);
+        let pool = limits::shares(&self.settings.proxy.limits, limits::descriptors()).pool;
         let conf = ServerConf {
-            upstream_keepalive_pool_size: POOL_SIZE,
+            upstream_keepalive_pool_size: usize::try_from(pool).unwrap_or(usize::MAX),
             threads: if threads == 0 {
                 std::thread::available_parallelism().map_or(1, Into::into)
             } else {

@@ -12,6 +12,7 @@ use futures::future::AbortHandle;
 use parking_lot::Mutex;
 use switcher_certs::RootsId;
 use switcher_certs::resolver::Shown;
+use tokio::sync::Notify;
 
 use crate::forwarded::Told;
 
@@ -55,6 +56,10 @@ pub struct Facts {
     pub tls: Option<Tls>,
     /// It has become a WebSocket: what the client sends is no request any more.
     pub upgraded: AtomicBool,
+    /// Whether a request of it, of HTTP/2, uses the one connection to an upstream that its place holds.
+    pub upstream_taken: AtomicBool,
+    /// Rung when that is free again.
+    pub upstream_free: Notify,
     /// How many of its requests the client itself has reset (HTTP/2).
     pub resets: AtomicU32,
     /// What upstreams are told of its client.
@@ -89,6 +94,8 @@ impl Facts {
             socket,
             tls,
             upgraded: AtomicBool::new(false),
+            upstream_taken: AtomicBool::new(false),
+            upstream_free: Notify::new(),
             resets: AtomicU32::new(0),
             told: Told::default(),
             too_slow: AtomicBool::new(false),

@@ -45,6 +45,7 @@ use crate::pages::Pages;
 use crate::route::Router;
 use crate::rules::Rules;
 use crate::smoke::Smoker;
+use crate::spare::Spares;
 use crate::tls::Front;
 
 pub use context::Context;
@@ -72,6 +73,8 @@ pub struct Shared {
     pub smoke: Arc<Smoker>,
     /// The connections there are.
     pub crowd: Arc<Crowd>,
+    /// Descriptors for requests of HTTP/2.
+    pub spares: Arc<Spares>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.

@@ -50,6 +50,7 @@ pub mod routing;
 pub mod rules;
 pub mod shutdown;
 pub mod smoke;
+pub mod spare;
 pub mod standby;
 pub mod sticky;
 pub mod sweep;

@@ -6,9 +6,17 @@ use switcher_config::settings::Limits as Settings;
 
 use crate::hygiene::HeadLimits;
 
-/// Descriptors that are kept for files, the admin API and upstreams' health when the limit on connections is left
-/// to the proxy.
+/// Descriptors that are kept for files, the admin API and upstreams' health.
 const KEPT: u64 = 100;
+
+/// Descriptors of a connection to an upstream: its own, and the duplicate by which it is cut.
+const UPSTREAM: u64 = 2;
+
+/// Descriptors of a connection of a client, with the one to an upstream that it may need.
+const CLIENT: u64 = 1 + UPSTREAM;
+
+/// The most connections kept idle for reuse, over all upstreams.
+const POOL: u64 = 1024;
 
 /// The limits of one connection.
 #[derive(Debug, Clone, Copy)]
@@ -73,13 +81,47 @@ impl From<&Settings> for Limits {
     }
 }
 
-/// How many connections there may be in total and from one address. Left to the proxy, it is what the limit on
-/// `descriptors` allows when each connection needs one to an upstream as well, and a quarter of that.
+/// How the descriptors of the process are shared out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Shares {
+    /// Connections of clients.
+    pub connections: u64,
+    /// Connections from one address.
+    pub per_address: u64,
+    /// Requests of HTTP/2 at upstreams beyond the first of their connections.
+    pub streams: u64,
+    /// Connections to upstreams that are kept idle for reuse.
+    pub pool: u64,
+}
+
+/// Shares out the limit on `descriptors`, so that [`KEPT`] are left: an eighth for idle connections to upstreams, and of
+/// the rest a fifth for further requests of HTTP/2 and four for connections, with one to an upstream each. A lower limit on
+/// connections may be configured and leaves more to HTTP/2; a higher one would promise what cannot be kept.
 #[must_use]
-pub fn connections(settings: &Settings, descriptors: u64) -> (u64, u64) {
-    let total = settings.connections.map_or(descriptors.saturating_sub(KEPT) / 2, u64::from).max(1);
-    let one = settings.connections_per_address.map_or(total / 4, u64::from).max(1);
-    (total, one)
+pub fn shares(settings: &Settings, descriptors: u64) -> Shares {
+    let free = descriptors.saturating_sub(KEPT);
+    let pool = POOL.min(free / 8).max(1);
+    let free = free.saturating_sub(pool);
+    let possible = free / 5 * 4 / CLIENT;
+    let connections = settings.connections.map_or(possible, |wanted| possible.min(wanted.into())).max(1);
+    let per_address = settings.connections_per_address.map_or(connections / 4, u64::from).max(1);
+    let streams = free.saturating_sub(connections * CLIENT) / UPSTREAM;
+    Shares { connections, per_address, streams, pool }
+}
+
+/// How the descriptors of this process are shared out now. Says so when a configured limit is beyond them.
+#[must_use]
+pub fn shares_now(settings: &Settings) -> Shares {
+    let descriptors = descriptors();
+    let shares = shares(settings, descriptors);
+    if let Some(wanted) = settings.connections.map(u64::from).filter(|wanted| *wanted > shares.connections) {
+        tracing::warn!(
+            "proxy.limits.connections is {wanted}, but {descriptors} file descriptors allow {}; raise the limit on \
+             them (LimitNOFILE=, ulimit -n) and restart",
+            shares.connections
+        );
+    }
+    shares
 }
 
 /// How many descriptors this process may have open.
@@ -93,13 +135,27 @@ pub fn descriptors() -> u64 {
 mod tests {
     use super::*;
 
+    fn needed(shares: Shares) -> u64 {
+        shares.connections * CLIENT + shares.streams * UPSTREAM + shares.pool + KEPT
+    }
+
     #[test]
     fn the_limit_on_connections_follows_that_on_descriptors_unless_it_is_said() {
         let mut settings = Settings::default();
-        assert_eq!(connections(&settings, 1024), (462, 115));
-        assert_eq!(connections(&settings, 1_048_576), (524_238, 131_059));
-        assert_eq!(connections(&settings, 10), (1, 1), "a proxy serves somebody");
+        for descriptors in [200, 256, 1000, 1024, 4096, 65_536, 1_048_576] {
+            let shares = shares(&settings, descriptors);
+            assert!(needed(shares) <= descriptors, "{descriptors}: {shares:?}");
+            assert!(needed(shares) + 20 > descriptors, "{descriptors} are used: {shares:?}");
+            assert_eq!(shares.per_address, shares.connections / 4);
+        }
+        let few = shares(&settings, 10);
+        assert_eq!((few.connections, few.per_address), (1, 1), "a proxy serves somebody");
         (settings.connections, settings.connections_per_address) = (Some(50), Some(60));
-        assert_eq!(connections(&settings, 1024), (50, 60));
+        let said = shares(&settings, 1024);
+        assert_eq!((said.connections, said.per_address), (50, 60));
+        assert!(said.streams > shares(&Settings::default(), 1024).streams, "what they leave is for HTTP/2");
+        assert!(needed(said) <= 1024);
+        settings.connections = Some(5000);
+        assert_eq!(shares(&settings, 1024).connections, shares(&Settings::default(), 1024).connections);
     }
 }

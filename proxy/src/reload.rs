@@ -64,8 +64,9 @@ impl Reloader {
         self.shared.rules.store(Arc::new(Rules::new(&settings)));
         self.shared.pages.keep(&settings);
         self.shared.hsts.replace(&settings);
-        let (total, one) = limits::connections(&settings.proxy.limits, limits::descriptors());
-        self.shared.crowd.set(total, one);
+        let shares = limits::shares_now(&settings.proxy.limits);
+        self.shared.crowd.set(shares.connections, shares.per_address);
+        self.shared.spares.set(shares.streams);
         if let Err(error) = self.shared.tls.replace(&settings, client_cas) {
             tracing::error!(%error, "the TLS settings could not be changed");
         }

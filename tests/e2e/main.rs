@@ -19,6 +19,7 @@ mod doctor;
 mod drain;
 mod ending;
 mod examples;
+mod exhaustion;
 mod handshake;
 mod header;
 mod health;

@@ -178,6 +178,15 @@ impl Proxy {
         self.memory("VmRSS:")
     }
 
+    /// How many file descriptors it has open.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn descriptors(&self) -> usize {
+        std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a running process").count()
+    }
+
     /// The most resident memory it ever had, in bytes.
     ///
     /// # Panics

@@ -7,7 +7,7 @@ use crate::{Bytes, Span};
 section! {
     /// What one client may ask of the proxy, over all applications.
     ProxyLimitKeys {
-        /// How many connections there may be; left out: what the limit on file descriptors allows.
+        /// How many connections there may be; left out: what the limit on file descriptors allows, which is the most.
         connections: Option<Limit> = None;
         /// How many may come from one address (of IPv6: one /64) that is no trusted proxy's; left out: a quarter of all.
         connections_per_address: Option<Limit> = None;
@@ -23,7 +23,8 @@ section! {
         header_timeout: Positive = Positive(Span::seconds(10));
         /// How long a connection may wait for its next request.
         idle_timeout: Positive = Positive(Span::seconds(60));
-        /// How many bytes of a body must come in each second, on the average; slower ones are answered 408. 0 means none.
+        /// How many bytes of a body must move in each second, on the average: slower requests are answered 408, and a
+        /// connection whose client takes its answer more slowly is closed. 0 asks for nothing.
         body_rate: Bytes = Bytes(240);
         /// How long a body may take before that is asked.
         body_grace: Positive = Positive(Span::seconds(10));
@@ -49,7 +50,8 @@ section! {
 section! {
     /// What one request may ask of an application.
     AppLimitKeys {
-        /// The largest body; larger ones are answered 413. Left out: any, for bodies are passed on and never kept.
+        /// The largest body of a request; larger ones are answered 413. There is no default: left out, a body may be of any
+        /// size, for bodies are passed on and never kept.
         body_size: Option<Bytes> = None;
     }
 }

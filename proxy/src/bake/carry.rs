@@ -3,6 +3,7 @@
 //! Going back is the promote of anybody: decided, saved, swapped, drained. The outcome is saved in the same write, so a
 //! proxy that dies has either both or neither.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -34,8 +35,30 @@ struct End {
     back: bool,
 }
 
+/// When the bakes that go on are over, by the clock that only counts: the other one may be set meanwhile.
+#[derive(Debug, Default)]
+struct Ends(HashMap<AppName, (Timestamp, Instant)>);
+
+impl Ends {
+    /// Whether a bake is over. What is left of it is reckoned when it is first seen, which is at once, or after the
+    /// proxy was started again.
+    fn is_over(&mut self, app: &AppName, bake: &Bake, wall: Timestamp, now: Instant) -> bool {
+        let known = self.0.get(app).filter(|(ends_at, _)| *ends_at == bake.ends_at);
+        let end = if let Some((_, end)) = known {
+            *end
+        } else {
+            let left = Duration::try_from(bake.ends_at.duration_since(wall)).unwrap_or_default();
+            let end = now + left.min(bake.limits.window.0);
+            self.0.insert(app.clone(), (bake.ends_at, end));
+            end
+        };
+        now >= end
+    }
+}
+
 /// Looks for ever.
 pub async fn run(control: Arc<Control>) {
+    let mut ends = Ends::default();
     loop {
         tokio::time::sleep(TICK).await;
         let (view, now) = (control.view(), Instant::now());
@@ -43,7 +66,8 @@ pub async fn run(control: Arc<Control>) {
             if let Some(tally) = app.live.tally.get() {
                 tally.remember(now);
             }
-            let Some((bake, end)) = look(app) else { continue };
+            let over = |bake: &Bake| ends.is_over(name, bake, Timestamp::now(), now);
+            let Some((bake, end)) = look(app, over) else { continue };
             if let Err(denied) = control.end_bake(name.clone(), bake, end).await {
                 tracing::error!(app = %name, %denied, "the end of a bake could not be saved");
                 tokio::time::sleep(AGAIN).await;
@@ -53,7 +77,7 @@ pub async fn run(control: Arc<Control>) {
 }
 
 /// How the bake of an application ends now, if it does.
-fn look(app: &AppView) -> Option<(Bake, End)> {
+fn look(app: &AppView, over: impl FnOnce(&Bake) -> bool) -> Option<(Bake, End)> {
     let bake = app.bake().filter(|bake| bake.outcome.is_none())?;
     if bake.generation != app.routing.generation {
         return Some((bake, End { result: BakeResult::Superseded, reasons: Vec::new(), back: false }));
@@ -65,7 +89,7 @@ fn look(app: &AppView) -> Option<(Bake, End)> {
         limits: &bake.limits,
         baseline: &bake.baseline,
         seen: &bake.seen,
-        over: Timestamp::now() >= bake.ends_at,
+        over: over(&bake),
         illness: illness.as_deref(),
     });
     let end = match verdict {
@@ -196,5 +220,39 @@ fn log(app: &AppName, next: &AppRouting) {
             tracing::error!(%app, slot = %bake.to, why, result, ?reasons, "the bake ended: traffic should go back and cannot");
         }
         (None, None) => tracing::info!(%app, slot = %bake.to, result, ?reasons, "the bake ended"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bake::begin;
+    use crate::routing::{SlotRouting, SlotSource};
+    use switcher_config::{BakeLimits, PerSlot, Slot, Span};
+
+    #[test]
+    fn a_bake_takes_its_window_however_the_clock_is_set() {
+        let (wall, now, app) = (Timestamp::now(), Instant::now(), "shop".parse().expect("a name"));
+        let limits = BakeLimits { window: Span::seconds(60), ..BakeLimits::default() };
+        let bake_at = |wall| {
+            let slot =
+                || SlotRouting { upstreams: Vec::new(), release: None, source: SlotSource::Configured };
+            let next = AppRouting::new(Slot::Green, PerSlot { blue: slot(), green: slot() });
+            begin(next, Slot::Blue, limits.clone(), BakeFigures::default(), wall).bake.expect("a bake")
+        };
+        let later = |seconds| now + Duration::from_secs(seconds);
+        let day = jiff::SignedDuration::from_hours(24);
+        let bake = bake_at(wall);
+        let mut ends = Ends::default();
+        assert!(!ends.is_over(&app, &bake, wall, now));
+        assert!(!ends.is_over(&app, &bake, wall + day, later(59)), "set forward, it goes on");
+        assert!(ends.is_over(&app, &bake, wall - day, later(60)), "set back, it ends");
+        let next = bake_at(wall + day);
+        assert!(!ends.is_over(&app, &next, wall + day, later(61)), "the next one has its own window");
+        let mut restarted = Ends::default();
+        assert!(restarted.is_over(&app, &bake, wall + day, now), "it ended while nobody looked");
+        let mut restarted = Ends::default();
+        assert!(!restarted.is_over(&app, &bake, wall - day, now));
+        assert!(restarted.is_over(&app, &bake, wall - day, later(60)), "never longer than its window");
     }
 }

@@ -25,6 +25,7 @@ use crate::ledger::{Cause, Exchange, Stage};
 use crate::metrics::Limit;
 use crate::preview::loggable;
 use crate::request_id::RequestId;
+use crate::spare::Descriptor;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
@@ -69,6 +70,8 @@ pub struct Context {
     upstream: Option<usize>,
     /// Whether the request counts as one that its upstream has in flight.
     weighs: bool,
+    /// What a request of HTTP/2 opens its connection to an upstream with.
+    pub(super) descriptor: Option<Descriptor>,
     /// Whether the upstream connection carries this request alone.
     pub(super) exclusive: bool,
     pub(super) connected: Option<Duration>,
@@ -121,6 +124,7 @@ impl Context {
             overloaded: false,
             upstream: None,
             weighs: false,
+            descriptor: None,
             exclusive: false,
             connected: None,
             admitted: Duration::ZERO,

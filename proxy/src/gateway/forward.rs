@@ -64,6 +64,9 @@ pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Resul
             }
         }
     };
+    if session.is_http2() && upstream.address().protocol() != UpstreamProtocol::H2c {
+        take_descriptor(session, ctx, &settings).await?;
+    }
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
     let mut peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone())?;
     peer.options.tcp_keepalive.clone_from(&ctx.shared.rules.load().keepalive);
@@ -82,6 +85,33 @@ fn reach_afresh(peer: &mut HttpPeer) {
     static KEYS: AtomicU64 = AtomicU64::new(1 << 63);
     peer.group_key = KEYS.fetch_add(1, Ordering::Relaxed);
     peer.options.idle_timeout = Some(Duration::ZERO);
+}
+
+/// Takes what a request of HTTP/2 opens its connection with, waiting for it as long as for the connection itself.
+async fn take_descriptor(session: &mut Session, ctx: &mut Context, settings: &AppSettings) -> Result<()> {
+    if ctx.descriptor.is_some() {
+        return Ok(());
+    }
+    let (spares, facts) = (&ctx.shared.spares, &ctx.request.facts);
+    ctx.descriptor = spares.try_take(facts);
+    if ctx.descriptor.is_none() {
+        let socket = facts.socket;
+        // In a box, as it is rare.
+        let waiting = Box::pin(async {
+            tokio::select! {
+                found = spares.wait(facts, settings.timeouts.connect.0) => Ok(found),
+                () = request_given_up(session, socket) => {
+                    Err(Error::new_down(ErrorType::ConnectionClosed))
+                }
+            }
+        });
+        ctx.descriptor = waiting.await?;
+    }
+    if ctx.descriptor.is_none() {
+        ctx.overloaded = true;
+        return Error::e_explain(ErrorType::HTTPStatus(503), "no descriptor is left");
+    }
+    Ok(())
 }
 
 /// Notes by what the request is given its upstream.

@@ -16,7 +16,8 @@ pub enum Limit {
     ConnectionsPerAddress,
     /// `proxy.limits.requests_per_connection`: a connection was closed after its last request.
     RequestsPerConnection,
-    /// The process has no descriptors left: a connection had to wait for an idle one to leave.
+    /// The process has no descriptors left: a connection had to wait for an idle one to leave, or a request of HTTP/2
+    /// for another one to end.
     Descriptors,
     /// `proxy.limits.header_timeout`: a head did not come in time.
     HeaderTimeout,

@@ -421,18 +421,39 @@ fn served(log: &Log, body: usize) -> bool {
     matches!(log.requests.as_slice(), [request] if request.body.len() == body)
 }
 
+/// Plays cases; those that did not end well come back.
+async fn run(cases: &[Case], front: SocketAddr, upstream: &Recorder) -> Vec<(String, Verdict)> {
+    let mut bad = Vec::new();
+    for (number, case) in cases.iter().enumerate() {
+        let verdict = judged(case, number, front, upstream).await;
+        if verdict != Verdict::Good {
+            bad.push((case.name.to_owned(), verdict));
+        }
+    }
+    bad
+}
+
 #[tokio::test]
 async fn frames_become_whole_requests_or_none() {
     let upstream = Recorder::start().await;
     let proxy = super::proxy(&upstream).await;
     let cases = all();
     assert!(cases.len() >= 120, "{}", cases.len());
-    let mut bad = Vec::new();
-    for (number, case) in cases.iter().enumerate() {
-        let verdict = judged(case, number, proxy.http(), &upstream).await;
-        if verdict != Verdict::Good {
-            bad.push((case.name.to_owned(), verdict));
-        }
-    }
+    let bad = run(&cases, proxy.http(), &upstream).await;
     assert!(bad.is_empty(), "{} of {} cases:{}", bad.len(), cases.len(), super::shown(&bad));
+}
+
+/// The negative control: the same judge finds what a relay does that translates frames as they stand.
+#[tokio::test]
+async fn a_naive_relay_of_http2_is_found_unsafe() {
+    let upstream = Recorder::start().await;
+    let relay = super::naive::Relay::start(upstream.address()).await;
+    let (legal, hostile): (Vec<_>, Vec<_>) =
+        [lengths(), fields()].into_iter().flatten().partition(|case| matches!(case.allowed, Served(_)));
+    let honest: Vec<_> = legal.into_iter().filter(|case| case.name.starts_with("a length that is")).collect();
+    let bad = run(&honest, relay.address(), &upstream).await;
+    assert!(!honest.is_empty() && bad.is_empty(), "it does work for honest clients:{}", super::shown(&bad));
+    let bad = run(&hostile, relay.address(), &upstream).await;
+    let found = bad.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Unsafe(_))).count();
+    assert!(found >= 10, "only {found} of {}:{}", hostile.len(), super::shown(&bad));
 }
