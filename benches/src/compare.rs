@@ -49,8 +49,10 @@ pub struct Scale {
     pub large: usize,
     /// Handshakes of each kind in a turn.
     pub handshakes: usize,
-    /// Connections that are kept to weigh them.
+    /// Connections that are kept to weigh them, of HTTP/1.1 and of TLS.
     pub connections: usize,
+    /// WebSockets that are kept to weigh them.
+    pub sockets: usize,
     /// Applications of our proxy that has many.
     pub apps: usize,
     /// Whether the others are measured too.
@@ -64,7 +66,8 @@ impl Scale {
         small: 20_000,
         large: 4_000,
         handshakes: 2_000,
-        connections: 2_000,
+        connections: 10_000,
+        sockets: 2_000,
         apps: 10_000,
         others: true,
     };
@@ -75,16 +78,35 @@ impl Scale {
         large: 400,
         handshakes: 200,
         connections: 200,
+        sockets: 200,
         apps: 500,
         others: true,
     };
     /// To see that it works, with this proxy alone.
-    pub const TINY: Self =
-        Self { rounds: 1, small: 320, large: 64, handshakes: 20, connections: 20, apps: 20, others: false };
+    pub const TINY: Self = Self {
+        rounds: 1,
+        small: 320,
+        large: 64,
+        handshakes: 20,
+        connections: 20,
+        sockets: 20,
+        apps: 20,
+        others: false,
+    };
 
-    /// How many file descriptors the busiest process needs: a WebSocket has two.
+    /// How many file descriptors the busiest process needs: this proxy takes no more connections than it could open
+    /// one to an upstream for, and keeps a reserve.
     const fn descriptors(self) -> u64 {
-        2 * self.connections as u64 + 1_000
+        let most = if self.connections > self.sockets { self.connections } else { self.sockets };
+        4 * most as u64 + 2_000
+    }
+
+    /// How many connections of a sort are kept.
+    const fn kept(self, sort: Sort) -> usize {
+        match sort {
+            Sort::Plain | Sort::Tls => self.connections,
+            Sort::WebSocket => self.sockets,
+        }
     }
 }
 
@@ -285,7 +307,7 @@ impl Bench {
             for (row, sort) in rows.iter_mut().zip(Sort::ALL) {
                 for ((_, maker), figures) in self.makers.iter().zip(&mut row.figures) {
                     let server = self.start(maker)?;
-                    let bytes = memory::of_each(&server, sort, self.scale.connections);
+                    let bytes = memory::of_each(&server, sort, self.scale.kept(sort));
                     figures.push(self.runtime.block_on(bytes)?);
                 }
             }

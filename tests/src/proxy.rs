@@ -2,6 +2,7 @@
 //!
 //! It is killed when dropped. What it wrote is shown when the test fails. Every signal goes to its own pid.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -185,6 +186,31 @@ impl Proxy {
     #[must_use]
     pub fn descriptors(&self) -> usize {
         std::fs::read_dir(format!("/proc/{}/fd", self.pid())).expect("a running process").count()
+    }
+
+    /// The ports of the clients whose connections to a listener it holds: those of which somebody still has a
+    /// descriptor, whatever the clients have seen of their end.
+    ///
+    /// # Panics
+    /// When the process is gone, or the system shows its connections otherwise than Linux does.
+    #[must_use]
+    pub fn clients(&self, listener: SocketAddr) -> HashSet<u16> {
+        let table =
+            std::fs::read_to_string(format!("/proc/{}/net/tcp", self.pid())).expect("its connections");
+        let port = |address: &str| {
+            let (_, port) = address.split_once(':').expect("an address and a port");
+            u16::from_str_radix(port, 16).expect("a port")
+        };
+        let mut clients = HashSet::new();
+        for line in table.lines().skip(1) {
+            // Local and remote address, the state (0A listens), and as the tenth the inode: 0 once nobody has it open.
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let held = fields[9] != "0" && fields[3] != "0A";
+            if held && port(fields[1]) == listener.port() {
+                clients.insert(port(fields[2]));
+            }
+        }
+        clients
     }
 
     /// The most resident memory it ever had, in bytes.

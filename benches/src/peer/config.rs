@@ -61,7 +61,7 @@ pub fn ours(door: &Door, backend: SocketAddr, how: Ours) -> String {
   data_dir: {f}/data
   threads: 1
   access_log: {log}
-  limits: {{requests_per_connection: 1000000, idle_timeout: 10m}}
+  limits: {{connections_per_address: 1000000, requests_per_connection: 1000000, idle_timeout: 10m}}
 apps:
   shop:
     hosts: [{HOST}]

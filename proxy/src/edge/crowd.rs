@@ -36,6 +36,8 @@ pub struct Crowd {
     hasher: RandomState,
     /// Idle connections wait here in their order; whoever is called leaves.
     leave: Notify,
+    /// How many wait for room: a call that nobody heard is nothing to whoever gets idle later.
+    wanted: AtomicUsize,
     left: Notify,
     full: AtomicBool,
     limits: LimitMetrics,
@@ -59,6 +61,7 @@ impl Crowd {
             addresses: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             leave: Notify::new(),
+            wanted: AtomicUsize::new(0),
             left: Notify::new(),
             full: AtomicBool::new(false),
             limits,
@@ -103,6 +106,8 @@ impl Crowd {
     /// Asks the connection that has been idle for longest to leave, and waits a moment for it.
     pub(crate) async fn make_room(&self) {
         let left = self.left.notified();
+        self.wanted.fetch_add(1, Ordering::Relaxed);
+        let _wanted = Wanted(self);
         self.leave.notify_one();
         // Nobody may be idle: then whoever finishes first makes room.
         let _ = tokio::time::timeout(ASK_AGAIN, left).await;
@@ -115,7 +120,12 @@ impl Crowd {
 
     /// Resolves when the caller, who is idle, is the one to leave.
     pub(super) async fn asked_to_leave(&self) {
-        self.leave.notified().await;
+        loop {
+            self.leave.notified().await;
+            if self.wanted.load(Ordering::Relaxed) > 0 {
+                return;
+            }
+        }
     }
 
     /// A place for a connection from an address; none when that has its share already. A trusted proxy, which
@@ -140,6 +150,15 @@ impl Crowd {
         let hash = self.hasher.hash_one(address);
         // The remainder is below SHARDS.
         &self.addresses[usize::try_from(hash % SHARDS as u64).unwrap_or_default()]
+    }
+}
+
+/// Somebody who waits for room, until it is dropped.
+struct Wanted<'a>(&'a Crowd);
+
+impl Drop for Wanted<'_> {
+    fn drop(&mut self) {
+        self.0.wanted.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -227,5 +246,21 @@ mod tests {
         drop(first);
         room.await;
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn a_call_that_nobody_heard_is_nothing_to_who_gets_idle_later() {
+        let crowd = crowd(1, 1);
+        let busy = crowd.enter(None).expect("a place");
+        let mut room = Box::pin(crowd.room());
+        assert!(futures::poll!(&mut room).is_pending(), "it is full, and nobody is idle");
+        drop(busy);
+        room.await;
+        let _place = crowd.enter(None).expect("a place");
+        let mut idle = Box::pin(crowd.asked_to_leave());
+        assert!(futures::poll!(&mut idle).is_pending(), "nobody waits for room now");
+        let mut room = Box::pin(crowd.room());
+        assert!(futures::poll!(&mut room).is_pending());
+        assert!(futures::poll!(&mut idle).is_ready());
     }
 }

@@ -26,6 +26,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "route", run: request::route },
     Target { name: "forwarded", run: request::forwarded },
     Target { name: "websocket", run: request::websocket },
+    Target { name: "proxy_protocol", run: request::proxy_protocol },
     Target { name: "routing", run: state::routing },
     Target { name: "deployments", run: state::deployments },
     Target { name: "receipts", run: state::receipts },

@@ -1,9 +1,10 @@
-//! What clients send: heads, chunks, hosts and paths, chains of proxies, frames.
+//! What clients and balancers send: heads, chunks, hosts and paths, chains of proxies, frames, headers of the PROXY protocol.
 
 use std::net::IpAddr;
 
 use http::{HeaderMap, HeaderName, HeaderValue};
 use switcher_config::PathPrefix;
+use switcher_proxy::edge::proxy_protocol::{self, Found};
 use switcher_proxy::forwarded::Trust;
 use switcher_proxy::hygiene::{Chunks, Framing, HeadLimits, check_head, check_start, end_of_head};
 use switcher_proxy::route::{Router, normalize_host};
@@ -136,4 +137,35 @@ pub(super) fn websocket(data: &[u8]) {
     pieces.feed(second);
     assert_eq!(whole.at_boundary(), pieces.at_boundary());
     assert_eq!(whole.close_sent(), pieces.close_sent());
+}
+
+/// A header of the PROXY protocol is found in what has come of it or not yet, never beyond it and never anew; and what
+/// is written for whom it names is read back as them.
+pub(super) fn proxy_protocol(data: &[u8]) {
+    match proxy_protocol::read(data) {
+        Found::Header(end, addresses) => {
+            assert!(
+                end <= data.len() && end <= proxy_protocol::LONGEST,
+                "it ends at {end} of {}",
+                data.len()
+            );
+            assert_eq!(
+                proxy_protocol::read(&data[..end]),
+                Found::Header(end, addresses),
+                "what follows matters"
+            );
+            for cut in 0..end {
+                assert_eq!(proxy_protocol::read(&data[..cut]), Found::Part, "after {cut} bytes of {end}");
+            }
+            for written in [proxy_protocol::write_v1(addresses), proxy_protocol::write_v2(addresses)] {
+                let again = proxy_protocol::read(&written);
+                assert_eq!(again, Found::Header(written.len(), addresses), "{written:?} is read otherwise");
+            }
+        }
+        Found::Nothing => {
+            let more = [data, b"\r\n"].concat();
+            assert_eq!(proxy_protocol::read(&more), Found::Nothing, "more bytes make a header of it");
+        }
+        Found::Part | Found::Broken(_) => {}
+    }
 }
