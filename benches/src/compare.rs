@@ -98,7 +98,13 @@ impl Scale {
     /// one to an upstream for, and keeps a reserve.
     const fn descriptors(self) -> u64 {
         let most = if self.connections > self.sockets { self.connections } else { self.sockets };
-        4 * most as u64 + 2_000
+        3 * most as u64 + 2_000
+    }
+
+    /// With no more connections than so many descriptors are enough for.
+    fn within(self, descriptors: u64) -> Self {
+        let most = usize::try_from(descriptors.saturating_sub(2_000) / 3).unwrap_or(usize::MAX).max(1);
+        Self { connections: self.connections.min(most), sockets: self.sockets.min(most), ..self }
     }
 
     /// How many connections of a sort are kept.
@@ -199,6 +205,7 @@ impl Comparison {
     /// When this proxy is not built, or is older than its sources.
     pub fn run(scale: Scale) -> Result<Self, Trouble> {
         let (busy_before, skipped) = (crate::quiet::busy()?, Vec::new());
+        let scale = scale.within(most_descriptors());
         allow_descriptors(scale.descriptors())?;
         let bench = Bench::new(scale)?;
         let mut comparison =
@@ -344,13 +351,14 @@ fn micros(used: Duration, count: usize) -> f64 {
     used.as_secs_f64() * 1e6 / count as f64
 }
 
+/// How many file descriptors a process here can have.
+fn most_descriptors() -> u64 {
+    getrlimit(Resource::Nofile).maximum.unwrap_or(u64::MAX)
+}
+
 /// Takes as many file descriptors as may be had; the servers inherit that.
 fn allow_descriptors(needed: u64) -> Result<(), Trouble> {
     let limit = getrlimit(Resource::Nofile);
-    if limit.maximum.is_some_and(|most| most < needed) {
-        let why = format!("{needed} are needed: `ulimit -n {needed}`, or --quick");
-        return Err(Trouble::system("open enough files")(std::io::Error::other(why)));
-    }
     let all = Rlimit { current: limit.maximum.or(Some(needed)), maximum: limit.maximum };
     setrlimit(Resource::Nofile, all).map_err(|error| Trouble::system("allow more open files")(error.into()))
 }

@@ -9,8 +9,8 @@ use crate::hygiene::HeadLimits;
 /// Descriptors that are kept for files, the admin API and upstreams' health.
 const KEPT: u64 = 100;
 
-/// Descriptors of a connection to an upstream: its own, and the duplicate by which it is cut.
-const UPSTREAM: u64 = 2;
+/// Descriptors of a connection to an upstream.
+const UPSTREAM: u64 = 1;
 
 /// Descriptors of a connection of a client, with the one to an upstream that it may need.
 const CLIENT: u64 = 1 + UPSTREAM;
