@@ -50,7 +50,11 @@ impl RequestId {
             block.extend_from_slice(id.as_bytes());
             block.split().freeze()
         });
-        Self(HeaderValue::from_maybe_shared(written).unwrap_or_else(|_| HeaderValue::from_static("-")))
+        let mut id =
+            HeaderValue::from_maybe_shared(written).unwrap_or_else(|_| HeaderValue::from_static("-"));
+        // No other request has it, so HTTP/2 had better not keep it in its table (RFC 7541 section 6.2.3).
+        id.set_sensitive(true);
+        Self(id)
     }
 
     /// The id as text.

@@ -19,7 +19,7 @@ section! {
         header_count: HeaderCount = HeaderCount(100);
         /// The longest target of a request, 1KiB to 1MiB; longer ones are answered 414.
         target_length: HeadSize = HeadSize(Bytes(8 << 10));
-        /// How long a head may take from its first byte; slower ones are answered 408.
+        /// How long a head may take from its first byte; slower ones are answered 408. A new connection that says nothing is closed then.
         header_timeout: Positive = Positive(Span::seconds(10));
         /// How long a connection may wait for its next request.
         idle_timeout: Positive = Positive(Span::seconds(60));

@@ -18,7 +18,7 @@ pub struct Limits {
     pub header_count: u16,
     /// The longest target of a request. Default 8KiB.
     pub target_length: Bytes,
-    /// How long a head may take, from its first byte. Default 10s.
+    /// How long a head may take from its first byte, and a new connection to send that. Default 10s.
     pub header_timeout: Span,
     /// How long a connection may wait for its next request. Default 60s.
     pub idle_timeout: Span,

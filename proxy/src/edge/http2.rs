@@ -147,6 +147,9 @@ async fn preface(stream: &mut Stream) -> Result<(), Option<Violation>> {
     }
 }
 
+/// How much of one stream's answer waits for its client, in bytes: two of the pieces in which upstreams are read.
+const SEND_BUFFER: usize = 128 * 1024;
+
 /// What is agreed with clients, and how much misbehaviour is put up with.
 pub(super) fn options(limits: &Http2Limits, header_size: usize) -> H2Options {
     let mut options = default_h2_options();
@@ -154,6 +157,7 @@ pub(super) fn options(limits: &Http2Limits, header_size: usize) -> H2Options {
         .max_concurrent_streams(limits.streams)
         .initial_window_size(limits.window)
         .initial_connection_window_size(limits.connection_window)
+        .max_send_buffer_size(SEND_BUFFER)
         .max_header_list_size(u32::try_from(header_size).unwrap_or(u32::MAX));
     options
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use futures::future::join_all;
 use switcher_tests::frames::{Frames, connect_small, settings, whole_get, window_update};
 use switcher_tests::http1::request;
+use switcher_tests::proxy::Proxy;
 use switcher_tests::tls::Hello;
 use switcher_tests::{App, Http1, PATIENCE, Setup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, Interest};
@@ -106,6 +107,8 @@ async fn slow_read_tls(address: SocketAddr) -> Closed {
     let tcp = connect_small(address, BUFFER).await;
     let mut stream = Hello::to("shop.test").over(tcp).await.expect("a handshake").stream;
     stream.write_all(&request("GET", LARGE, &[], b"")).await.expect("taken");
+    // Part of it may wait in the session, where nobody would send it on.
+    stream.flush().await.expect("taken");
     Box::pin(async move { given_up(stream.get_ref().0).await })
 }
 
@@ -154,27 +157,56 @@ async fn steady(address: SocketAddr, end: Arc<AtomicBool>, count: Arc<AtomicUsiz
     }
 }
 
-/// Plays 300 clients beside a steady one. `limit` is the one that acts on them.
+/// Plays 300 clients beside a steady one. `limit` is the one that acts on them. Each sees its end, or the error that it is.
 async fn all_closed<F>(limit: &str, client: impl Fn(SocketAddr, SocketAddr) -> F)
 where
     F: Future<Output = Closed>,
 {
+    played(limit, async |proxy| {
+        let all = (0..CLIENTS).map(|_| async {
+            let closed = client(proxy.http(), proxy.https()).await;
+            let begun = Instant::now();
+            let in_time = tokio::time::timeout(PATIENCE, closed).await.is_ok();
+            if in_time { begun.elapsed() } else { Duration::MAX }
+        });
+        join_all(all).await
+    })
+    .await;
+}
+
+/// The same for clients whose system may tell them late, or never: a reset for a receive buffer that has dropped bytes is
+/// answered by a challenge (RFC 5961 section 3), of which Linux sends few. The proxy's own sockets show the end.
+async fn all_let_go<F>(limit: &str, client: impl Fn(SocketAddr, SocketAddr) -> F)
+where
+    F: Future<Output = Closed>,
+{
+    played(limit, async |proxy| {
+        let before = proxy.descriptors();
+        let all = join_all((0..CLIENTS).map(|_| client(proxy.http(), proxy.https()))).await;
+        let begun = Instant::now();
+        let playing = tokio::spawn(join_all(all));
+        let gone =
+            || async { acted(proxy, limit).await >= CLIENTS as u64 && proxy.descriptors() <= before + 8 };
+        switcher_tests::until(PATIENCE, "all of them to be let go", gone).await;
+        playing.abort();
+        vec![begun.elapsed()]
+    })
+    .await;
+}
+
+/// Plays clients beside a steady one, who notices nothing; tells how long each was kept.
+async fn played(limit: &str, play: impl AsyncFnOnce(&Proxy) -> Vec<Duration>) {
     let app = App::start("blue").await;
     let proxy = Setup::one(app.upstream()).proxy("limits", LIMITS).start_healthy().await;
     let (end, count) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
     let others = tokio::spawn(steady(proxy.http(), Arc::clone(&end), Arc::clone(&count)));
+    switcher_tests::until(PATIENCE, "the steady one", || async { count.load(Ordering::Relaxed) > 0 }).await;
     let before = proxy.resident_bytes();
-    let all = (0..CLIENTS).map(|_| async {
-        let closed = client(proxy.http(), proxy.https()).await;
-        let begun = Instant::now();
-        let in_time = tokio::time::timeout(PATIENCE, closed).await.is_ok();
-        (in_time, begun.elapsed())
-    });
-    let ends = join_all(all).await;
+    let kept = play(&proxy).await;
     end.store(true, Ordering::Relaxed);
     others.await.expect("the steady client sees no failure");
-    let late = ends.iter().filter(|(closed, after)| !closed || *after > LIMIT + LATE).count();
-    let longest = ends.iter().map(|(_, after)| *after).max().unwrap_or_default();
+    let late = kept.iter().filter(|kept| **kept > LIMIT + LATE).count();
+    let longest = kept.iter().max().copied().unwrap_or_default();
     let counted = acted(&proxy, limit).await;
     let grown = proxy.peak_bytes().saturating_sub(before) / 1024;
     eprintln!(
@@ -183,7 +215,6 @@ where
         count.load(Ordering::Relaxed)
     );
     assert_eq!(late, 0, "the longest took {longest:?}");
-    assert!(count.load(Ordering::Relaxed) > 0);
     assert_eq!(counted, CLIENTS as u64, "each is counted once");
 }
 
@@ -198,9 +229,8 @@ async fn slow_bodies_are_closed_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "all are closed, but up to 0.6 s late where an unoptimized proxy shares two busy cores"]
 async fn who_does_not_read_is_closed_in_time() {
-    all_closed("answer_rate", |plain, _| slow_read(plain, false)).await;
+    all_let_go("answer_rate", |plain, _| slow_read(plain, false)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -209,14 +239,13 @@ async fn who_reads_a_byte_a_second_is_closed_in_time() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "3 of 300 were not seen closed, which is not understood yet"]
 async fn who_does_not_read_over_tls_is_closed_in_time() {
-    all_closed("answer_rate", |_, tls| slow_read_tls(tls)).await;
+    all_let_go("answer_rate", |_, tls| slow_read_tls(tls)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn who_does_not_read_over_http2_is_closed_in_time() {
-    all_closed("answer_rate", |plain, _| unread_second(plain)).await;
+    all_let_go("answer_rate", |plain, _| unread_second(plain)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
