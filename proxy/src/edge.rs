@@ -1,7 +1,7 @@
 //! The edge: from an accepted socket to requests, whatever the client does.
 //!
-//! `socket` is what was accepted, in clear text or under TLS; `introduction` reads whom a balancer in front speaks for; `stream` is what Pingora gets of it, which reads no
-//! byte out of turn and keeps no memory while idle; `http1` is the loop that reads heads and holds them against
+//! `socket` is what was accepted, in clear text or under TLS; `introduction` reads whom a balancer in front speaks for;
+//! `stream` is what Pingora gets of it, which reads no byte out of turn and keeps no memory while idle; `http1` is the loop that reads heads and holds them against
 //! the rules; `http2` drives Pingora's; `patience` bounds how slowly a client may take what is sent; `farewell` closes so
 //! that a client reads what it was told last; `crowd` counts connections and decides who leaves when there are too many.
 //! Accept loops of [`crate::listen`] hand over here.

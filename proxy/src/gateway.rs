@@ -1,8 +1,10 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
-//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses upstreams, dresses the
-//! request and the answer; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends the proxy's own answers and says goodbye to what is closed;
-//! `context` is the request's memory, whose drop releases everything. A hook that takes a lock holds it for a few
+//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses
+//! upstreams, dresses the request and the answer; `introduce` opens connections; `crumbs` joins cookies; `tunnel` carries
+//! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
+//! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
+//! everything. A hook that takes a lock holds it for a few
 //! instructions and never across an await: a shard of the ledger, the line of those who wait for room, the record of an
 //! upstream that answers badly.
 

@@ -54,6 +54,7 @@ async fn the_ladder_begins_low_and_is_remembered() {
     assert_eq!(said(&proxy, "/").await.as_deref(), Some("max-age=300"));
     until(PATIENCE, "the begin to be saved", || async { file.exists() }).await;
     let first = std::fs::read_to_string(&file).expect("readable");
+    proxy.kill();
     proxy.restart().await;
     assert_eq!(said(&proxy, "/").await.as_deref(), Some("max-age=300"));
     assert_eq!(std::fs::read_to_string(&file).expect("readable"), first, "it began once");

@@ -359,8 +359,9 @@ impl Proxy {
     /// Starts it again in the same folder on the same ports, after it has ended; does not wait.
     ///
     /// # Panics
-    /// When the program is not built.
+    /// When the program is not built, or still runs: nobody would end that one then.
     pub fn respawn(&mut self, arguments: &[&str]) {
+        assert!(!self.is_running(), "it still runs: let it end first");
         let arguments: Vec<String> = arguments.iter().map(|a| (*a).to_owned()).collect();
         let (child, readers) = self.launch(&arguments);
         self.child = child;

@@ -90,6 +90,7 @@ async fn a_visitor_stays_with_an_upstream_over_its_restart_and_that_of_the_proxy
         *met.entry(get(proxy.http(), "/").await.text()).or_default() += 1;
     }
     assert_eq!(met.values().copied().collect::<Vec<_>>(), [3, 3, 3]);
+    proxy.kill();
     proxy.restart().await;
     proxy.wait_healthy().await;
     assert_eq!(get_with(proxy.http(), "/", &[("Cookie", &cookie)]).await.text(), home);
