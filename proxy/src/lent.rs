@@ -4,7 +4,7 @@
 //! before it closes it, so what is shut can never be another connection that was given the same number. Lending costs
 //! a connection an allocation, and no descriptor; a request, nothing but a count.
 //!
-//! [`Lending`] owns a connection of the proxy's own; one that Pingora owns takes its socket back by [`Return`].
+//! [`Lending`] owns a connection of the proxy's own; one that Pingora owns takes its socket back by a tracer.
 
 use std::any::Any;
 use std::io::{IoSlice, Result as IoResult};

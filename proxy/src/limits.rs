@@ -94,7 +94,7 @@ pub struct Shares {
     pub pool: u64,
 }
 
-/// Shares out the limit on `descriptors`, so that [`KEPT`] are left: an eighth for idle connections to upstreams, and of
+/// Shares out the limit on `descriptors`, so that a reserve is left: an eighth for idle connections to upstreams, and of
 /// the rest a fifth for further requests of HTTP/2 and four for connections, with one to an upstream each. A lower limit on
 /// connections may be configured and leaves more to HTTP/2; a higher one would promise what cannot be kept.
 #[must_use]
