@@ -385,8 +385,11 @@ mod tests {
     }
 
     #[test]
-    fn more_descriptors_than_may_be_had_are_asked_for_in_words() {
-        let refused = allow_descriptors(u64::MAX).expect_err("too many").to_string();
-        assert!(refused.contains("ulimit -n"), "{refused}");
+    fn no_more_connections_are_kept_than_descriptors_allow() {
+        for descriptors in [2_600, 20_000, u64::MAX] {
+            let scale = Scale::FULL.within(descriptors);
+            assert!(scale.descriptors() <= descriptors && scale.connections > 0, "{descriptors}: {scale:?}");
+        }
+        assert_eq!(Scale::FULL.within(u64::MAX).connections, Scale::FULL.connections);
     }
 }

@@ -95,7 +95,7 @@ async fn a_visitor_stays_with_an_upstream_over_its_restart_and_that_of_the_proxy
     proxy.wait_healthy().await;
     assert_eq!(get_with(proxy.http(), "/", &[("Cookie", &cookie)]).await.text(), home);
 
-    let [gone, other, _] = sorted(apps, &home);
+    let [gone, other, third] = sorted(apps, &home);
     let address = gone.address();
     gone.stop().await;
     let answer = get_with(proxy.http(), "/", &[("Cookie", &cookie)]).await;
@@ -105,7 +105,7 @@ async fn a_visitor_stays_with_an_upstream_over_its_restart_and_that_of_the_proxy
     let again = App::start_at(&home, address).await;
     proxy.wait_healthy().await;
     assert_eq!(get_with(proxy.http(), "/", &[("Cookie", &cookie)]).await.text(), home);
-    drop((again, other));
+    drop((again, other, third));
 }
 
 /// The one of that name first.
