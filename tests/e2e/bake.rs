@@ -43,7 +43,7 @@ fn limits(window: u64) -> BakeLimits {
     BakeLimits { window: Span::seconds(window), min_requests: 50, ..BakeLimits::default() }
 }
 
-async fn promote(proxy: &Proxy, slot: Slot, limits: BakeLimits) -> Switched {
+pub(crate) async fn promote(proxy: &Proxy, slot: Slot, limits: BakeLimits) -> Switched {
     let wish = PromoteRequest {
         slot,
         expected_generation: None,

@@ -14,6 +14,35 @@ async fn two() -> (App, App, Proxy) {
     (blue, green, proxy)
 }
 
+/// Promotes there and back 20 times under clients that post all the while, each on one connection that is kept.
+pub(crate) async fn lose_nothing<F>(proxy: &Proxy, connect: impl Fn() -> F)
+where
+    F: Future<Output = Http1>,
+{
+    let (stop, stopped) = tokio::sync::watch::channel(false);
+    let mut clients = Vec::new();
+    for _ in 0..4 {
+        let (mut kept, stopped) = (connect().await, stopped.clone());
+        clients.push(tokio::spawn(async move {
+            let mut answers = 0;
+            while !*stopped.borrow() {
+                let answer = kept.exchange(&request("POST", "/count", &[], &[0, 1])).await;
+                assert_eq!(answer.json()["bytes"], 2);
+                answers += 1;
+            }
+            answers
+        }));
+    }
+    for round in 0..20 {
+        let slot = if round % 2 == 0 { Slot::Green } else { Slot::Blue };
+        proxy.admin().promote(slot).await.expect("promoted");
+    }
+    stop.send_replace(true);
+    for client in clients {
+        assert!(client.await.expect("no answer is lost") > 0);
+    }
+}
+
 fn wish(slot: Slot) -> PromoteRequest {
     PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None, bake: None }
 }

@@ -14,6 +14,8 @@ use tokio::io::copy_bidirectional;
 use tokio::net::{TcpStream, UnixListener, UnixStream};
 use tokio::task::JoinHandle;
 
+use crate::promote::lose_nothing;
+
 /// An application that is met by a unix socket alone.
 struct Behind {
     app: App,
@@ -204,29 +206,7 @@ async fn a_promote_between_unix_sockets_under_load_loses_nothing() {
     let path = folder.path().join("http.sock");
     let setup = Setup::slots(&[blue.upstream()], &[green.upstream()]);
     let proxy = setup.proxy("http", &format!("\"unix:{}\"", path.display())).start_healthy().await;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (path, stopped) = (path.clone(), stopped.clone());
-            tokio::spawn(async move {
-                let (mut kept, mut answers) = (by(&path).await, 0);
-                while !*stopped.borrow() {
-                    let answer = kept.exchange(&request("POST", "/count", &[], &[0, 1])).await;
-                    assert_eq!(answer.json()["bytes"], 2);
-                    answers += 1;
-                }
-                answers
-            })
-        })
-        .collect();
-    for round in 0..20 {
-        let slot = if round % 2 == 0 { Slot::Green } else { Slot::Blue };
-        proxy.admin().promote(slot).await.expect("promoted");
-    }
-    stop.send_replace(true);
-    for client in clients {
-        assert!(client.await.expect("no answer is lost") > 0);
-    }
+    lose_nothing(&proxy, || by(&path)).await;
 }
 
 #[tokio::test]

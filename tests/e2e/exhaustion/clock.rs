@@ -5,7 +5,6 @@
 
 use std::path::{Path, PathBuf};
 
-use switcher_config::wire::PromoteRequest;
 use switcher_config::{BakeLimits, Slot, Span};
 use switcher_tests::certificate::put;
 use switcher_tests::http1::{get, request};
@@ -44,15 +43,7 @@ async fn year(proxy: &Proxy) -> i16 {
 
 async fn promote(proxy: &Proxy, slot: Slot, window: u64) {
     let limits = BakeLimits { window: Span::seconds(window), ..BakeLimits::default() };
-    let wish = PromoteRequest {
-        slot,
-        expected_generation: None,
-        force: false,
-        drain: None,
-        fence: None,
-        bake: Some(limits),
-    };
-    proxy.admin().promote_as(&wish).await.expect("promoted");
+    crate::bake::promote(proxy, slot, limits).await;
 }
 
 async fn bake_goes_on(proxy: &Proxy) -> bool {

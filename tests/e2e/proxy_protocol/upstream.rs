@@ -3,8 +3,6 @@
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 
-use switcher_config::Slot;
-use switcher_tests::http1::request;
 use switcher_tests::http2::{self, Http2};
 use switcher_tests::websocket::WebSocket;
 use switcher_tests::{App, Http1, Setup};
@@ -12,6 +10,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 
 use super::{V2, ask, from};
+use crate::promote::lose_nothing;
 
 /// Stands before an application: takes a header off each connection and keeps it.
 struct Cloakroom {
@@ -144,29 +143,7 @@ async fn a_promote_under_load_loses_nothing() {
     let rooms = [Cloakroom::before(&blue).await, Cloakroom::before(&green).await];
     let [b, g] = [&rooms[0], &rooms[1]].map(|room| room.address.to_string());
     let proxy = Setup::slots(&[b], &[g]).shop("upstream_proxy_protocol", "v2").start_healthy().await;
-    let (stop, stopped) = tokio::sync::watch::channel(false);
-    let clients: Vec<_> = (0..4)
-        .map(|_| {
-            let (address, stopped) = (proxy.http(), stopped.clone());
-            tokio::spawn(async move {
-                let (mut kept, mut answers) = (Http1::connect(address).await, 0);
-                while !*stopped.borrow() {
-                    let answer = kept.exchange(&request("POST", "/count", &[], &[0, 1])).await;
-                    assert_eq!(answer.json()["bytes"], 2);
-                    answers += 1;
-                }
-                answers
-            })
-        })
-        .collect();
-    for round in 0..20 {
-        let slot = if round % 2 == 0 { Slot::Green } else { Slot::Blue };
-        proxy.admin().promote(slot).await.expect("promoted");
-    }
-    stop.send_replace(true);
-    for client in clients {
-        assert!(client.await.expect("no answer is lost") > 0);
-    }
+    lose_nothing(&proxy, || Http1::connect(proxy.http())).await;
     let mut wire = Http1::connect(proxy.http()).await;
     wire.send(&ask("/")).await;
     assert_eq!(wire.head().await.status(), 200);
