@@ -4,14 +4,16 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use switcher::demo::trouble::Trouble;
 use switcher_benches::compare::{Comparison, NAME, Scale, report};
+use switcher_benches::options::Writing;
 use switcher_benches::{quiet, readme};
 
 fn main() -> ExitCode {
-    let given = |option: &str| std::env::args().any(|arg| arg == option);
-    let scale = if given("--quick") { Scale::QUICK } else { Scale::FULL };
-    match measure(scale, given("--json"), given("--write-readme")) {
+    let Writing { options, write_readme } = Writing::parse();
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
+    match measure(scale, options.json, write_readme) {
         Ok(code) => code,
         Err(trouble) => {
             eprintln!("nothing can be compared: {trouble}");

@@ -4,21 +4,23 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use switcher::demo::child::Programs;
 use switcher::demo::trouble::Trouble;
 use switcher_benches::compare_swap::{NAME, Scale, Swaps, report};
+use switcher_benches::options::Writing;
 use switcher_benches::readme;
 
 fn main() -> ExitCode {
-    let given = |option: &str| std::env::args().any(|arg| arg == option);
-    let scale = if given("--quick") { Scale::QUICK } else { Scale::FULL };
+    let Writing { options, write_readme } = Writing::parse();
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
     // One thread starts every child, and lives as long as they do.
     let swaps = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(Trouble::system("start the runtime"))
         .and_then(|runtime| runtime.block_on(count(scale)))
-        .and_then(|swaps| tell(&swaps, given("--json"), given("--write-readme")).map(|()| swaps));
+        .and_then(|swaps| tell(&swaps, options.json, write_readme).map(|()| swaps));
     match swaps {
         Ok(swaps) => ExitCode::from(u8::from(!swaps.ok())),
         Err(trouble) => {

@@ -3,13 +3,15 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use switcher::demo::child::Programs;
 use switcher::demo::trouble::Trouble;
 use switcher_benches::drain_gate::{Gate, Scale, report};
+use switcher_benches::options::Reading;
 
 fn main() -> ExitCode {
-    let given = |option: &str| std::env::args().any(|arg| arg == option);
-    let scale = if given("--quick") { Scale::QUICK } else { Scale::FULL };
+    let Reading { options } = Reading::parse();
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
     // One thread starts every child, and lives as long as they do.
     let gate = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -18,7 +20,7 @@ fn main() -> ExitCode {
         .and_then(|runtime| runtime.block_on(pass(scale)));
     match gate {
         Ok(gate) => {
-            print!("{}", if given("--json") { report::to_json(&gate) } else { report::to_text(&gate) });
+            print!("{}", if options.json { report::to_json(&gate) } else { report::to_text(&gate) });
             ExitCode::from(u8::from(!gate.ok()))
         }
         Err(trouble) => {

@@ -3,15 +3,16 @@
 
 use std::process::ExitCode;
 
+use clap::Parser as _;
 use switcher_benches::handshakes::{Comparison, Scale, report};
+use switcher_benches::options::Reading;
 
 fn main() -> ExitCode {
-    let given = |option: &str| std::env::args().any(|arg| arg == option);
-    let scale = if given("--quick") { Scale::QUICK } else { Scale::FULL };
+    let Reading { options } = Reading::parse();
+    let scale = if options.quick { Scale::QUICK } else { Scale::FULL };
     match Comparison::run(scale) {
         Ok(comparison) => {
-            let page =
-                if given("--json") { report::to_json(&comparison) } else { report::to_text(&comparison) };
+            let page = if options.json { report::to_json(&comparison) } else { report::to_text(&comparison) };
             print!("{page}");
             ExitCode::SUCCESS
         }

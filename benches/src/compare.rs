@@ -25,7 +25,7 @@ use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::load::{Body, Errand, Load, Protocol};
-use self::memory::Sort;
+use self::memory::{Sort, Way};
 use self::server::{Maker, Place, Server, others};
 use crate::handshakes::client::Load as Handshakes;
 use crate::handshakes::cores::Cores;
@@ -53,6 +53,8 @@ pub struct Scale {
     pub connections: usize,
     /// WebSockets that are kept to weigh them.
     pub sockets: usize,
+    /// The length of one large body, in bytes.
+    pub body: usize,
     /// Applications of our proxy that has many.
     pub apps: usize,
     /// Whether the others are measured too.
@@ -68,6 +70,7 @@ impl Scale {
         handshakes: 2_000,
         connections: 10_000,
         sockets: 2_000,
+        body: 1 << 30,
         apps: 10_000,
         others: true,
     };
@@ -79,6 +82,7 @@ impl Scale {
         handshakes: 200,
         connections: 200,
         sockets: 200,
+        body: 64 << 20,
         apps: 500,
         others: true,
     };
@@ -90,6 +94,7 @@ impl Scale {
         handshakes: 20,
         connections: 20,
         sockets: 20,
+        body: 1 << 20,
         apps: 20,
         others: false,
     };
@@ -217,8 +222,9 @@ impl Comparison {
         let work = bench.work()?;
         let handshakes = bench.handshakes()?;
         let memory = bench.memory()?;
+        let bodies = bench.bodies()?;
         comparison.own = bench.own()?;
-        comparison.rows = work.into_iter().chain(handshakes).chain(memory).collect();
+        comparison.rows = work.into_iter().chain(handshakes).chain(memory).chain(bodies).collect();
         Ok(comparison)
     }
 }
@@ -322,6 +328,21 @@ impl Bench {
         Ok(rows)
     }
 
+    fn bodies(&self) -> Result<Vec<Row>, Trouble> {
+        let mut rows: Vec<Row> = Way::ALL.map(|way| self.row(way.title(), Unit::Bytes)).into();
+        for round in 1..=self.scale.rounds {
+            eprintln!("large bodies, round {round} of {}", self.scale.rounds);
+            for (row, way) in rows.iter_mut().zip(Way::ALL) {
+                for ((_, maker), figures) in self.makers.iter().zip(&mut row.figures) {
+                    let server = self.start(maker)?;
+                    let bytes = memory::of_body(&server, way, self.scale.body);
+                    figures.push(self.runtime.block_on(bytes)?);
+                }
+            }
+        }
+        Ok(rows)
+    }
+
     /// This proxy with many applications, and with an access log, beside itself.
     fn own(&self) -> Result<Vec<Own>, Trouble> {
         let (apps, (_, errand)) = (self.scale.apps, ERRANDS[0]);
@@ -371,7 +392,10 @@ mod tests {
     fn a_tiny_run_measures_everything_from_this_proxy() {
         let comparison = Comparison::run(Scale::TINY).expect("a comparison");
         assert_eq!(comparison.names, [OURS]);
-        assert_eq!(comparison.rows.len(), ERRANDS.len() + HANDSHAKES.len() + Sort::ALL.len());
+        assert_eq!(
+            comparison.rows.len(),
+            ERRANDS.len() + HANDSHAKES.len() + Sort::ALL.len() + Way::ALL.len()
+        );
         for row in comparison.rows.iter().filter(|row| row.unit == Unit::Micros) {
             assert!(row.figures[0].len() == 1 && row.figures[0][0] > 0.0, "{row:?}");
         }

@@ -55,6 +55,11 @@ async fn converse(mut wire: Wire<TcpStream>) -> io::Result<()> {
             return socket(wire).await;
         }
         wire.skip(length.unwrap_or(0)).await?;
+        if let Some(length) = word.strip_prefix("/bytes/").and_then(|length| length.parse().ok()) {
+            wire.send(head(length).as_bytes()).await?;
+            wire.fill(length).await?;
+            continue;
+        }
         wire.send(if word == "/large" { &large } else { &small }).await?;
     }
     Ok(())
@@ -73,9 +78,12 @@ async fn socket(mut wire: Wire<TcpStream>) -> io::Result<()> {
     }
 }
 
+fn head(length: usize) -> String {
+    format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n")
+}
+
 fn answer(length: usize) -> Vec<u8> {
-    let head = format!("HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {length}\r\n\r\n");
-    [head.into_bytes(), vec![b'x'; length]].concat()
+    [head(length).into_bytes(), vec![b'x'; length]].concat()
 }
 
 #[cfg(test)]
@@ -88,6 +96,9 @@ mod tests {
         let mut wire = Wire::over(TcpStream::connect(address).await.expect("a connection"));
         wire.exchange(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n", SMALL).await.expect("small");
         wire.exchange(b"GET /large HTTP/1.1\r\nHost: a\r\n\r\n", LARGE).await.expect("large");
+        wire.exchange(b"GET /bytes/70000 HTTP/1.1\r\nHost: a\r\n\r\n", 70_000)
+            .await
+            .expect("as long as asked");
         wire.exchange(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc", SMALL)
             .await
             .expect("upload");

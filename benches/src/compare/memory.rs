@@ -1,4 +1,4 @@
-//! What an idle connection costs in a server's resident memory.
+//! What an idle connection and a large body cost in a server's resident memory.
 //!
 //! Always on a server that has just started: one that has worked before hides new connections in memory it did not
 //! give back. What the kernel holds for a socket is the same for everybody and is not counted.
@@ -69,6 +69,59 @@ pub async fn of_each(server: &Server, sort: Sort, count: usize) -> Result<f64, T
     Ok((after as f64 - before as f64) / count as f64)
 }
 
+/// Which way a large body goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Way {
+    /// To the client.
+    Down,
+    /// To the application.
+    Up,
+}
+
+impl Way {
+    /// Both, in the order of the report.
+    pub const ALL: [Self; 2] = [Self::Down, Self::Up];
+
+    /// The name for people.
+    #[must_use]
+    pub const fn title(self) -> &'static str {
+        match self {
+            Self::Down => "growth by one large download, at its peak",
+            Self::Up => "growth by one large upload, at its peak",
+        }
+    }
+}
+
+/// By how many bytes the resident memory of a fresh server grows at most while one body of this length goes through.
+///
+/// # Errors
+/// When it does not go through.
+#[expect(clippy::cast_precision_loss, reason = "megabytes")]
+pub async fn of_body(server: &Server, way: Way, length: usize) -> Result<f64, Trouble> {
+    let failed = || Trouble::system(format!("carry {length} bytes"));
+    let mut wire = open(server, Sort::Plain).await.map_err(failed())?;
+    sleep(SETTLE).await;
+    let before = resident(server.pid())?;
+    carry(&mut wire, way, length).await.map_err(failed())?;
+    let peak = status(server.pid(), "VmHWM:")?;
+    Ok(peak.saturating_sub(before) as f64)
+}
+
+async fn carry(wire: &mut Wire<Box<dyn Stream>>, way: Way, length: usize) -> io::Result<()> {
+    match way {
+        Way::Down => {
+            let ask = format!("GET /bytes/{length} HTTP/1.1\r\nHost: {HOST}\r\n\r\n");
+            wire.exchange(ask.as_bytes(), length).await
+        }
+        Way::Up => {
+            let ask = format!("POST / HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {length}\r\n\r\n");
+            wire.send(ask.as_bytes()).await?;
+            wire.fill(length).await?;
+            wire.exchange(b"", SMALL).await
+        }
+    }
+}
+
 async fn open(server: &Server, sort: Sort) -> io::Result<Wire<Box<dyn Stream>>> {
     let tls = sort == Sort::Tls;
     let errand = Errand { protocol: Protocol::Http1, tls, body: Body::Small };
@@ -96,9 +149,14 @@ async fn converse(wire: &mut Wire<Box<dyn Stream>>) -> io::Result<()> {
 
 /// The resident memory of a process now, in bytes.
 fn resident(pid: u32) -> Result<u64, Trouble> {
+    status(pid, "VmRSS:")
+}
+
+/// What the kernel says of a process's memory, in bytes.
+fn status(pid: u32, name: &str) -> Result<u64, Trouble> {
     let cannot = || Trouble::system(format!("read the memory of process {pid}"));
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(cannot())?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let line = status.lines().find_map(|line| line.strip_prefix(name));
     let kilobytes = line.and_then(|line| line.trim().trim_end_matches(" kB").parse::<u64>().ok());
     kilobytes.map(|number| number * 1024).ok_or_else(|| cannot()(io::ErrorKind::InvalidData.into()))
 }

@@ -28,7 +28,7 @@ pub fn to_markdown(comparison: &Comparison) -> String {
         page,
         "Medians of {} interleaved rounds, the least and the greatest round in brackets; the machine was {:.0} % busy \
          with other things before. {} requests in flight, {} a round with small bodies, {} with large ones, {} handshakes; \
-         {} connections and {} WebSockets kept (`ulimit -n {}`). Our counters cannot be switched off, so they are in every figure.",
+         {} connections and {} WebSockets kept, a large body of {} MiB (`ulimit -n {}`). Our counters cannot be switched off, so they are in every figure.",
         scale.rounds,
         comparison.busy_before * 100.0,
         super::load::AT_ONCE,
@@ -37,6 +37,7 @@ pub fn to_markdown(comparison: &Comparison) -> String {
         scale.handshakes,
         scale.connections,
         scale.sockets,
+        scale.body >> 20,
         scale.descriptors(),
     );
     page

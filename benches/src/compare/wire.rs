@@ -46,6 +46,20 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         self.stream.flush().await
     }
 
+    /// Sends so many bytes of no meaning.
+    ///
+    /// # Errors
+    /// When the other side is gone.
+    pub async fn fill(&mut self, mut length: usize) -> io::Result<()> {
+        static PIECE: [u8; 64 * 1024] = [b'f'; 64 * 1024];
+        while length > 0 {
+            let piece = &PIECE[..length.min(PIECE.len())];
+            self.stream.write_all(piece).await?;
+            length -= piece.len();
+        }
+        self.stream.flush().await
+    }
+
     /// The next head; none when the other side has closed between two messages.
     ///
     /// # Errors
