@@ -1,8 +1,8 @@
 //! Which upstream of an epoch a request goes to.
 //!
 //! A request never goes twice to an upstream that it has tried, but for one stale connection of the pool, and never to one
-//! of weight 0. Upstreams that are not
-//! usable come last: when none is usable one is tried all the same, for a refused try tells more than a refusal.
+//! of weight 0. Upstreams that are not usable come last: when none is usable one is tried all the same, for a refused try
+//! tells more than a refusal.
 //!
 //! A decision is a function of an [`Ask`] and of what the epoch counts; it takes `now`, waits for nothing and locks nothing.
 //! With one upstream, which is most of the time, there is nothing to choose.

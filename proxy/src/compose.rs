@@ -30,6 +30,7 @@ use crate::gateway::{Gateway, Shared};
 use crate::hsts::Policies;
 use crate::limits;
 use crate::listen::{CannotListen, Inherited, Listeners, accept, remove_sockets};
+use crate::memory::{self, Streams};
 use crate::metrics::Metrics;
 use crate::pages::{Fresh, Pages};
 use crate::reload::Reloader;
@@ -278,18 +279,16 @@ impl Process {
             proxy,
             shared: Arc::clone(&self.shared),
             crowd: Arc::clone(&self.shared.crowd),
+            room: Arc::new(Streams::within(memory::limit(), self.metrics.limits().clone())),
             limits: self.metrics.limits().clone(),
             shutdown: signal.subscribe(),
             idle_over: ending,
             alive,
         });
         self.start_accepting(&edge)?;
+        self.start_watching(&edge);
         drop(edge);
         self.start_admin().await.map_err(system("the admin API cannot be served"))?;
-        tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
-        tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
-        tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
-        tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
         if let Some(takeover) = takeover
             && let Err(error) = takeover.serving()
         {
@@ -330,6 +329,15 @@ impl Process {
         tracing::info!(clean, "ended");
         self.access_log.close(LAST_LINES);
         Ok(())
+    }
+
+    /// What looks again and again, until the process ends.
+    fn start_watching(&self, edge: &Edge) {
+        tokio::spawn(memory::watch(Arc::clone(&edge.crowd), Arc::clone(&edge.room)));
+        tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
+        tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
+        tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
+        tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
     }
 
     fn http_proxy(&self) -> HttpProxy<Gateway> {

@@ -1,9 +1,10 @@
 //! The edge: from an accepted socket to requests, whatever the client does.
 //!
 //! `socket` is what was accepted, in clear text or under TLS; `introduction` reads whom a balancer in front speaks for;
-//! `stream` is what Pingora gets of it, which reads no byte out of turn and keeps no memory while idle; `http1` is the loop that reads heads and holds them against
-//! the rules; `http2` drives Pingora's; `patience` bounds how slowly a client may take what is sent; `farewell` closes so
-//! that a client reads what it was told last; `crowd` counts connections and decides who leaves when there are too many.
+//! `stream` is what Pingora gets of it, which reads no byte out of turn and keeps no memory while idle; `http1` is the
+//! loop that reads heads and holds them against the rules; `http2` drives Pingora's; `patience` bounds how slowly a client
+//! may take what is sent; `farewell` closes so that a client reads what it was told last; `crowd` counts connections and
+//! decides who leaves when there are too many.
 //! Accept loops of [`crate::listen`] hand over here.
 
 pub mod crowd;
@@ -31,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 
 use crate::connection::{Facts, Origin};
 use crate::gateway::{Gateway, Shared};
+use crate::memory::Streams;
 use crate::metrics::{Limit, LimitMetrics};
 use crate::tls::Front;
 
@@ -56,6 +58,8 @@ pub struct Edge {
     pub shared: Arc<Shared>,
     /// The connections there are.
     pub crowd: Arc<Crowd>,
+    /// For requests of HTTP/2 when memory is limited.
+    pub room: Arc<Streams>,
     /// Counts when a limit acts.
     pub limits: LimitMetrics,
     /// Turns true when no more connections are to be accepted, and keep-alive ends.

@@ -38,6 +38,7 @@ pub mod ledger;
 pub mod lent;
 pub mod limits;
 pub mod listen;
+pub mod memory;
 pub mod metrics;
 pub mod outlier;
 pub mod page;

@@ -4,3 +4,4 @@
 mod clock;
 mod descriptors;
 mod growth;
+mod memory;

@@ -7,6 +7,7 @@ pub mod acme;
 pub mod admin;
 pub mod app;
 pub mod certificate;
+pub mod cgroup;
 pub mod daemon;
 pub mod dns;
 pub mod engine;

@@ -26,11 +26,16 @@ pub(super) const SETTLED: Duration = Duration::from_secs(1);
 /// How long after asking one connection to leave the next one is asked, when that did not help.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
+/// Whenever so many more are there, [`Crowd::grown`] resolves.
+const STEP: usize = 32;
+
 /// The connections of all listeners.
 #[derive(Debug)]
 pub struct Crowd {
     open: AtomicUsize,
     total: AtomicU64,
+    /// While memory is short, the most that there may be.
+    squeezed: AtomicU64,
     per_address: AtomicU64,
     addresses: [Mutex<HashMap<IpAddr, u32>>; SHARDS],
     hasher: RandomState,
@@ -39,6 +44,7 @@ pub struct Crowd {
     /// How many wait for room: a call that nobody heard is nothing to whoever gets idle later.
     wanted: AtomicUsize,
     left: Notify,
+    grown: Notify,
     full: AtomicBool,
     limits: LimitMetrics,
 }
@@ -57,12 +63,14 @@ impl Crowd {
         Self {
             open: AtomicUsize::new(0),
             total: AtomicU64::new(total),
+            squeezed: AtomicU64::new(u64::MAX),
             per_address: AtomicU64::new(per_address),
             addresses: std::array::from_fn(|_| Mutex::default()),
             hasher: RandomState::new(),
             leave: Notify::new(),
             wanted: AtomicUsize::new(0),
             left: Notify::new(),
+            grown: Notify::new(),
             full: AtomicBool::new(false),
             limits,
         }
@@ -75,6 +83,26 @@ impl Crowd {
         self.left.notify_waiters();
     }
 
+    /// Lets nobody in beyond so many, whatever the limit says, until that is lifted.
+    pub fn squeeze(&self, most: Option<usize>) {
+        self.squeezed.store(most.map_or(u64::MAX, |most| most as u64), Ordering::Relaxed);
+        self.left.notify_waiters();
+    }
+
+    /// Asks so many of those that have been idle for longest to leave, and waits a moment for them.
+    pub async fn thin(&self, count: usize) {
+        let _wanted = Wanted::new(self);
+        for _ in 0..count {
+            self.leave.notify_one();
+        }
+        tokio::time::sleep(ASK_AGAIN).await;
+    }
+
+    /// Waits until there are clearly more connections than before.
+    pub async fn grown(&self) {
+        self.grown.notified().await;
+    }
+
     /// How many connections are open.
     #[must_use]
     pub fn open(&self) -> usize {
@@ -82,7 +110,11 @@ impl Crowd {
     }
 
     fn has_room(&self) -> bool {
-        (self.open() as u64) < self.total.load(Ordering::Relaxed)
+        (self.open() as u64) < self.most()
+    }
+
+    fn most(&self) -> u64 {
+        self.total.load(Ordering::Relaxed).min(self.squeezed.load(Ordering::Relaxed))
     }
 
     /// Waits until one more connection may be accepted, asking idle ones to leave.
@@ -90,9 +122,11 @@ impl Crowd {
         if self.has_room() {
             return;
         }
-        self.limits.acted(Limit::Connections);
+        let squeezed = || self.squeezed.load(Ordering::Relaxed) < u64::MAX;
+        self.limits.acted(if squeezed() { Limit::Memory } else { Limit::Connections });
         while !self.has_room() {
-            if !self.full.swap(true, Ordering::Relaxed) {
+            // That memory is short has been said.
+            if !squeezed() && !self.full.swap(true, Ordering::Relaxed) {
                 let open = self.open();
                 warn!(
                     open,
@@ -106,8 +140,7 @@ impl Crowd {
     /// Asks the connection that has been idle for longest to leave, and waits a moment for it.
     pub(crate) async fn make_room(&self) {
         let left = self.left.notified();
-        self.wanted.fetch_add(1, Ordering::Relaxed);
-        let _wanted = Wanted(self);
+        let _wanted = Wanted::new(self);
         self.leave.notify_one();
         // Nobody may be idle: then whoever finishes first makes room.
         let _ = tokio::time::timeout(ASK_AGAIN, left).await;
@@ -142,7 +175,10 @@ impl Crowd {
             }
             *count += 1;
         }
-        self.open.fetch_add(1, Ordering::Relaxed);
+        let before = self.open.fetch_add(1, Ordering::Relaxed);
+        if before % STEP == STEP - 1 {
+            self.grown.notify_one();
+        }
         Some(Place { crowd: Arc::clone(self), address })
     }
 
@@ -155,6 +191,13 @@ impl Crowd {
 
 /// Somebody who waits for room, until it is dropped.
 struct Wanted<'a>(&'a Crowd);
+
+impl<'c> Wanted<'c> {
+    fn new(crowd: &'c Crowd) -> Self {
+        crowd.wanted.fetch_add(1, Ordering::Relaxed);
+        Self(crowd)
+    }
+}
 
 impl Drop for Wanted<'_> {
     fn drop(&mut self) {
@@ -177,7 +220,7 @@ impl Drop for Place {
         let open = crowd.open.fetch_sub(1, Ordering::Relaxed) - 1;
         crowd.left.notify_one();
         // Said again only after it got clearly better, not at each coming and going.
-        let relieved = (open as u64) < crowd.total.load(Ordering::Relaxed) / 10 * 9;
+        let relieved = (open as u64) < crowd.most() / 10 * 9;
         if relieved && crowd.full.load(Ordering::Relaxed) && crowd.full.swap(false, Ordering::Relaxed) {
             info!(open, "there is room for connections again");
         }
@@ -246,6 +289,41 @@ mod tests {
         drop(first);
         room.await;
         drop(second);
+    }
+
+    #[tokio::test]
+    async fn while_squeezed_who_comes_gets_the_place_of_an_idle_one() {
+        let crowd = crowd(10, 10);
+        let (first, _second) = (crowd.enter(None).expect("a place"), crowd.enter(None).expect("a place"));
+        crowd.squeeze(Some(2));
+        let mut idle = Box::pin(crowd.asked_to_leave());
+        assert!(futures::poll!(&mut idle).is_pending());
+        let mut room = Box::pin(crowd.room());
+        assert!(futures::poll!(&mut room).is_pending(), "no more than there were");
+        assert!(futures::poll!(&mut idle).is_ready());
+        drop(first);
+        room.await;
+        let _third = crowd.enter(None).expect("a place");
+        assert_eq!((crowd.limits.count(Limit::Memory), crowd.limits.count(Limit::Connections)), (1, 0));
+        crowd.squeeze(None);
+        crowd.room().await;
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn so_many_leave_as_are_asked_and_the_longest_idle_first() {
+        let crowd = crowd(10, 10);
+        let mut idle: Vec<_> = (0..4).map(|_| Box::pin(crowd.asked_to_leave())).collect();
+        for one in &mut idle {
+            assert!(futures::poll!(one).is_pending());
+        }
+        let mut thin = Box::pin(crowd.thin(2));
+        assert!(futures::poll!(&mut thin).is_pending());
+        let mut leave = Vec::new();
+        for one in &mut idle {
+            leave.push(futures::poll!(one).is_ready());
+        }
+        assert_eq!(leave, [true, true, false, false]);
+        thin.await;
     }
 
     #[tokio::test]

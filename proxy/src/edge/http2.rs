@@ -24,6 +24,7 @@ use crate::connection::{Facts, REQUEST, Request};
 use crate::gateway::Gateway;
 use crate::hygiene::Violation;
 use crate::limits::{Http2Limits, Limits};
+use crate::memory::Streams;
 use crate::metrics::{Limit, LimitMetrics};
 
 use super::crowd::{Crowd, SETTLED};
@@ -47,6 +48,8 @@ struct Connection {
     limits: Limits,
     metrics: LimitMetrics,
     streams: AtomicU64,
+    /// Of all connections, beyond the first of each.
+    room: Arc<Streams>,
     /// Streams that are open.
     open: AtomicUsize,
     /// Rung when the last open stream has ended.
@@ -76,6 +79,7 @@ pub(super) async fn serve(mut stream: Box<Stream>, edge: &Edge, facts: Arc<Facts
         limits,
         metrics: edge.limits.clone(),
         streams: AtomicU64::new(0),
+        room: Arc::clone(&edge.room),
         open: AtomicUsize::new(0),
         idle: Notify::new(),
         end,
@@ -233,8 +237,11 @@ impl HttpServerApp for Connection {
         }
         // Bounds the proxy's own answers; those of upstreams are bounded piece by piece.
         session.set_write_timeout(patience::for_piece(self.limits.pace, OWN_ANSWER));
-        self.open.fetch_add(1, Ordering::Relaxed);
+        let others = self.open.fetch_add(1, Ordering::Relaxed);
         let _open = Open(self);
+        // Here it has no state of its own yet. In a box, as it is rare.
+        let _room =
+            if others > 0 && self.room.is_limited() { Box::pin(self.room.enter()).await } else { None };
         let (abort, registration) = AbortHandle::new_pair();
         let request = Request { facts: Arc::clone(&self.facts), abort };
         let serve = REQUEST.scope(request, self.proxy.process_new_http(session, shutdown));

@@ -19,6 +19,8 @@ pub enum Limit {
     /// The process has no descriptors left: a connection had to wait for an idle one to leave, or a request of HTTP/2
     /// for another one to end.
     Descriptors,
+    /// Memory is short: a connection had to wait for an idle one to leave, or a request of HTTP/2 for another one to end.
+    Memory,
     /// `proxy.limits.header_timeout`: a head did not come in time.
     HeaderTimeout,
     /// `proxy.limits.header_size` and `header_count`: a head was too large.
@@ -47,11 +49,12 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 12] = [
+    const ALL: [(Self, &str); 13] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
         (Self::Descriptors, "descriptors"),
+        (Self::Memory, "memory"),
         (Self::HeaderTimeout, "header_timeout"),
         (Self::HeaderSize, "header_size"),
         (Self::TargetLength, "target_length"),
