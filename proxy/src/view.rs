@@ -54,6 +54,13 @@ impl View {
         Routing { apps: self.asleep.clone().into_iter().chain(served).collect() }
     }
 
+    /// The applications whose turn it is: all of them, unless they are so many that to look at all each time would cost
+    /// a proxy that does nothing. Then each has its turn once in so many.
+    pub fn turn(&self, turn: usize, of: usize) -> impl Iterator<Item = (&AppName, &Arc<AppView>)> {
+        let apps = self.apps.len();
+        self.apps.iter().enumerate().filter(move |(at, _)| has_turn(*at, apps, turn, of)).map(|(_, app)| app)
+    }
+
     /// Every ledger in which something may be in flight.
     pub fn ledgers(&self) -> impl Iterator<Item = &Arc<Ledger>> {
         let live = self.apps.values().map(|app| &app.live.ledger);
@@ -67,6 +74,13 @@ impl View {
         let of_apps = self.apps.values().flat_map(|app| app.drains.iter());
         of_apps.chain(&self.orphans).filter(|drain| !drain.is_over())
     }
+}
+
+/// So many applications are looked at each time.
+const ALL: usize = 1000;
+
+const fn has_turn(at: usize, apps: usize, turn: usize, of: usize) -> bool {
+    apps <= ALL || at % of == turn % of
 }
 
 impl AppView {
@@ -143,5 +157,18 @@ impl AppView {
             upstreams: watched.iter().map(|w| w.upstream().status()).collect(),
             in_flight: self.in_flight_by_kind(slot),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn few_have_a_turn_each_time_and_each_of_many_once_in_so_many() {
+        let turns =
+            |apps, of| (0..apps).map(move |at| (0..of).filter(|turn| has_turn(at, apps, *turn, of)).count());
+        assert!(turns(ALL, 4).all(|turns| turns == 4));
+        assert!(turns(ALL + 1, 4).all(|turns| turns == 1));
     }
 }

@@ -23,6 +23,9 @@ use crate::watched::slot_health;
 /// How often the figures are looked at.
 const TICK: Duration = Duration::from_millis(250);
 
+/// In how many looks everybody has had a turn where there are very many applications.
+const TURNS: usize = 4;
+
 /// How long after an end that could not be saved it is tried again.
 const AGAIN: Duration = Duration::from_secs(2);
 
@@ -59,10 +62,10 @@ impl Ends {
 /// Looks for ever.
 pub async fn run(control: Arc<Control>) {
     let mut ends = Ends::default();
-    loop {
+    for turn in (0..TURNS).cycle() {
         tokio::time::sleep(TICK).await;
         let (view, now) = (control.view(), Instant::now());
-        for (name, app) in &view.apps {
+        for (name, app) in view.turn(turn, TURNS) {
             if let Some(tally) = app.live.tally.get() {
                 tally.remember(now);
             }
