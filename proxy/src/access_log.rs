@@ -1,6 +1,9 @@
 //! The access log: a line for each exchange that is to be logged, written by a thread of its own.
 //!
-//! Invariant: [`AccessLog::log`] never waits. A writer that is slow or stuck loses lines, and every lost line is
+//! Lines are made where the exchange ends, from what is there to be borrowed, and put beside those that wait. The writer
+//! takes all of them a few hundred times a second at most: to wake it for each would cost more than the line.
+//!
+//! Invariant: [`AccessLog::log`] never waits for it. A writer that is slow or stuck loses lines, and every lost line is
 //! counted. No line holds a credential that [`redact`] knows. The gateway logs; the composition root starts and closes
 //! it and has it reopened on SIGUSR1; a reload may replace how and where it is written.
 
@@ -10,11 +13,12 @@ pub mod redact;
 mod tests;
 mod writer;
 
+use std::borrow::Cow;
+use std::cell::RefCell;
 use std::net::IpAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwapOption;
@@ -28,14 +32,11 @@ use switcher_config::{AppName, Generation, Slot, UpstreamAddress};
 use crate::request_id::RequestId;
 
 use line::Rules;
-use writer::{Out, Sink};
+use writer::{Lines, Out, Sink};
 
-/// How many records wait for the writer at most; a record is a pointer here.
-const QUEUE: usize = 16 * 1024;
-
-/// One exchange. Fields of the configuration are shared, not copied.
+/// One exchange. What can be is borrowed from it.
 #[derive(Debug, Clone)]
-pub struct Record {
+pub struct Record<'r> {
     /// When the request arrived.
     pub time: Timestamp,
     /// Its id.
@@ -55,9 +56,9 @@ pub struct Record {
     /// The method.
     pub method: http::Method,
     /// The host asked for.
-    pub host: String,
+    pub host: Cow<'r, str>,
     /// Path and query, as sent.
-    pub path: String,
+    pub path: Cow<'r, str>,
     /// The status of the answer; 499 when the client left before it.
     pub status: u16,
     /// The kind the exchange turned out to be.
@@ -77,20 +78,13 @@ pub struct Record {
     /// From the arrival of the head to the first byte from the upstream.
     pub first_byte: Option<Duration>,
     /// The client's name of itself.
-    pub user_agent: Option<String>,
+    pub user_agent: Option<Cow<'r, str>>,
     /// The page the client came from.
-    pub referer: Option<String>,
+    pub referer: Option<Cow<'r, str>>,
     /// What went wrong.
-    pub error: Option<String>,
+    pub error: Option<Cow<'r, str>>,
     /// The request headers that are logged as well.
     pub headers: Vec<(HeaderName, String)>,
-}
-
-/// What the writer is sent.
-enum Message {
-    Record(Box<Record>),
-    /// Wake up: there is something else to do.
-    Look,
 }
 
 /// A handle to the access log; clones are cheap. While it is off it does nothing at all.
@@ -105,10 +99,15 @@ struct Shared {
 
 /// A writer at work.
 struct Running {
-    queue: SyncSender<Message>,
-    rules: Arc<Rules>,
-    reopen: Arc<AtomicBool>,
+    lines: Arc<Lines>,
+    rules: Rules,
     end: Arc<End>,
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.lines.close();
+    }
 }
 
 /// Tells when a writer has ended.
@@ -159,14 +158,11 @@ impl AccessLog {
     }
 
     fn run(&self, rules: Rules, sink: Sink) -> Result<(), String> {
-        let (queue, records) = sync_channel(QUEUE);
-        let (rules, reopen, end) =
-            (Arc::new(rules), Arc::new(AtomicBool::new(false)), Arc::new(End::default()));
+        let (lines, end) = (Arc::new(Lines::default()), Arc::new(End::default()));
         let out = Out::new(sink, Arc::clone(&self.0.dropped));
-        let running =
-            Running { queue, rules: Arc::clone(&rules), reopen: Arc::clone(&reopen), end: Arc::clone(&end) };
+        let running = Running { lines: Arc::clone(&lines), rules, end: Arc::clone(&end) };
         let work = move || {
-            writer::run(&records, out, &rules, &reopen);
+            writer::run(&lines, out);
             *end.finished.lock() = true;
             end.wake.notify_all();
         };
@@ -193,11 +189,20 @@ impl AccessLog {
         running.as_ref().map_or_else(Vec::new, |running| running.rules.headers(request, is_secret))
     }
 
-    /// Hands the record to the writer, or drops and counts it. Never waits.
-    pub fn log(&self, record: Box<Record>) {
+    /// Leaves the record's line to the writer, or drops and counts it. Never waits for a disk.
+    pub fn log(&self, mut record: Record<'_>) {
+        thread_local! {
+            static LINE: RefCell<String> = RefCell::new(String::with_capacity(1024));
+        }
         let running = self.0.running.load();
-        let sent = running.as_ref().is_some_and(|r| r.queue.try_send(Message::Record(record)).is_ok());
-        if !sent {
+        let taken = running.as_ref().is_some_and(|running| {
+            LINE.with_borrow_mut(|line| {
+                line.clear();
+                line::render(&mut record, &running.rules, line);
+                running.lines.put(line.as_bytes())
+            })
+        });
+        if !taken {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -205,9 +210,7 @@ impl AccessLog {
     /// Has the file opened again: somebody has moved it away.
     pub fn reopen(&self) {
         if let Some(running) = self.0.running.load().as_ref() {
-            running.reopen.store(true, Ordering::Release);
-            // With a full queue it is awake, and sees the flag.
-            let _ = running.queue.try_send(Message::Look);
+            running.lines.reopen();
         }
     }
 

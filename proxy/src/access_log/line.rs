@@ -3,6 +3,7 @@
 //! Pure. Invariant: a line ends where it should and nowhere else, and it moves no cursor, whatever a client has sent.
 //! Called by the writer's thread; [`Rules`] also by the gateway, before it makes a record.
 
+use std::borrow::Cow;
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -81,25 +82,26 @@ fn hash(id: &str) -> u64 {
 }
 
 /// Writes a record's line, without its credentials.
-pub fn render(record: &mut Record, rules: &Rules, out: &mut Vec<u8>) {
+pub fn render(record: &mut Record<'_>, rules: &Rules, out: &mut String) {
     hide(record, &rules.names);
-    let mut text = String::with_capacity(512);
     // Writing to a String cannot fail.
     let _ = match rules.format {
-        LogFormat::Json => json(record, &rules.fields, &mut text),
-        LogFormat::Text if rules.fields.is_empty() => for_people(record, &mut text),
-        LogFormat::Text => words(record, &rules.fields, &mut text),
+        LogFormat::Json => json(record, &rules.fields, out),
+        LogFormat::Text if rules.fields.is_empty() => for_people(record, out),
+        LogFormat::Text => words(record, &rules.fields, out),
         LogFormat::Off => return,
     };
-    text.push('\n');
-    out.extend_from_slice(text.as_bytes());
+    out.push('\n');
 }
 
-fn hide(record: &mut Record, names: &Names) {
-    let referer = record.referer.as_mut();
-    let headers = record.headers.iter_mut().map(|(_, value)| value);
-    for text in std::iter::once(&mut record.path).chain(referer).chain(headers) {
-        if let std::borrow::Cow::Owned(hidden) = names.address(text) {
+fn hide(record: &mut Record<'_>, names: &Names) {
+    for text in std::iter::once(&mut record.path).chain(record.referer.as_mut()) {
+        if let Cow::Owned(hidden) = names.address(text) {
+            *text = Cow::Owned(hidden);
+        }
+    }
+    for (_, text) in &mut record.headers {
+        if let Cow::Owned(hidden) = names.address(text) {
             *text = hidden;
         }
     }
@@ -117,7 +119,7 @@ enum Value<'a> {
     Is(bool),
 }
 
-fn value(r: &Record, field: LogField) -> Option<Value<'_>> {
+fn value<'a>(r: &'a Record<'_>, field: LogField) -> Option<Value<'a>> {
     Some(match field {
         LogField::Time => Value::Plain(&r.time),
         LogField::RequestId => Value::Plain(&r.request_id),
@@ -151,21 +153,29 @@ fn chosen(fields: &[LogField]) -> impl Iterator<Item = LogField> + '_ {
     fields.iter().copied().chain(all)
 }
 
-fn json(r: &Record, fields: &[LogField], out: &mut String) -> std::fmt::Result {
-    let mut mark = '{';
+fn json(r: &Record<'_>, fields: &[LogField], out: &mut String) -> std::fmt::Result {
+    let mut mark = "{\"";
     for field in chosen(fields) {
         let Some(value) = value(r, field) else { continue };
-        write!(out, "{mark}\"{}\":", field.word())?;
+        // In pieces, which costs a third of what one formatted write does.
+        for piece in [mark, field.word(), "\":"] {
+            out.push_str(piece);
+        }
         match value {
             Value::Text(text) => quoted(text, out)?,
-            Value::Plain(text) => write!(out, "\"{text}\"")?,
+            Value::Plain(text) => {
+                out.push('"');
+                write!(out, "{text}")?;
+                out.push('"');
+            }
             Value::Count(number) => write!(out, "{number}")?,
             Value::Number(number) => write!(out, "{number}")?,
-            Value::Millis(time) => write!(out, "{:?}", millis(time))?,
-            Value::Is(truth) => write!(out, "{truth}")?,
+            Value::Millis(time) => exact_millis(time, out)?,
+            Value::Is(truth) => out.push_str(if truth { "true" } else { "false" }),
         }
-        mark = ',';
+        mark = ",\"";
     }
+    let mark = if mark.starts_with('{') { '{' } else { ',' };
     if !r.headers.is_empty() {
         write!(out, "{mark}\"headers\":")?;
         let mut mark = '{';
@@ -215,7 +225,7 @@ fn moves(c: char) -> bool {
 }
 
 /// Chosen fields as `name=value`.
-fn words(r: &Record, fields: &[LogField], out: &mut String) -> std::fmt::Result {
+fn words(r: &Record<'_>, fields: &[LogField], out: &mut String) -> std::fmt::Result {
     let mut between = "";
     for field in chosen(fields) {
         let Some(value) = value(r, field) else { continue };
@@ -233,12 +243,12 @@ fn words(r: &Record, fields: &[LogField], out: &mut String) -> std::fmt::Result 
     headers(r, out)
 }
 
-fn headers(r: &Record, out: &mut String) -> std::fmt::Result {
+fn headers(r: &Record<'_>, out: &mut String) -> std::fmt::Result {
     r.headers.iter().try_for_each(|(name, value)| write!(out, " {name}=\"{}\"", printable(value)))
 }
 
 /// A line for people: `2026-01-02T03:04:05.678Z 192.0.2.7 GET "shop.example/cart?x=1" 200 1.2ms …`.
-fn for_people(r: &Record, out: &mut String) -> std::fmt::Result {
+fn for_people(r: &Record<'_>, out: &mut String) -> std::fmt::Result {
     write!(out, "{:.3} {} {} ", r.time, r.client, r.method)?;
     write!(out, "\"{}{}\"", printable(&r.host), printable(&r.path))?;
     write!(out, " {} {:.1}ms {}B", r.status, millis(r.duration), r.bytes_out)?;
@@ -277,6 +287,17 @@ fn printable(text: &str) -> impl std::fmt::Display {
             }
         })
     })
+}
+
+/// Milliseconds with as many of three decimals as there are, and one at least.
+fn exact_millis(duration: Duration, out: &mut String) -> std::fmt::Result {
+    let micros = duration.as_micros();
+    let (whole, part) = (micros / 1000, micros % 1000);
+    match (part % 100, part % 10) {
+        (0, _) => write!(out, "{whole}.{}", part / 100),
+        (_, 0) => write!(out, "{whole}.{:02}", part / 10),
+        _ => write!(out, "{whole}.{part:03}"),
+    }
 }
 
 fn millis(duration: Duration) -> f64 {

@@ -10,12 +10,10 @@ use std::os::fd::AsFd as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, TryRecvError};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use super::line::Rules;
-use super::{Message, line};
+use parking_lot::{Condvar, Mutex};
 
 /// How many bytes of lines wait to be written at most.
 const BUFFER: usize = 64 * 1024;
@@ -221,37 +219,97 @@ impl Out {
     }
 }
 
-/// Writes as long as records come, and writes out whenever none is waiting.
-pub(super) fn run(records: &Receiver<Message>, mut out: Out, rules: &Rules, reopen: &AtomicBool) {
-    let mut text = Vec::with_capacity(1024);
-    loop {
-        if reopen.swap(false, Ordering::Acquire) {
-            out.reopen(Instant::now());
-        }
-        let message = match records.try_recv() {
-            Ok(message) => Some(message),
-            Err(TryRecvError::Empty | TryRecvError::Disconnected) => {
-                let now = Instant::now();
-                out.flush(now);
-                match next(records, out.patience(now)) {
-                    Ok(message) => Some(message),
-                    Err(RecvTimeoutError::Timeout) => None,
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-            }
-        };
-        if let Some(Message::Record(mut record)) = message {
-            text.clear();
-            line::render(&mut record, rules, &mut text);
-            out.take(&text, Instant::now());
-        }
-    }
-    out.finish(Instant::now());
+/// Lines that wait for the writer.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    state: Mutex<State>,
+    /// Rung when the first line waits, and when there is something else to do.
+    wake: Condvar,
 }
 
-fn next(records: &Receiver<Message>, patience: Option<Duration>) -> Result<Message, RecvTimeoutError> {
-    match patience {
-        Some(patience) => records.recv_timeout(patience),
-        None => records.recv().map_err(|_| RecvTimeoutError::Disconnected),
+#[derive(Debug, Default)]
+struct State {
+    bytes: Vec<u8>,
+    reopen: bool,
+    closed: bool,
+}
+
+/// How many bytes of lines wait for the writer at most.
+pub(super) const WAITING: usize = 4 << 20;
+
+/// How long the writer lets further lines come before it takes them.
+const GATHER: Duration = Duration::from_millis(5);
+
+impl Lines {
+    /// Takes a line; false when too many wait.
+    pub(super) fn put(&self, line: &[u8]) -> bool {
+        let mut state = self.state.lock();
+        if state.bytes.len() + line.len() > WAITING {
+            return false;
+        }
+        let first = state.bytes.is_empty();
+        state.bytes.extend_from_slice(line);
+        drop(state);
+        if first {
+            self.wake.notify_one();
+        }
+        true
+    }
+
+    pub(super) fn reopen(&self) {
+        self.state.lock().reopen = true;
+        self.wake.notify_one();
+    }
+
+    /// No more lines come.
+    pub(super) fn close(&self) {
+        self.state.lock().closed = true;
+        self.wake.notify_one();
+    }
+
+    /// Waits for something to do, but no longer than that.
+    fn wait(&self, patience: Option<Duration>) {
+        let mut state = self.state.lock();
+        let nothing = |state: &mut State| state.bytes.is_empty() && !state.reopen && !state.closed;
+        match patience {
+            Some(patience) => drop(self.wake.wait_while_for(&mut state, nothing, patience)),
+            None => self.wake.wait_while(&mut state, nothing),
+        }
+        let hurry = state.reopen || state.closed;
+        drop(state);
+        if !hurry {
+            std::thread::sleep(GATHER);
+        }
+    }
+
+    /// Takes all lines, in exchange for an empty place for the next ones; whether the file is to be opened again, and
+    /// whether these were the last.
+    fn take(&self, empty: &mut Vec<u8>) -> (bool, bool) {
+        let mut state = self.state.lock();
+        std::mem::swap(&mut state.bytes, empty);
+        (std::mem::take(&mut state.reopen), state.closed)
+    }
+}
+
+/// Writes as long as lines come.
+pub(super) fn run(lines: &Lines, mut out: Out) {
+    let mut taken = Vec::new();
+    loop {
+        lines.wait(out.patience(Instant::now()));
+        let (reopen, last) = lines.take(&mut taken);
+        let now = Instant::now();
+        if reopen {
+            out.reopen(now);
+        }
+        for line in taken.split_inclusive(|byte| *byte == b'\n') {
+            out.take(line, now);
+        }
+        out.flush(now);
+        if last {
+            return out.finish(now);
+        }
+        // What one burst has needed is not kept for ever.
+        taken.clear();
+        taken.shrink_to(BUFFER);
     }
 }

@@ -3,6 +3,7 @@
 //! Whatever happens to the request, this is dropped: then the upstream's count goes down, the record is
 //! written if nobody wrote it (a request that was aborted), and at last the lease is given back.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -262,7 +263,7 @@ impl Context {
         }
         if self.shared.access_log.wants(self.outcome(status, error, duration)) {
             let record = self.record(session, status, duration, self.why(error, gone));
-            self.shared.access_log.log(Box::new(record));
+            self.shared.access_log.log(record);
         }
     }
 
@@ -298,7 +299,7 @@ impl Context {
     }
 
     /// The error text of the record.
-    fn why(&self, error: Option<&Error>, gone: bool) -> Option<String> {
+    fn why(&self, error: Option<&Error>, gone: bool) -> Option<Cow<'static, str>> {
         let closed = self.cause().map(|cause| match cause {
             Cause::Drain => "closed at the drain deadline",
             Cause::Shutdown => "closed because the proxy ends",
@@ -307,25 +308,25 @@ impl Context {
             Cause::SlowRequest => "the client did not go on sending its request",
         });
         let client = gone.then_some("the client went away");
-        let known = closed.or(client).or(self.own_answer).map(str::to_owned);
+        let known = closed.or(client).or(self.own_answer).map(Cow::Borrowed);
         let failed = error.map(|e| e.etype()).filter(|etype| **etype != GIVES_WAY);
-        known.or_else(|| failed.map(|etype| etype.as_str().to_owned()))
+        known.or_else(|| failed.map(|etype| Cow::Owned(etype.as_str().to_owned())))
     }
 
-    fn record(
-        &self,
-        session: Option<&Session>,
+    fn record<'r>(
+        &'r self,
+        session: Option<&'r Session>,
         status: u16,
         duration: Duration,
-        error: Option<String>,
-    ) -> Record {
+        error: Option<Cow<'static, str>>,
+    ) -> Record<'r> {
         let head = session.map(|s| s.req_header());
         let text = |name: header::HeaderName| {
             let value: Option<&HeaderValue> = head.and_then(|h| h.headers.get(name));
-            value.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+            value.map(|v| String::from_utf8_lossy(v.as_bytes()))
         };
         let uri = head.map(|h| &h.uri).or_else(|| self.exchange().map(|e| e.uri()));
-        let host = uri.and_then(|u| u.authority()).map(|a| a.as_str().to_owned());
+        let host = uri.and_then(|u| u.authority()).map(|a| Cow::Borrowed(a.as_str()));
         let epoch = self.pass.as_ref().map(Pass::epoch);
         Record {
             time: self.time,
@@ -347,7 +348,7 @@ impl Context {
             host: host.or_else(|| text(header::HOST)).unwrap_or_default(),
             path: uri
                 .and_then(|u| u.path_and_query())
-                .map(|p| loggable(p.as_str()).to_owned())
+                .map(|p| Cow::Borrowed(loggable(p.as_str())))
                 .unwrap_or_default(),
             status,
             kind: self.exchange().map_or(Kind::Requests, |e| e.kind()),
@@ -359,7 +360,7 @@ impl Context {
             connect: self.connected,
             first_byte: self.first_byte,
             user_agent: text(header::USER_AGENT),
-            referer: text(header::REFERER).map(|page| loggable(&page).to_owned()),
+            referer: text(header::REFERER).map(shown),
             error,
             headers: head.map_or_else(Vec::new, |head| {
                 self.shared.access_log.headers(&head.headers, |name| self.is_secret(name))
@@ -377,6 +378,14 @@ impl Context {
                 .flatten()
                 .any(|secret| name.as_str().eq_ignore_ascii_case(secret))
         })
+    }
+}
+
+/// The part of an address that may be logged.
+fn shown(page: Cow<'_, str>) -> Cow<'_, str> {
+    match page {
+        Cow::Borrowed(page) => Cow::Borrowed(loggable(page)),
+        Cow::Owned(page) => Cow::Owned(loggable(&page).to_owned()),
     }
 }
 

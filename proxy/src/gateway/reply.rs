@@ -1,5 +1,6 @@
 //! The proxy's own words to a client: its answers, redirects, and goodbyes to what it closes.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -79,13 +80,13 @@ pub(crate) fn refuse(shared: &Shared, facts: &Facts, reason: &Reason) -> Vec<u8>
     }
     let outcome = Outcome { id: &id, status: status.as_u16(), failed: true, took: Duration::ZERO };
     if shared.access_log.wants(outcome) {
-        shared.access_log.log(Box::new(refused(facts, reason, id)));
+        shared.access_log.log(refused(facts, reason, id));
     }
     whole
 }
 
 /// What is known of a request that is none.
-fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record {
+fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record<'static> {
     Record {
         time: Timestamp::now(),
         request_id,
@@ -96,8 +97,8 @@ fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record {
         protocol: "HTTP/1.1",
         tls: facts.tls.is_some(),
         method: Method::default(),
-        host: String::new(),
-        path: String::new(),
+        host: Cow::Borrowed(""),
+        path: Cow::Borrowed(""),
         status: reason.status().as_u16(),
         kind: Kind::Requests,
         upstream: None,
@@ -109,7 +110,7 @@ fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record {
         first_byte: None,
         user_agent: None,
         referer: None,
-        error: Some(reason.code().to_owned()),
+        error: Some(Cow::Borrowed(reason.code())),
         headers: Vec::new(),
     }
 }
