@@ -225,6 +225,8 @@ pub(super) struct Lines {
     state: Mutex<State>,
     /// Rung when the first line waits, and when there is something else to do.
     wake: Condvar,
+    /// Rung when there is something else to do.
+    hurry: Condvar,
 }
 
 #[derive(Debug, Default)]
@@ -236,6 +238,9 @@ struct State {
 
 /// How many bytes of lines wait for the writer at most.
 pub(super) const WAITING: usize = 4 << 20;
+
+/// How much room for lines is kept from one burst to the next.
+const KEPT: usize = 256 * 1024;
 
 /// How long the writer lets further lines come before it takes them.
 const GATHER: Duration = Duration::from_millis(5);
@@ -258,13 +263,18 @@ impl Lines {
 
     pub(super) fn reopen(&self) {
         self.state.lock().reopen = true;
-        self.wake.notify_one();
+        self.ring();
     }
 
     /// No more lines come.
     pub(super) fn close(&self) {
         self.state.lock().closed = true;
+        self.ring();
+    }
+
+    fn ring(&self) {
         self.wake.notify_one();
+        self.hurry.notify_one();
     }
 
     /// Waits for something to do, but no longer than that.
@@ -275,11 +285,7 @@ impl Lines {
             Some(patience) => drop(self.wake.wait_while_for(&mut state, nothing, patience)),
             None => self.wake.wait_while(&mut state, nothing),
         }
-        let hurry = state.reopen || state.closed;
-        drop(state);
-        if !hurry {
-            std::thread::sleep(GATHER);
-        }
+        self.hurry.wait_while_for(&mut state, |state| !state.reopen && !state.closed, GATHER);
     }
 
     /// Takes all lines, in exchange for an empty place for the next ones; whether the file is to be opened again, and
@@ -310,6 +316,6 @@ pub(super) fn run(lines: &Lines, mut out: Out) {
         }
         // What one burst has needed is not kept for ever.
         taken.clear();
-        taken.shrink_to(BUFFER);
+        taken.shrink_to(KEPT);
     }
 }
