@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
 use hickory_resolver::proto::rr::{RData, RecordType};
@@ -166,15 +166,23 @@ impl Drop for Named {
     }
 }
 
-/// A port that is free for UDP and TCP.
+/// A port that is free for UDP and TCP, from below the range that the system takes outgoing ports from and above that of
+/// other tests: nobody takes it before BIND does.
 fn free_port() -> u16 {
-    loop {
-        let tcp = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let port = tcp.local_addr().expect("an address").port();
-        if std::net::UdpSocket::bind(("127.0.0.1", port)).is_ok() {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let [.., high, low] = std::process::id().to_be_bytes();
+    let start = u16::from_be_bytes([high, low]).wrapping_mul(4);
+    for _ in 0..2700 {
+        let port = 30_000 + start.wrapping_add(NEXT.fetch_add(1, Ordering::Relaxed)) % 2700;
+        let (tcp, udp) = (
+            std::net::TcpListener::bind(("127.0.0.1", port)),
+            std::net::UdpSocket::bind(("127.0.0.1", port)),
+        );
+        if tcp.is_ok() && udp.is_ok() {
             return port;
         }
     }
+    panic!("no free port from 30000 to 32700");
 }
 
 /// Brings questions over UDP and TCP from one address to another, and the answers back.
