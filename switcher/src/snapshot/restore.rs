@@ -3,7 +3,7 @@
 //! The fresh one is made like the live one (owner, encoding, locale, settings, rights), so that it can take its place.
 //! When anything fails it is dropped again.
 
-use jiff::Timestamp;
+use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 use tokio_postgres::SimpleQueryRow;
 
@@ -50,8 +50,11 @@ pub async fn restore(
         ));
     }
     let snapshot = verify(&with.folder, &with.tools, with.timeout, id).await?;
-    let database = into.map_or_else(|| named(&with.url.database, "restored", now), str::to_owned);
     let server = maintenance(&with.url).await?;
+    let database = match into {
+        Some(database) => database.to_owned(),
+        None => unused(&server, &with.url.database, now).await?,
+    };
     let version: u32 = server
         .value("SELECT pg_catalog.current_setting('server_version_num')::int / 10000")
         .await?
@@ -91,6 +94,26 @@ pub(super) fn named(live: &str, what: &str, now: Timestamp) -> String {
     format!("{}{tail}", &live[..end])
 }
 
+/// A name for a restored database that is nobody's yet: that of this second, or of one of the next, since two may be
+/// restored within the same.
+async fn unused(server: &Session, live: &str, now: Timestamp) -> Result<String, SnapshotError> {
+    const TRIES: i64 = 60;
+    let mut database = String::new();
+    for later in 0..TRIES {
+        database =
+            named(live, "restored", now.saturating_add(SignedDuration::from_secs(later)).unwrap_or(now));
+        if !is_there(server, &database).await? {
+            break;
+        }
+    }
+    Ok(database)
+}
+
+async fn is_there(server: &Session, database: &str) -> Result<bool, SnapshotError> {
+    let exists = format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = {}", literal(database));
+    Ok(server.value(&exists).await?.is_some())
+}
+
 /// Connects to another database of the server, since nobody can stand in the one whose name changes.
 pub(super) async fn maintenance(url: &DatabaseUrl) -> Result<Session, DatabaseError> {
     let first = if url.database == "postgres" { "template1" } else { "postgres" };
@@ -105,8 +128,7 @@ pub(super) async fn maintenance(url: &DatabaseUrl) -> Result<Session, DatabaseEr
 
 /// Makes the fresh database like the live one; like the server's default where there is no live one any more.
 async fn create(server: &Session, live: &str, fresh: &str) -> Result<(), SnapshotError> {
-    let exists = format!("SELECT 1 FROM pg_catalog.pg_database WHERE datname = {}", literal(fresh));
-    if server.value(&exists).await?.is_some() {
+    if is_there(server, fresh).await? {
         return Err(SnapshotError::Restore {
             database: fresh.to_owned(),
             why: "there is a database of that name already, and none is overwritten; name another one with --into"

@@ -123,6 +123,9 @@ async fn a_snapshot_is_described_and_restored_into_a_fresh_database() {
     assert_eq!(stage.postgres.query("SELECT count(*) FROM items"), ["0"], "the live one is left alone");
     let statistics = "SELECT count(*) > 0 FROM pg_stats WHERE tablename = 'items'";
     assert_eq!(stage.postgres.query_in(&restored.database, statistics), ["t"]);
+    let second =
+        restore(&stage.with, &snapshot.id, None, now).await.expect("restored within the same second");
+    assert_eq!(second.database, "app_restored_20261121_140308");
 }
 
 #[tokio::test]
