@@ -35,7 +35,7 @@ fn sources(file: &Path) -> Sources {
 }
 
 /// The sections whose keys are the user's.
-const NAMED: [&str; 8] = [
+const NAMED: [&str; 21] = [
     "apps",
     "apps.*.error_pages",
     "proxy.error_pages",
@@ -44,6 +44,19 @@ const NAMED: [&str; 8] = [
     "apps.*.deploy.labels",
     "apps.*.deploy.smoke.headers",
     "switcher.notify.headers",
+    "apps.*.paths",
+    "proxy.middleware.request_headers.set",
+    "proxy.middleware.request_headers.add",
+    "proxy.middleware.response_headers.set",
+    "proxy.middleware.response_headers.add",
+    "apps.*.middleware.request_headers.set",
+    "apps.*.middleware.request_headers.add",
+    "apps.*.middleware.response_headers.set",
+    "apps.*.middleware.response_headers.add",
+    "apps.*.paths.*.request_headers.set",
+    "apps.*.paths.*.request_headers.add",
+    "apps.*.paths.*.response_headers.set",
+    "apps.*.paths.*.response_headers.add",
 ];
 
 /// Every key below a node, as paths in which a name of the user's is `*`.
@@ -150,6 +163,22 @@ fn an_unknown_provider_is_told_every_name_there_is() {
     let report =
         with_dns(&["provider: my-own-name-server".into()]).map(|_| ()).expect_err("unknown").to_string();
     assert!(PROVIDERS.iter().all(|provider| report.contains(&format!("`{}`", provider.name))), "{report}");
+}
+
+#[test]
+fn every_whole_example_of_the_readme_loads() {
+    let readme =
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("it");
+    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let whole: Vec<&str> = blocks.filter(|block| block.lines().any(|line| line == "apps:")).collect();
+    assert!(whole.len() >= 5, "{}", whole.len());
+    for block in whole {
+        let folder = tempfile::tempdir().expect("a folder");
+        let file = folder.path().join("switcher.yaml");
+        crate::durable::replace(&file, block.as_bytes(), 0o600, crate::durable::Durability::Synced)
+            .expect("written");
+        load(&sources(&file)).unwrap_or_else(|report| panic!("{block}\n{report}"));
+    }
 }
 
 #[test]

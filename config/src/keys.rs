@@ -6,6 +6,7 @@ mod acme;
 mod balance;
 mod deploy;
 mod limits;
+mod middleware;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -24,14 +25,18 @@ use crate::settings::{
 };
 use crate::values::{
     AccessLogKeys, Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe,
-    OneHookKeys, OneHost, Positive, ProbePath, RedactKeys, Secret, SecretFile, ServerName, StatusPages,
-    StatusRange, Text, TlsFileKeys, TlsListenerKeys,
+    OneHookKeys, OneHost, Paths, Positive, ProbePath, RedactKeys, Secret, SecretFile, ServerName,
+    StatusPages, StatusRange, Text, TlsFileKeys, TlsListenerKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
+pub(crate) use middleware::{
+    BasicAuthKeys, FixedAnswerKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys, RedirectKeys, ReplaceKeys,
+    RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+};
 pub(crate) use tcp::TcpKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
@@ -87,6 +92,8 @@ section! {
         headers: HeaderKeys = HeaderKeys::default();
         /// Pages for the proxy's own answers, by status, where no application has one: `{404: pages/nobody.html}`.
         error_pages: StatusPages = StatusPages::default();
+        /// What is done with the requests of every application that does not say otherwise.
+        middleware: MiddlewareKeys = MiddlewareKeys::default();
     }
 }
 
@@ -157,6 +164,10 @@ section! {
         error_pages_for: ErrorPagesFor = ErrorPagesFor::Proxy;
         /// What is served while the application is stopped.
         maintenance: MaintenanceKeys = MaintenanceKeys::default();
+        /// What is done with requests on their way to an upstream and with their answers.
+        middleware: MiddlewareKeys = MiddlewareKeys::default();
+        /// What is done with those of some paths: `{/admin: {allow: [10.0.0.0/8]}}`. The longest path that fits counts; what it leaves out is as in `middleware`.
+        paths: Paths = Paths::default();
         /// What one request may ask of the application.
         limits: AppLimitKeys = AppLimitKeys::default();
         /// Who is let into the slot that is not live; left out: nobody.
@@ -359,7 +370,7 @@ pub(crate) const SECRET_KEYS: &[&str] = &["bypass_token"];
 const SECRET_WORDS: &[&str] = &["token", "secret", "passw", "hmac", "private key"];
 
 /// Keys that hold values of the user's making, secret or not, or that such a value is easily written to.
-const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env", "notify", "headers"];
+const VALUE_KEYS: &[&str] = &["env", "database_url", "required_env", "notify", "headers", "request_headers"];
 
 /// Whether a key's value is a secret, or would be if the key were spelt right.
 pub(crate) fn is_secret_key(key: &str) -> bool {
@@ -417,6 +428,10 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`outliers`", OutlierKeys::KEYS),
         ("`retries`", RetriesKeys::KEYS),
         ("`proxy.tcp`", TcpKeys::KEYS),
+        ("`middleware`", MiddlewareKeys::KEYS),
+        ("`rate_limit`", RateLimitKeys::KEYS),
+        ("`basic_auth`", BasicAuthKeys::KEYS),
+        ("`rewrite`", RewriteKeys::KEYS),
         ("an item of `proxy.http`", ListenerKeys::KEYS),
         ("an item of `proxy.https`", TlsListenerKeys::KEYS),
         ("`tls`", TlsFileKeys::KEYS),

@@ -6,6 +6,7 @@ mod acme;
 mod balance;
 mod deploy;
 mod limits;
+mod middleware;
 
 use crate::PerSlot;
 use crate::keys::{
@@ -64,6 +65,7 @@ impl From<ProxyKeys> for ProxySettings {
             slot_header: keys.headers.slot.0,
             release_header: keys.headers.release.0,
             error_pages: keys.error_pages.0,
+            middleware: keys.middleware.into(),
         }
     }
 }
@@ -92,6 +94,7 @@ impl From<ProxySettings> for ProxyKeys {
                 release: HeaderOrOff(proxy.release_header),
             },
             error_pages: StatusPages(proxy.error_pages),
+            middleware: proxy.middleware.into(),
         }
     }
 }
@@ -121,6 +124,8 @@ impl From<AppKeys> for AppSettings {
             error_pages: keys.error_pages.0,
             error_pages_for: keys.error_pages_for,
             maintenance: keys.maintenance.into(),
+            middleware: keys.middleware.into(),
+            paths: keys.paths.into(),
             body_size: keys.limits.body_size,
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
@@ -156,6 +161,8 @@ impl From<AppSettings> for AppKeys {
             error_pages: StatusPages(app.error_pages),
             error_pages_for: app.error_pages_for,
             maintenance: app.maintenance.into(),
+            middleware: app.middleware.into(),
+            paths: app.paths.into(),
             limits: AppLimitKeys { body_size: app.body_size },
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),

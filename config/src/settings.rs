@@ -8,6 +8,7 @@ mod balance;
 mod deploy;
 mod limits;
 mod listen;
+mod middleware;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -33,6 +34,10 @@ pub use deploy::{
     SwitcherSettings, VerifySettings, WatchSettings, Webhook, Workers,
 };
 
+pub use middleware::{
+    BasicAuth, FixedAnswer, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit, Redirect,
+    Replace, Rewrite,
+};
 pub use pages::{ErrorPage, ErrorPagesFor};
 
 /// Everything the configuration says.
@@ -54,11 +59,16 @@ impl Settings {
     #[must_use]
     pub fn for_proxy(mut self, folder: &Path) -> Self {
         self.switcher.notify.clear();
+        self.proxy.middleware.within(folder);
         for page in &mut self.proxy.error_pages {
             page.file = folder.join(&page.file);
         }
         for app in self.apps.values_mut() {
             app.deploy = None;
+            app.middleware.within(folder);
+            for path in &mut app.paths {
+                path.middleware.within(folder);
+            }
             for page in &mut app.error_pages {
                 page.file = folder.join(&page.file);
             }
@@ -108,6 +118,8 @@ pub struct ProxySettings {
     pub release_header: Option<String>,
     /// Pages for the proxy's own answers where no application has one, for the fewest statuses first. Default none.
     pub error_pages: Vec<ErrorPage>,
+    /// What is done with the requests of every application that does not say otherwise. Default nothing.
+    pub middleware: Middleware,
 }
 
 /// A TLS listener and what it speaks.
@@ -168,6 +180,10 @@ pub struct AppSettings {
     pub error_pages_for: ErrorPagesFor,
     /// What is served while the app is stopped.
     pub maintenance: Maintenance,
+    /// What is done with its requests, below what the whole proxy says. Default nothing.
+    pub middleware: Middleware,
+    /// What is done with those of some paths. Default nothing.
+    pub paths: Vec<PathMiddleware>,
     /// The largest body of a request; larger ones are answered 413. Default: none.
     pub body_size: Option<Bytes>,
     /// Who is let into the slot that is not live. Default: nobody.

@@ -14,6 +14,7 @@ mod dns;
 mod environment;
 mod limits;
 mod listen;
+mod middleware;
 mod pages;
 mod tls;
 mod web;
@@ -43,6 +44,9 @@ pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use limits::{HeadSize, HeaderCount, Window};
 pub(crate) use listen::{ListenerKeys, Probes};
+pub(crate) use middleware::{
+    AnswerStatus, ClearHeaders, HiddenHeaders, Line, Paths, Pattern, RedirectStatus,
+};
 pub(crate) use pages::StatusPages;
 pub(crate) use tls::{HstsKeys, OneHost, TlsFileKeys, TlsListenerKeys};
 pub(crate) use web::{HookUrl, PublicUrl};

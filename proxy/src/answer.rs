@@ -66,6 +66,20 @@ pub enum Reason {
     },
     /// 403: the pass of a preview's link is wrong, or has ended.
     PreviewOver,
+    /// 403: the client's address is not let in.
+    NotLetIn,
+    /// 401: no name and password that are let in came along.
+    NoLogin {
+        /// What is asked for (RFC 9110 section 11.6.1).
+        challenge: HeaderValue,
+    },
+    /// 429: more is asked for than may be.
+    TooMany {
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// 429: too much is asked for at once.
+    TooManyAtOnce,
     /// 502: no upstream took the connection.
     ConnectFailed,
     /// 504: the upstream was silent for too long.
@@ -120,7 +134,9 @@ impl Reason {
             Self::SlowRequest => StatusCode::REQUEST_TIMEOUT,
             Self::ConnectFailed | Self::UpstreamBroken => StatusCode::BAD_GATEWAY,
             Self::UpstreamTimeout => StatusCode::GATEWAY_TIMEOUT,
-            Self::PreviewOver => StatusCode::FORBIDDEN,
+            Self::PreviewOver | Self::NotLetIn => StatusCode::FORBIDDEN,
+            Self::NoLogin { .. } => StatusCode::UNAUTHORIZED,
+            Self::TooMany { .. } | Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
             Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
             | Self::Paused { .. }
@@ -146,6 +162,10 @@ impl Reason {
             Self::NoUpstream { .. } => "no_upstream",
             Self::NothingToPreview { .. } => "nothing_to_preview",
             Self::PreviewOver => "preview_over",
+            Self::NotLetIn => "address",
+            Self::NoLogin { .. } => "login",
+            Self::TooMany { .. } => "rate_limit",
+            Self::TooManyAtOnce => "in_flight",
             Self::ConnectFailed => "connect_failed",
             Self::UpstreamTimeout => "upstream_timeout",
             Self::UpstreamBroken => "upstream_broken",
@@ -190,6 +210,9 @@ impl Reason {
         {
             headers.push((header::ALLOW, HeaderValue::from_static(methods)));
         }
+        if let Self::NoLogin { challenge } = self {
+            headers.push((header::WWW_AUTHENTICATE, challenge.clone()));
+        }
         if let Some(seconds) = self.retry_after() {
             headers.push((header::RETRY_AFTER, HeaderValue::from(seconds)));
         }
@@ -228,6 +251,10 @@ impl Reason {
             Self::PreviewOver => {
                 "This link to a preview is not valid, or its time is over; ask for a new one.".into()
             }
+            Self::NotLetIn => "Requests from your address are not let in.".into(),
+            Self::NoLogin { .. } => "A name and a password are asked for.".into(),
+            Self::TooMany { .. } => "Too many requests; try again later.".into(),
+            Self::TooManyAtOnce => "Too many requests at once; try again shortly.".into(),
             Self::ConnectFailed => "The application could not be reached.".into(),
             Self::UpstreamTimeout => "The application did not answer in time.".into(),
             Self::UpstreamBroken => "The application broke off its answer.".into(),
@@ -247,8 +274,9 @@ impl Reason {
         let wait = match self {
             Self::Paused { retry_after }
             | Self::QueueFull { retry_after }
-            | Self::Overloaded { retry_after } => *retry_after,
-            Self::ShuttingDown => Duration::from_secs(1),
+            | Self::Overloaded { retry_after }
+            | Self::TooMany { retry_after } => *retry_after,
+            Self::TooManyAtOnce | Self::ShuttingDown => Duration::from_secs(1),
             Self::UnknownHost { .. }
             | Self::NoPath
             | Self::Misdirected { .. }
@@ -261,6 +289,8 @@ impl Reason {
             | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
             | Self::PreviewOver
+            | Self::NotLetIn
+            | Self::NoLogin { .. }
             | Self::ConnectFailed
             | Self::UpstreamTimeout
             | Self::UpstreamBroken
@@ -300,6 +330,10 @@ impl Reason {
             | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
             | Self::PreviewOver
+            | Self::NotLetIn
+            | Self::NoLogin { .. }
+            | Self::TooMany { .. }
+            | Self::TooManyAtOnce
             | Self::ConnectFailed
             | Self::UpstreamTimeout
             | Self::UpstreamBroken => {
@@ -476,6 +510,10 @@ mod tests {
             Reason::SlowRequest,
             Reason::NoUpstream { slot: Slot::Blue },
             Reason::NothingToPreview { slot: Slot::Green },
+            Reason::NotLetIn,
+            Reason::NoLogin { challenge: HeaderValue::from_static("Basic realm=\"shop\"") },
+            Reason::TooMany { retry_after: Duration::from_millis(1500) },
+            Reason::TooManyAtOnce,
             Reason::PreviewOver,
             Reason::ConnectFailed,
             Reason::UpstreamTimeout,

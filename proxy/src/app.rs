@@ -13,6 +13,7 @@ use tokio::sync::watch;
 use crate::epoch::{Epoch, Lease};
 use crate::hold::HoldQueue;
 use crate::metrics::AppMetrics;
+use crate::middleware::Chains;
 use crate::preview::Guard;
 
 /// One application.
@@ -40,6 +41,8 @@ pub struct Live {
     pub standby: Arc<Epoch>,
     /// Who previews; without one nobody does.
     pub guard: Option<Arc<Guard>>,
+    /// What is done with requests; none when nothing is.
+    pub chains: Option<Arc<Chains>>,
 }
 
 /// Whether requests are let through, with what a refusal needs.
@@ -113,6 +116,13 @@ impl App {
     #[must_use]
     pub fn settings(&self) -> Arc<AppSettings> {
         Arc::clone(&self.live.load().settings)
+    }
+
+    /// What is done with requests now, and the settings that go with it.
+    #[must_use]
+    pub fn rules(&self) -> (Arc<AppSettings>, Option<Arc<Chains>>) {
+        let live = self.live.load();
+        (Arc::clone(&live.settings), live.chains.clone())
     }
 
     /// Notified at every change of what is live.

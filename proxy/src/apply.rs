@@ -24,11 +24,53 @@ use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
 use crate::epoch::Trust;
 use crate::health::Dialer;
+use crate::middleware::Chains;
 use crate::preview::{Guard, Token};
 use crate::route::Router;
 use crate::routing::{AppRouting, Routing};
 use crate::standby::Previews;
 use crate::view::{AppView, View};
+
+/// What was made of the settings and of the files that they name, before anything is changed.
+struct Files {
+    trusts: BTreeMap<AppName, Trust>,
+    guards: BTreeMap<AppName, Arc<Guard>>,
+    chains: BTreeMap<AppName, Arc<Chains>>,
+}
+
+/// The part of one application.
+struct Prepared {
+    trust: Trust,
+    guard: Option<Arc<Guard>>,
+    chains: Option<Arc<Chains>>,
+}
+
+impl Files {
+    fn take(&mut self, name: &AppName) -> Option<Prepared> {
+        let trust = self.trusts.remove(name)?;
+        Some(Prepared { trust, guard: self.guards.remove(name), chains: self.chains.remove(name) })
+    }
+}
+
+/// What is done with the requests of each application for which something is. What counts goes on from `before`.
+///
+/// # Errors
+/// A line for each file that cannot be read.
+pub(crate) fn all_chains(
+    settings: &Settings,
+    before: Option<&View>,
+) -> Result<BTreeMap<AppName, Arc<Chains>>, String> {
+    let (mut all, mut problems) = (BTreeMap::new(), Vec::new());
+    for (name, app) in &settings.apps {
+        let known = before.and_then(|view| view.apps.get(name)).and_then(|view| view.app.rules().1);
+        match Chains::of(&settings.proxy.middleware, app, known.as_deref()) {
+            Ok(Some(chains)) => drop(all.insert(name.clone(), chains)),
+            Ok(None) => {}
+            Err(why) => problems.push(format!("apps.{name}: {why}")),
+        }
+    }
+    if problems.is_empty() { Ok(all) } else { Err(problems.join("\n")) }
+}
 
 impl Control {
     /// Makes `settings` the ones in force, atomically: after saving, every request sees all of them.
@@ -46,12 +88,17 @@ impl Control {
                 reason: RefusalReason::BadConfiguration,
                 message: format!("{why}; nothing was changed"),
             })?;
+            let chains = all_chains(&settings, Some(&before)).map_err(|why| Denied {
+                reason: RefusalReason::BadConfiguration,
+                message: format!("{why}; nothing was changed"),
+            })?;
             let routing = adopt_all(&before, &settings, &trusts);
             if routing != before.routing() || !control.file.path().exists() {
                 control.save_all(routing.clone()).await?;
             }
             let reloaded = differences(&before, &settings);
-            control.install(&before, settings, routing, trusts, guards);
+            let files = Files { trusts, guards, chains };
+            control.install(&before, settings, routing, files);
             if !before.apps.is_empty() {
                 control.announce(Event::Reloaded { at: Timestamp::now(), reloaded: reloaded.clone() });
             }
@@ -65,19 +112,17 @@ impl Control {
         before: &View,
         settings: Arc<Settings>,
         mut routing: Routing,
-        mut trusts: BTreeMap<AppName, Trust>,
-        mut guards: BTreeMap<AppName, Arc<Guard>>,
+        mut files: Files,
     ) {
         let mut apps = BTreeMap::new();
         let mut router = Router::default();
         for (name, app_settings) in &settings.apps {
             let Some(app_routing) = routing.apps.remove(name) else { continue };
             let app_settings = Arc::new(app_settings.clone());
-            let Some(trust) = trusts.remove(name) else { continue };
-            let guard = guards.remove(name);
+            let Some(prepared) = files.take(name) else { continue };
             let view = match before.apps.get(name) {
-                Some(now) => self.renew(now, app_routing, app_settings, trust, guard),
-                None => self.first(name, app_routing, app_settings, trust, guard),
+                Some(now) => self.renew(now, app_routing, app_settings, prepared),
+                None => self.first(name, app_routing, app_settings, prepared),
             };
             let installed = view.app.settings();
             router.add(&installed.hosts, &installed.path, &view.app);
@@ -98,8 +143,7 @@ impl Control {
         name: &AppName,
         routing: AppRouting,
         settings: Arc<AppSettings>,
-        trust: Trust,
-        guard: Option<Arc<Guard>>,
+        Prepared { trust, guard, chains }: Prepared,
     ) -> AppView {
         let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
         let name = Arc::new(name.clone());
@@ -112,7 +156,7 @@ impl Control {
         if is_counted(&settings, &routing) {
             live.count();
         }
-        let now = Live { gate: live_gate(&routing.gate), settings, epoch, standby, guard };
+        let now = Live { gate: live_gate(&routing.gate), settings, epoch, standby, guard, chains };
         let app = Arc::new(App::new(name, now, metrics));
         AppView { app, routing, slots, live, trust, drains: Vec::new(), previews }
     }
@@ -123,8 +167,7 @@ impl Control {
         now: &AppView,
         routing: AppRouting,
         settings: Arc<AppSettings>,
-        trust: Trust,
-        guard: Option<Arc<Guard>>,
+        Prepared { trust, guard, chains }: Prepared,
     ) -> AppView {
         let slots = watch_slots(&self.watcher, &now.app.name, &routing, &settings, Some(&now.slots));
         let slot = routing.active;
@@ -152,6 +195,7 @@ impl Control {
             epoch,
             standby,
             guard,
+            chains,
         }));
         if !same_epoch {
             return self.next_epoch(view, gate, settings);
@@ -174,7 +218,14 @@ impl Control {
         let previewed: Vec<_> = Slot::ALL.into_iter().flat_map(|slot| view.previews.leave(slot)).collect();
         self.drain_previews(previewed.clone(), &settings);
         let standby = Arc::clone(&nothing);
-        drop(gone.app.replace(Live { gate: Gate::Gone, settings, epoch: nothing, standby, guard: None }));
+        drop(gone.app.replace(Live {
+            gate: Gate::Gone,
+            settings,
+            epoch: nothing,
+            standby,
+            guard: None,
+            chains: None,
+        }));
         self.drain(&mut view, gone.live.clone(), policy);
         view.drains.pop().into_iter().chain(previewed).collect()
     }

@@ -32,6 +32,7 @@ use crate::limits;
 use crate::listen::{CannotListen, Inherited, Listeners, accept, remove_sockets};
 use crate::memory::{self, Streams};
 use crate::metrics::Metrics;
+use crate::middleware;
 use crate::pages::{Fresh, Pages};
 use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
@@ -338,6 +339,7 @@ impl Process {
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
+        tokio::spawn(middleware::watch(Arc::clone(&self.control), CERTIFICATE_LOOK));
     }
 
     fn http_proxy(&self) -> HttpProxy<Gateway> {

@@ -40,6 +40,7 @@ pub mod limits;
 pub mod listen;
 pub mod memory;
 pub mod metrics;
+pub mod middleware;
 pub mod outlier;
 pub mod page;
 pub mod pages;

@@ -11,7 +11,7 @@ use switcher_config::{Sources, load};
 use tokio::sync::Mutex;
 
 use crate::access_log;
-use crate::apply::guards;
+use crate::apply::{all_chains, guards};
 use crate::control::Control;
 use crate::decide::Denied;
 use crate::gateway::Shared;
@@ -100,6 +100,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
     }
     if let Err(line) = guards(settings) {
         problems.push(line);
+    }
+    if let Err(lines) = all_chains(settings, None) {
+        problems.push(lines);
     }
     if let Err(line) = access_log::check(&settings.proxy.access_log) {
         problems.push(line);

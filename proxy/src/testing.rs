@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use switcher_config::settings::{
     AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, Listener, LogFormat,
-    Maintenance, Pause, ProxySettings, Queue, SentProxyProtocol, Settings, SwitcherSettings, TcpOptions,
-    Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
+    Maintenance, Middleware, Pause, ProxySettings, Queue, SentProxyProtocol, Settings, SwitcherSettings,
+    TcpOptions, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
 use switcher_config::{AppName, Bytes, Generation, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
@@ -20,6 +20,8 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
     let slot = |address: &str| Some(vec![address.parse().expect("an address")]);
     AppSettings {
         body_size: None,
+        middleware: Middleware::default(),
+        paths: Vec::new(),
         hosts: Vec::new(),
         path: PathPrefix::default(),
         tls: Tls::Off,
@@ -92,6 +94,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         slot_header: None,
         release_header: None,
         error_pages: Vec::new(),
+        middleware: Middleware::default(),
     };
     let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
     let switcher = SwitcherSettings {

@@ -29,6 +29,7 @@ mod http2;
 mod hygiene;
 mod init;
 mod limits;
+mod middleware;
 mod pages;
 mod pause;
 mod persistence;

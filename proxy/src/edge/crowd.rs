@@ -228,7 +228,7 @@ impl Drop for Place {
 }
 
 /// What counts as one address: of IPv6 the network of 64 bits, which is what one customer gets (RFC 6177).
-fn network(address: IpAddr) -> IpAddr {
+pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(v6) => {
             let [a, b, c, d, ..] = v6.segments();

@@ -1,7 +1,7 @@
 //! Admission: from a request's head to its lease, or to an answer of the proxy's own.
 //!
 //! The order is: who asks (trusted proxies, request id), is it well-formed, is it an authority that looks at a challenge, what for
-//! (host, certificate, path), may it pass (redirect, client certificate, preview, stopped, paused), and then the lease. Nothing of the body has been read.
+//! (host, certificate, path), may it pass (redirect, client certificate, middleware, stopped, paused), and then the lease. Nothing of the body has been read.
 
 use std::borrow::Cow;
 use std::os::fd::{BorrowedFd, RawFd};
@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::uri::Authority;
-use http::{HeaderValue, Method, Uri, Version, header};
+use http::{HeaderValue, Method, StatusCode, Uri, Version, header};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorType, Result};
@@ -31,6 +31,7 @@ use crate::request_id::RequestId;
 use crate::route::{NoRoute, normalize_host};
 
 use super::context::Context;
+use super::middleware;
 use super::reply;
 use super::visitor;
 
@@ -53,7 +54,7 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
         Ok(app) => app,
         Err(reason) => return reply::send(session, ctx, &reason).await,
     };
-    let settings = app.settings();
+    let (settings, chains) = app.rules();
     ctx.app = Some(Arc::clone(&app));
     ctx.settings = Some(Arc::clone(&settings));
     ctx.hsts = insistence(session, ctx, &app, &settings);
@@ -65,13 +66,18 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
         return reply::send(session, ctx, &reason).await;
     }
     if let Some(location) = location {
-        return reply::redirect(session, ctx, location).await;
+        return reply::redirect(session, ctx, StatusCode::PERMANENT_REDIRECT, location).await;
     }
     if let Err(reason) = takes_body(session, ctx, &settings) {
         return reply::send(session, ctx, &reason).await;
     }
     if let Some(visit) = visitor::at_link(session, ctx, &app, &settings) {
         return reply::visit(session, ctx, visit).await;
+    }
+    if let Some(chains) = chains
+        && middleware::answered(session, ctx, &chains).await?
+    {
+        return Ok(true);
     }
     let admitted = match visitor::enter(session, ctx, &app, &settings) {
         Some(entered) => {

@@ -24,6 +24,7 @@ use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
 use crate::ledger::{Cause, Exchange, Stage};
 use crate::metrics::Limit;
+use crate::middleware::{Chain, Permit, Standing};
 use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::spare::Descriptor;
@@ -91,6 +92,14 @@ pub struct Context {
     pub(super) websocket: Option<FrameTracker>,
     /// What its answer tells browsers about insisting on https.
     pub(super) hsts: Option<HeaderValue>,
+    /// What is done with it by the settings of its place.
+    pub(super) chain: Option<Arc<Chain>>,
+    /// Its place among the requests at once.
+    pub(super) permit: Option<Permit>,
+    /// Where its client stands that may ask so often.
+    pub(super) standing: Option<Standing>,
+    /// The name that came with the right password.
+    pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
     pub(super) replacement: Option<Replacement>,
     /// Whether it previews the standby slot.
@@ -138,6 +147,10 @@ impl Context {
             grpc: false,
             websocket: None,
             hsts: None,
+            chain: None,
+            permit: None,
+            standing: None,
+            user: None,
             replacement: None,
             previews: false,
             smokes: false,

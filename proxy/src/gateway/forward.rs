@@ -38,7 +38,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 use super::admission::{authority, request_given_up};
 use super::context::{Context, Place};
 use super::introduce::introduce;
-use super::{again, crumbs, visitor};
+use super::{again, crumbs, middleware, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
@@ -265,7 +265,10 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
         }
         visitor::keep_secret(headers, settings);
     }
-    forwarded.set(headers);
+    if let Some(chain) = &ctx.chain {
+        middleware::dress_request(chain, &mut parts, ctx)?;
+    }
+    forwarded.set(&mut parts.headers);
     plain_framing(head, &mut parts, ctx)?;
     parts.headers.insert(X_REQUEST_ID, ctx.id.header());
     *request = RequestHeader::from(parts);
@@ -326,6 +329,7 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     if let Some(cookie) = remembering(ctx) {
         response.append_header(header::SET_COOKIE, cookie)?;
     }
+    middleware::dress_response(response, ctx)?;
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(header) = &rules.slot_header {
         response.insert_header(header.text.clone(), HeaderValue::from_static(epoch.slot.as_str()))?;

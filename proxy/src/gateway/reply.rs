@@ -20,12 +20,13 @@ use crate::connection::Facts;
 use crate::epoch::Pass;
 use crate::hygiene::Violation;
 use crate::ledger::Cause;
+use crate::middleware::Fixed;
 use crate::preview::Visit;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
 use super::context::Context;
 use super::replace::Replacement;
-use super::{Shared, forward, replace, visitor};
+use super::{Shared, forward, middleware, replace, visitor};
 
 /// When to come back to an application that has no room. It may have some at any moment.
 const OVERLOADED_FOR: Duration = Duration::from_secs(1);
@@ -126,17 +127,34 @@ pub(super) async fn challenge(session: &mut Session, ctx: &mut Context, answer: 
     Ok(true)
 }
 
-/// Sends a request on to https or to the canonical host (308 keeps the method, RFC 9110 section 15.4.9).
+/// Sends a request on: to https, to the canonical host (308 keeps the method, RFC 9110 section 15.4.9), or where the
+/// settings say.
 pub(super) async fn redirect(
     session: &mut Session,
     ctx: &mut Context,
+    status: StatusCode,
     location: HeaderValue,
 ) -> Result<bool> {
-    ctx.status = Some(StatusCode::PERMANENT_REDIRECT.as_u16());
-    let mut head = ResponseHeader::build(StatusCode::PERMANENT_REDIRECT, Some(3))?;
+    ctx.status = Some(status.as_u16());
+    let mut head = ResponseHeader::build(status, Some(3))?;
     head.insert_header(header::LOCATION, location)?;
     head.insert_header(header::CONTENT_LENGTH, 0)?;
     write(session, ctx, head, Bytes::new()).await?;
+    Ok(true)
+}
+
+/// Answers in the application's place.
+pub(super) async fn fixed(session: &mut Session, ctx: &mut Context, answer: &Fixed) -> Result<bool> {
+    ctx.status = Some(answer.status.as_u16());
+    let mut head = ResponseHeader::build(answer.status, Some(4))?;
+    // These have no body (RFC 9110 sections 15.3.5 and 15.4.5).
+    let bodyless = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let body = if bodyless { Bytes::new() } else { answer.body.clone() };
+    if !bodyless {
+        head.insert_header(header::CONTENT_TYPE, &answer.content_type)?;
+        head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    write(session, ctx, head, body).await?;
     Ok(true)
 }
 
@@ -168,6 +186,7 @@ async fn write(
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
     visitor::mark(&mut head, ctx)?;
+    middleware::dress_response(&mut head, ctx)?;
     put(session, ctx, head, body).await
 }
 

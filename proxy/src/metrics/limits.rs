@@ -35,6 +35,10 @@ pub enum Limit {
     AnswerRate,
     /// `proxy.limits.http2.resets`: a client that resets most of its streams was closed.
     Http2Resets,
+    /// `rate_limit` of middleware: a request was answered 429.
+    RateLimit,
+    /// `in_flight` of middleware: a request was answered 429.
+    InFlight,
     /// `proxy_protocol` of a listener: a connection without a good header was closed.
     ProxyProtocol,
 }
@@ -49,7 +53,7 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 13] = [
+    const ALL: [(Self, &str); 15] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
@@ -62,6 +66,8 @@ impl Limit {
         (Self::BodyRate, "body_rate"),
         (Self::AnswerRate, "answer_rate"),
         (Self::Http2Resets, "http2_resets"),
+        (Self::RateLimit, "rate_limit"),
+        (Self::InFlight, "in_flight"),
         (Self::ProxyProtocol, "proxy_protocol"),
     ];
 }

@@ -1,0 +1,147 @@
+//! The keys of middleware, in the order in which they act.
+
+use std::path::PathBuf;
+
+use ipnet::IpNet;
+
+use crate::section::{record, section};
+use crate::settings::{HashBy, Own};
+use crate::values::{
+    AnswerStatus, ClearHeaders, Header, HiddenHeaders, Limit, Line, Pattern, Positive, RedirectStatus, Text,
+};
+use crate::{PathPrefix, Span};
+
+section! {
+    /// What is done with requests on their way to an upstream and with their answers, in the order of these keys. Each may be
+    /// `off`, whatever the level above says.
+    MiddlewareKeys {
+        /// Networks of clients that are let in; all others are answered 403.
+        allow: Own<Vec<IpNet>> = Own::Inherited;
+        /// Networks of clients that are answered 403.
+        deny: Own<Vec<IpNet>> = Own::Inherited;
+        /// How often one may ask; then 429 with Retry-After.
+        rate_limit: Own<RateLimitKeys> = Own::Inherited;
+        /// How much one may ask for at once; then 429.
+        in_flight: Own<InFlightKeys> = Own::Inherited;
+        /// Names and passwords of those who may ask; all others are answered 401.
+        basic_auth: Own<BasicAuthKeys> = Own::Inherited;
+        /// Where requests are sent on to: the first pattern that fits the path.
+        redirects: Own<Vec<RedirectKeys>> = Own::Inherited;
+        /// What is answered in the application's place.
+        answer: Own<FixedAnswerKeys> = Own::Inherited;
+        /// Which target the application sees.
+        rewrite: Own<RewriteKeys> = Own::Inherited;
+        /// Headers of the request as the application sees them.
+        request_headers: Own<RequestHeaderKeys> = Own::Inherited;
+        /// Headers of the answer as the client sees them.
+        response_headers: Own<ResponseHeaderKeys> = Own::Inherited;
+    }
+}
+
+record! {
+    /// How often one may ask: a bucket that fills at a steady rate.
+    RateLimitKeys, "write for example `rate_limit: {requests: 100, per: 1m, burst: 20}`" {
+        /// How many requests.
+        requests: Limit;
+        /// In which time.
+        per: Positive = Positive(Span::seconds(1));
+        /// How many at once, when nothing was asked for a while. Default: as many as `requests`.
+        burst: Option<Limit> = None;
+        /// Whose requests are counted together: `client` (its address; of IPv6 a /64), `path`, `header NAME` or `cookie NAME`. Requests without it are not counted.
+        by: HashBy = HashBy::Client;
+    }
+}
+
+record! {
+    /// How much one may ask for at once.
+    InFlightKeys, "write for example `in_flight: {requests: 10, by: client}`" {
+        /// How many requests.
+        requests: Limit;
+        /// Whose requests are counted together, as in `rate_limit`; those without it are counted together. Left out: everybody's.
+        by: Option<HashBy> = None;
+    }
+}
+
+record! {
+    /// Names and passwords of those who may ask.
+    BasicAuthKeys, "write for example `basic_auth: {file: users.htpasswd}`" {
+        /// The file that `htpasswd -B` writes, with bcrypt or apr1; relative to the configuration file's folder, picked up again when it changes.
+        file: PathBuf;
+        /// What browsers show.
+        realm: Line = Line("restricted".into());
+        /// The header in which the application is told the name.
+        user_header: Option<Header> = None;
+        /// Whether the application sees the password too.
+        forward: bool = false;
+    }
+}
+
+record! {
+    /// Where requests are sent on to whose path fits a pattern.
+    RedirectKeys, "write for example `redirects: [{from: ^/old/(.*)$, to: /new/$1}]`" {
+        /// The pattern, held against the path.
+        from: Pattern;
+        /// A path or URL, with `$1` for what the pattern has caught in brackets. The query goes along.
+        to: Line;
+        /// 301, 302, 303, 307 or 308.
+        status: RedirectStatus = RedirectStatus(308);
+    }
+}
+
+section! {
+    /// What is answered in the application's place.
+    FixedAnswerKeys {
+        /// The status, from 200 on.
+        status: AnswerStatus = AnswerStatus(200);
+        /// The body.
+        body: Option<Text> = None;
+        /// The media type of the body.
+        content_type: Line = Line("text/plain; charset=utf-8".into());
+    }
+}
+
+section! {
+    /// Which target the application sees: first `strip`, then `replace`, then `prefix`. The query stays.
+    RewriteKeys {
+        /// Taken off the front of the path.
+        strip: Option<PathPrefix> = None;
+        /// What is replaced in the path.
+        replace: Option<ReplaceKeys> = None;
+        /// Put in front of the path.
+        prefix: Option<PathPrefix> = None;
+    }
+}
+
+record! {
+    /// What is replaced in the path.
+    ReplaceKeys, "write for example `replace: {from: ^/v1/, to: /v2/}`" {
+        /// The pattern.
+        from: Pattern;
+        /// What stands in its place, with `$1` for what the pattern has caught in brackets.
+        to: Line;
+    }
+}
+
+section! {
+    /// Headers of the request: `remove` first, then `set`, then `add`. Values are never shown.
+    RequestHeaderKeys {
+        /// Taken away.
+        remove: Vec<Header> = Vec::new();
+        /// Put in the place of what is there.
+        set: HiddenHeaders = HiddenHeaders::default();
+        /// Put beside what is there.
+        add: HiddenHeaders = HiddenHeaders::default();
+    }
+}
+
+section! {
+    /// Headers of the answer: `remove` first, then `set`, then `add`.
+    ResponseHeaderKeys {
+        /// Taken away.
+        remove: Vec<Header> = Vec::new();
+        /// Put in the place of what is there.
+        set: ClearHeaders = ClearHeaders::default();
+        /// Put beside what is there.
+        add: ClearHeaders = ClearHeaders::default();
+    }
+}

@@ -1,0 +1,226 @@
+//! The values of middleware: keys that may be left to the level above, patterns, headers with their values.
+
+use std::str::FromStr;
+
+use regex::Regex;
+use serde_json::{Value, json};
+
+use super::{leaf, number_schema, or_name, text_schema, whole};
+use crate::PathPrefix;
+use crate::keys::MiddlewareKeys;
+use crate::node::{Node, Value as Written};
+use crate::problem::quoted;
+use crate::reader::Reader;
+use crate::request::RequestHeaders;
+use crate::section::{Setting, Shown};
+use crate::settings::Own;
+
+impl<T: Setting> Setting for Own<T> {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        // A YAML 1.1 tool that rewrites the file turns a bare `off` into `false`.
+        if let Written::Scalar { text, .. } = &node.value
+            && matches!(text.as_str(), "off" | "false")
+        {
+            return Some(Self::Off);
+        }
+        T::read(node, reader).map(Self::Is)
+    }
+
+    fn show(&self) -> Shown {
+        match self {
+            Self::Inherited => Shown::Absent,
+            Self::Off => Shown::Text("off".to_owned()),
+            Self::Is(value) => value.show(),
+        }
+    }
+
+    fn schema() -> Value {
+        json!({"anyOf": [T::schema(), {"enum": ["off", false]}]})
+    }
+}
+
+/// One line of text that can travel in a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Line(pub(crate) String);
+
+impl FromStr for Line {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if !text.is_empty() && text.trim() == text && text.bytes().all(|b| (b' '..=b'~').contains(&b)) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!(
+                "{text:?} is empty, begins or ends with a blank, or holds something else than printable ASCII"
+            ))
+        }
+    }
+}
+leaf!(Line, "restricted", |v| Shown::Text(v.0.clone()), text_schema("restricted"));
+
+/// A regular expression.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Pattern(pub(crate) String);
+
+impl FromStr for Pattern {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match Regex::new(text) {
+            Ok(_) => Ok(Self(text.to_owned())),
+            Err(error) => {
+                // The last line says what is wrong, those before it draw where.
+                let why = error.to_string();
+                let why = why.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
+                Err(format!("{text:?} is no regular expression: {why}"))
+            }
+        }
+    }
+}
+leaf!(Pattern, "^/old/(.*)$", |v| Shown::Text(v.0.clone()), text_schema("^/old/(.*)$"));
+
+/// The status of a redirect (RFC 9110 section 15.4).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct RedirectStatus(pub(crate) u16);
+
+const REDIRECTS: [u16; 5] = [301, 302, 303, 307, 308];
+
+impl FromStr for RedirectStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let status = text.parse().ok().filter(|status| REDIRECTS.contains(status));
+        status.map(Self).ok_or_else(|| format!("{text:?} is no redirect; take 301, 302, 303, 307 or 308"))
+    }
+}
+leaf!(RedirectStatus, "308", |v| Shown::Bare(v.0.into()), or_name(json!({"enum": REDIRECTS})));
+
+/// The status of a final answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnswerStatus(pub(crate) u16);
+
+impl FromStr for AnswerStatus {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        whole(text, 200, 599).map(Self)
+    }
+}
+leaf!(AnswerStatus, "404", |v| Shown::Bare(v.0.into()), number_schema(200, 599));
+
+/// Headers with their values, in the order written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ClearHeaders(pub(crate) Vec<(String, String)>);
+
+/// The same, and their values are never shown.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub(crate) struct HiddenHeaders(pub(crate) Vec<(String, String)>);
+
+impl std::fmt::Debug for HiddenHeaders {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_map().entries(self.0.iter().map(|(name, _)| (name, "***"))).finish()
+    }
+}
+
+fn headers(node: &Node, reader: &mut Reader, example: &str) -> Option<Vec<(String, String)>> {
+    if !matches!(node.value, Written::Mapping(_)) && !node.is_null() {
+        let message = format!("this takes headers with their values, and it is {}", node.kind());
+        reader.wrong(node, message, format!("write for example `{{{example}}}`"));
+        return None;
+    }
+    let read: Vec<Option<(String, String)>> = node
+        .entries()
+        .iter()
+        .map(|(key, value)| {
+            reader.under(&key.text, |reader| {
+                let text = reader.text(value, &format!("`{example}`"))?.to_owned();
+                if let Some(why) = RequestHeaders::objection(&key.text, &text) {
+                    let hint = format!("write for example `{example}`");
+                    reader.wrong_key(key, format!("{} {why}", quoted(&key.text)), hint);
+                    return None;
+                }
+                Some((key.text.clone(), text))
+            })
+        })
+        .collect();
+    read.into_iter().collect()
+}
+
+fn headers_schema() -> Value {
+    json!({"type": ["object", "null"], "additionalProperties": {"type": ["string", "number", "boolean"]}})
+}
+
+impl Setting for ClearHeaders {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        headers(node, reader, "X-Frame-Options: DENY").map(Self)
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Section(
+            self.0.iter().map(|(name, value)| (name.clone(), Shown::Text(value.clone()))).collect(),
+        )
+    }
+
+    fn schema() -> Value {
+        headers_schema()
+    }
+}
+
+impl Setting for HiddenHeaders {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        headers(node, reader, "X-Api-Key: ${API_KEY}").map(Self)
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Section(self.0.iter().map(|(name, _)| (name.clone(), Shown::Secret)).collect())
+    }
+
+    fn schema() -> Value {
+        headers_schema()
+    }
+}
+
+/// Middleware by path.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Paths(pub(crate) Vec<(PathPrefix, MiddlewareKeys)>);
+
+impl Setting for Paths {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        const EXAMPLE: &str = "write for example `paths: {/admin: {allow: [10.0.0.0/8]}}`";
+        if !matches!(node.value, Written::Mapping(_)) && !node.is_null() {
+            let message = format!("this takes middleware by path, and it is {}", node.kind());
+            reader.wrong(node, message, EXAMPLE);
+            return None;
+        }
+        let read: Vec<Option<(PathPrefix, MiddlewareKeys)>> = node
+            .entries()
+            .iter()
+            .map(|(key, value)| {
+                reader.under(&key.text, |reader| {
+                    let path = key.text.parse::<PathPrefix>();
+                    if let Err(error) = &path {
+                        reader.wrong_key(key, error.to_string(), EXAMPLE);
+                    }
+                    let keys = MiddlewareKeys::read(value, reader);
+                    Some((path.ok()?, keys?))
+                })
+            })
+            .collect();
+        let mut read: Vec<_> = read.into_iter().collect::<Option<_>>()?;
+        // Two that say the same path in two ways.
+        read.sort_by(|(one, _), (other, _)| one.as_str().cmp(other.as_str()));
+        if let Some(pair) = read.windows(2).find(|pair| pair[0].0 == pair[1].0) {
+            reader.wrong(node, format!("`{}` is written twice", pair[0].0), "write each path once");
+            return None;
+        }
+        Some(Self(read))
+    }
+
+    fn show(&self) -> Shown {
+        Shown::Section(self.0.iter().map(|(path, keys)| (path.to_string(), keys.show())).collect())
+    }
+
+    fn schema() -> Value {
+        json!({"type": ["object", "null"], "propertyNames": {"pattern": "^/"}, "additionalProperties": MiddlewareKeys::schema()})
+    }
+}

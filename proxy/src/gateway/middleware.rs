@@ -1,0 +1,123 @@
+//! Middleware on the request path: who is refused, sent on or answered, and what is changed of requests and answers.
+
+use std::sync::Arc;
+
+use http::header::{HeaderName, HeaderValue};
+use http::{Uri, header, request};
+use pingora::http::ResponseHeader;
+use pingora::proxy::Session;
+use pingora::{ErrorType, OrErr as _, Result};
+
+use crate::answer::Reason;
+use crate::metrics::Limit;
+use crate::middleware::{Asked, Chain, Chains, Standing};
+
+use super::context::Context;
+use super::reply;
+
+const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
+const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
+const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+
+/// Does what the settings say of the place that is asked for. True when the request was answered.
+pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &Chains) -> Result<bool> {
+    let Ok(chain) = chains.at(session.req_header().uri.path()) else {
+        let why =
+            "its path may mean another place than it says; write it without escapes, dots and double slashes";
+        return reply::send(session, ctx, &Reason::BadRequest { why }).await;
+    };
+    let Some(chain) = chain.map(Arc::clone) else { return Ok(false) };
+    ctx.chain = Some(Arc::clone(&chain));
+    // The proxy itself tries what is behind, whoever else is let in.
+    if !ctx.smokes
+        && let Some(reason) = refused(session, ctx, &chain).await
+    {
+        return reply::send(session, ctx, &reason).await;
+    }
+    if let Some((status, location)) = chain.redirects.of(&session.req_header().uri) {
+        return reply::redirect(session, ctx, status, location).await;
+    }
+    match &chain.answer {
+        Some(answer) => reply::fixed(session, ctx, answer).await,
+        None => Ok(false),
+    }
+}
+
+async fn refused(session: &Session, ctx: &mut Context, chain: &Chain) -> Option<Reason> {
+    if !chain.lets_in(&ctx.client) {
+        return Some(Reason::NotLetIn);
+    }
+    let request = session.req_header();
+    let client = ctx.client;
+    let asked = Asked { client: &client, headers: &request.headers, path: request.uri.path() };
+    ctx.standing = chain.counted(asked);
+    if let Some(standing) = ctx.standing.filter(|standing| !standing.allowed) {
+        ctx.shared.metrics.limits().acted(Limit::RateLimit);
+        return Some(Reason::TooMany { retry_after: standing.retry_after });
+    }
+    match chain.enter(asked) {
+        Ok(permit) => ctx.permit = permit,
+        Err(_) => {
+            ctx.shared.metrics.limits().acted(Limit::InFlight);
+            return Some(Reason::TooManyAtOnce);
+        }
+    }
+    if let Some(login) = &chain.login {
+        ctx.user = login.who(&request.headers).await;
+        if ctx.user.is_none() {
+            return Some(Reason::NoLogin { challenge: login.challenge.clone() });
+        }
+    }
+    None
+}
+
+/// What is changed of a request before the proxy's own words are put into it.
+pub(super) fn dress_request(chain: &Chain, request: &mut request::Parts, ctx: &Context) -> Result<()> {
+    if let Some(login) = &chain.login {
+        if !login.forward {
+            request.headers.remove(header::AUTHORIZATION);
+        }
+        if let Some(name) = &login.user_header {
+            request.headers.remove(name);
+            if let Some(user) = ctx.user.as_deref().and_then(|user| HeaderValue::try_from(user).ok()) {
+                request.headers.insert(name, user);
+            }
+        }
+    }
+    if let Some(rewrite) = &chain.rewrite {
+        if let Some(target) = rewrite.of(&request.uri) {
+            let mut uri = std::mem::take(&mut request.uri).into_parts();
+            uri.path_and_query = Some(target);
+            request.uri =
+                Uri::from_parts(uri).or_err(ErrorType::InvalidHTTPHeader, "the rewritten target")?;
+        }
+        if let Some(strip) = &rewrite.strip {
+            let strip = HeaderValue::try_from(strip.as_str());
+            let strip = strip.or_err(ErrorType::InvalidHTTPHeader, "the stripped path")?;
+            request.headers.insert(X_FORWARDED_PREFIX, strip);
+        }
+    }
+    chain.request.change(&mut request.headers);
+    Ok(())
+}
+
+/// What is changed of an answer, be it the application's or the proxy's own.
+pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &Context) -> Result<()> {
+    let Some(chain) = &ctx.chain else { return Ok(()) };
+    if let Some(standing) = &ctx.standing {
+        let (policy, now) = told(standing);
+        response.insert_header(RATELIMIT_POLICY, policy)?;
+        response.insert_header(RATELIMIT, now)?;
+    }
+    chain.response.change_answer(response)
+}
+
+/// What a client is told of where it stands (draft-ietf-httpapi-ratelimit-headers-10): how many it may ask for at once, how
+/// many are left, and in how many seconds all are there again.
+fn told(standing: &Standing) -> (String, String) {
+    let seconds = standing.reset.as_secs() + u64::from(standing.reset.subsec_nanos() > 0);
+    (
+        format!("\"requests\";q={}", standing.burst),
+        format!("\"requests\";r={};t={seconds}", standing.remaining),
+    )
+}

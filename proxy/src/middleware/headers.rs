@@ -1,0 +1,107 @@
+//! Headers that are taken away, set and added.
+
+use http::header::{HeaderName, HeaderValue};
+use http::{HeaderMap, header};
+use pingora::Result;
+use pingora::http::ResponseHeader;
+use switcher_config::settings::HeaderRules;
+
+/// What is changed: taken away first, then set, then added.
+#[derive(Debug, Clone, Default)]
+pub struct Rules {
+    remove: Vec<HeaderName>,
+    set: Vec<(HeaderName, HeaderValue)>,
+    add: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Rules {
+    /// Prepares what the settings say; their names and values have been checked.
+    #[must_use]
+    pub fn new(rules: &HeaderRules) -> Self {
+        let name = |name: &String| name.parse::<HeaderName>().ok();
+        let pairs = |list: &[(String, String)]| {
+            list.iter()
+                .filter_map(|(n, value)| Some((name(n)?, HeaderValue::try_from(value).ok()?)))
+                .collect()
+        };
+        Self {
+            remove: rules.remove.iter().filter_map(name).collect(),
+            set: pairs(&rules.set),
+            add: pairs(&rules.add),
+        }
+    }
+
+    /// Whether nothing is changed.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
+    }
+
+    /// Changes the headers of a request.
+    pub fn change(&self, headers: &mut HeaderMap) {
+        for name in &self.remove {
+            headers.remove(name);
+        }
+        for (name, value) in &self.set {
+            headers.insert(name, value.clone());
+        }
+        for (name, value) in &self.add {
+            headers.append(name, value.clone());
+        }
+    }
+
+    /// Changes the headers of an answer.
+    ///
+    /// # Errors
+    /// When there are too many.
+    pub fn change_answer(&self, answer: &mut ResponseHeader) -> Result<()> {
+        for name in self.remove.iter().filter(|name| !frames(name)) {
+            answer.remove_header(name);
+        }
+        for (name, value) in &self.set {
+            answer.insert_header(name.clone(), value.clone())?;
+        }
+        for (name, value) in &self.add {
+            answer.append_header(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+}
+
+/// What says where an answer ends cannot be taken from it.
+fn frames(name: &HeaderName) -> bool {
+    [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE].contains(name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn they_are_taken_away_first_then_set_then_added() {
+        let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
+        let rules = Rules::new(&HeaderRules {
+            remove: vec!["X-Gone".into(), "X-Added".into(), "Content-Length".into()],
+            set: vec![pair("X-Set", "new")],
+            add: vec![pair("X-Added", "one"), pair("X-Added", "two"), pair("X-Set", "beside")],
+        });
+        let mut answer = ResponseHeader::build(200, None).expect("a head");
+        for (name, value) in [("x-gone", "1"), ("x-set", "old"), ("x-added", "old"), ("content-length", "3")]
+        {
+            answer.append_header(name, value).expect("a header");
+        }
+        rules.change_answer(&mut answer).expect("room");
+        let all = |name| {
+            answer.headers.get_all(name).iter().map(|value| value.to_str().expect("text")).collect::<Vec<_>>()
+        };
+        assert_eq!(
+            (all("x-gone").len(), all("x-set"), all("x-added")),
+            (0, vec!["new", "beside"], vec!["one", "two"])
+        );
+        assert_eq!(all("content-length"), ["3"], "it says where the answer ends");
+        let mut headers = HeaderMap::new();
+        headers.insert("x-gone", HeaderValue::from_static("1"));
+        rules.change(&mut headers);
+        assert!(!headers.contains_key("x-gone") && headers["x-set"] == "new");
+    }
+}
