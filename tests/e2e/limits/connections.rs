@@ -9,6 +9,9 @@ use tokio::net::TcpSocket;
 
 use super::{acted, limited};
 
+/// How many requests take clearly longer than the clocks of two threads differ.
+const CLEARLY: usize = 200;
+
 /// A connection from another address of this machine.
 async fn from(address: &str, to: SocketAddr) -> Http1 {
     let socket = TcpSocket::new_v4().expect("a socket");
@@ -28,7 +31,11 @@ async fn the_one_that_is_idle_for_longest_leaves_and_busy_ones_stay() {
     busy.send(&request("GET", "/gate", &[], b"")).await;
     until(PATIENCE, "the busy one to be asked for", || async { app.waiting() == 1 }).await;
     let (mut first, mut second) = (Http1::connect(proxy.http()).await, Http1::connect(proxy.http()).await);
-    assert!(is_served(&mut first).await && is_served(&mut second).await, "there is room for three");
+    assert!(is_served(&mut first).await, "there is room for three");
+    // Long enough that it is idle clearly later than the first, whichever thread looks after it.
+    for _ in 0..CLEARLY {
+        assert!(is_served(&mut second).await, "there is room for three");
+    }
     assert_eq!(acted(&proxy, "connections").await, 0);
 
     let mut third = Http1::connect(proxy.http()).await;
