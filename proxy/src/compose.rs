@@ -1,6 +1,7 @@
 //! The composition root: builds every part, connects them, and runs the process to its end. No logic.
 
 use std::convert::Infallible;
+use std::num::NonZero;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +11,7 @@ use pingora::server::configuration::ServerConf;
 use sd_notify::NotifyState;
 use switcher_certs::manager::Work;
 use switcher_certs::{Manager, Plan, Store};
-use switcher_config::settings::Settings;
+use switcher_config::settings::{ProxySettings, Settings};
 use switcher_config::wire::RefusalReason;
 use switcher_config::{Report, Sources};
 use tokio::signal::unix::{SignalKind, signal};
@@ -118,6 +119,15 @@ impl CannotRun {
             | Self::System { .. }
             | Self::Tls(_) => 1,
         }
+    }
+}
+
+/// How many worker threads there are: one a core, unless the settings say it.
+#[must_use]
+pub fn threads(settings: &ProxySettings) -> usize {
+    match settings.threads {
+        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
+        threads => threads.into(),
     }
 }
 
@@ -343,15 +353,10 @@ impl Process {
     }
 
     fn http_proxy(&self) -> HttpProxy<Gateway> {
-        let threads = usize::from(self.settings.proxy.threads);
         let pool = limits::shares(&self.settings.proxy.limits, limits::descriptors()).pool;
         let conf = ServerConf {
             upstream_keepalive_pool_size: usize::try_from(pool).unwrap_or(usize::MAX),
-            threads: if threads == 0 {
-                std::thread::available_parallelism().map_or(1, Into::into)
-            } else {
-                threads
-            },
+            threads: threads(&self.settings.proxy),
             max_retries: 64,
             ..ServerConf::default()
         };

@@ -1,7 +1,6 @@
 //! `switcher-proxy`: reads the command line and the configuration, then runs the composition root.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::num::NonZero;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -40,10 +39,7 @@ fn start(command: Command) -> Result<(), CannotRun> {
     log_to_stderr();
     raise_descriptor_limit();
     let system = |source| CannotRun::System { what: "the runtime cannot be started", source };
-    let threads = match loaded.settings.proxy.threads {
-        0 => std::thread::available_parallelism().map_or(1, NonZero::get),
-        threads => threads.into(),
-    };
+    let threads = compose::threads(&loaded.settings.proxy);
     let mut runtime = if threads == 1 {
         // One thread alone has nobody to wake and nobody to take work from: measured, 5 to 8 % less CPU a request.
         tokio::runtime::Builder::new_current_thread()

@@ -297,18 +297,17 @@ fn a_full_disk_tears_no_line_and_what_could_be_kept_is_written_when_there_is_roo
     let start = Instant::now();
     let line = |n: usize| format!("{n:>99}\n");
     disk.room(250);
-    for n in 0..2000 {
-        out.take(line(n).as_bytes(), start);
+    for first in (0..2000).step_by(20) {
+        out.pass((first..first + 20).map(line).collect::<String>().as_bytes(), start);
     }
-    out.flush(start);
     assert_eq!(disk.text().len(), 250, "the disk is full in the middle of a line");
     let lost = dropped.load(Ordering::Relaxed);
     assert!(lost > 0, "more came than is kept");
     disk.room(usize::MAX);
-    out.flush(start);
+    out.pass(&[], start);
     assert_eq!(disk.text().len(), 250, "it is not tried at once");
-    out.flush(start + Duration::from_secs(1));
-    out.take(line(9999).as_bytes(), start + Duration::from_secs(1));
+    out.pass(&[], start + Duration::from_secs(1));
+    out.pass(line(9999).as_bytes(), start + Duration::from_secs(1));
     out.finish(start + Duration::from_secs(1));
     let text = disk.text();
     assert!(text.lines().all(|line| line.len() == 99), "no line is torn");

@@ -70,6 +70,20 @@ impl Sink {
         }
     }
 
+    /// Writes as much as it takes: how much that was, and what kept it from taking all.
+    fn pour(&mut self, bytes: &[u8]) -> (usize, std::io::Result<()>) {
+        let mut written = 0;
+        while written < bytes.len() {
+            match self.write(&bytes[written..]) {
+                Ok(0) => return (written, Err(ErrorKind::WriteZero.into())),
+                Ok(more) => written += more,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => return (written, Err(error)),
+            }
+        }
+        (written, Ok(()))
+    }
+
     fn name(&self) -> String {
         match self {
             Self::Stream(_) => "standard output".to_owned(),
@@ -101,8 +115,23 @@ impl Out {
         Self { sink, dropped, waiting, torn: false, retry: None, lost: 0, looked: Instant::now() }
     }
 
+    /// Writes lines from where they are, and takes those that the sink does not.
+    pub(super) fn pass(&mut self, lines: &[u8], now: Instant) {
+        let mut left = lines;
+        if self.waiting.is_empty() && self.retry.is_none() && !lines.is_empty() {
+            self.leave_deleted(now);
+            let (written, outcome) = self.sink.pour(lines);
+            self.wrote(&lines[..written], outcome, now);
+            left = &lines[written..];
+        }
+        for line in left.split_inclusive(|byte| *byte == b'\n') {
+            self.take(line, now);
+        }
+        self.flush(now);
+    }
+
     /// Takes a line, or drops it when there is no room.
-    pub(super) fn take(&mut self, line: &[u8], now: Instant) {
+    fn take(&mut self, line: &[u8], now: Instant) {
         if self.waiting.len() + line.len() > BUFFER {
             self.flush(now);
         }
@@ -120,7 +149,7 @@ impl Out {
     }
 
     /// Writes what waits, unless that failed a moment ago.
-    pub(super) fn flush(&mut self, now: Instant) {
+    fn flush(&mut self, now: Instant) {
         if self.retry.is_some_and(|retry| now < retry) {
             return;
         }
@@ -131,21 +160,17 @@ impl Out {
     }
 
     fn write(&mut self, now: Instant) {
-        let mut written = 0;
-        let outcome = loop {
-            match self.sink.write(&self.waiting[written..]) {
-                Ok(0) => break Err(ErrorKind::WriteZero.into()),
-                Ok(bytes) => written += bytes,
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => break Err(error),
-            }
-            if written == self.waiting.len() {
-                break Ok(());
-            }
-        };
-        if written > 0 {
-            self.torn = self.waiting[written - 1] != b'\n';
-            self.waiting.drain(..written);
+        let waiting = std::mem::take(&mut self.waiting);
+        let (written, outcome) = self.sink.pour(&waiting);
+        self.wrote(&waiting[..written], outcome, now);
+        self.waiting = waiting;
+        self.waiting.drain(..written);
+    }
+
+    /// Notes how a write went.
+    fn wrote(&mut self, written: &[u8], outcome: std::io::Result<()>, now: Instant) {
+        if let Some(last) = written.last() {
+            self.torn = *last != b'\n';
         }
         match outcome {
             Ok(()) => {
@@ -307,10 +332,7 @@ pub(super) fn run(lines: &Lines, mut out: Out) {
         if reopen {
             out.reopen(now);
         }
-        for line in taken.split_inclusive(|byte| *byte == b'\n') {
-            out.take(line, now);
-        }
-        out.flush(now);
+        out.pass(&taken, now);
         if last {
             return out.finish(now);
         }
