@@ -6,17 +6,19 @@
 mod acme;
 mod balance;
 mod deploy;
+mod listeners;
 mod notify;
 mod tls;
 
 use std::collections::BTreeMap;
 
-use crate::keys::ProxyKeys;
+use crate::keys::{MatchKeys, ProxyKeys};
 use crate::node::{Key, Node, Origin, Value, Veil};
 use crate::problem::quoted;
 use crate::reader::{Reader, list, shown};
 use crate::section::Setting;
 use crate::settings::ProxyProtocol;
+use crate::values::{ListenerName, UNNAMED};
 use crate::words::Protocol;
 use crate::{HostPattern, ListenPlace, PathPrefix, Slot, UpstreamAddress};
 
@@ -35,9 +37,11 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
             reader.wrong(root.get("apps").unwrap_or(root), "there is no application", hint);
         }
         claims(apps, reader);
+        let named = listeners::named(proxy);
         for (key, app) in apps {
             reader.under(&key.text, |reader| {
                 slots(key, app, reader);
+                listeners::check(app, &named, reader);
                 balance::check(app, reader);
                 deploy::check(app, reader);
                 if let Some(health) = app.get("health") {
@@ -135,6 +139,10 @@ struct Claim<'a> {
     app: &'a Key,
     host: Option<(HostPattern, &'a Node)>,
     path: PathPrefix,
+    /// What else it asks for.
+    matching: MatchKeys,
+    /// The listeners it is served at; none means those without a name.
+    listeners: Vec<ListenerName>,
     /// Whether the path may be told.
     open_path: bool,
     /// The path of the key to blame.
@@ -142,6 +150,16 @@ struct Claim<'a> {
 }
 
 impl Claim<'_> {
+    /// Whether both take the same requests of a host and path.
+    fn meets(&self, other: &Self) -> bool {
+        let unnamed = [ListenerName(UNNAMED.to_owned())];
+        let [own, others] = [self, other].map(|claim| match claim.listeners.as_slice() {
+            [] => unnamed.as_slice(),
+            listeners => listeners,
+        });
+        self.matching == other.matching && own.iter().any(|listener| others.contains(listener))
+    }
+
     fn origin(&self) -> &Origin {
         self.host.as_ref().map_or(&self.app.origin, |(_, node)| &node.origin)
     }
@@ -163,10 +181,17 @@ fn claims_of<'a>(app: &'a Key, node: &'a Node) -> Vec<Claim<'a>> {
         return Vec::new();
     };
     let open_path = written.is_none_or(|node| node.veil == Veil::Open);
+    let Some(matching) =
+        node.get("match").map_or_else(|| Some(MatchKeys::default()), |node| quietly(Some(node)))
+    else {
+        return Vec::new();
+    };
     let claim = |host: Option<(HostPattern, &'a Node)>, key: String| Claim {
         app,
         host,
         path: path.clone(),
+        matching: matching.clone(),
+        listeners: quietly(node.get("listeners")).unwrap_or_default(),
         open_path,
         key,
     };
@@ -182,11 +207,12 @@ fn claims_of<'a>(app: &'a Key, node: &'a Node) -> Vec<Claim<'a>> {
 
 /// Two applications that take the same host and path.
 fn claims(apps: &[(Key, Node)], reader: &mut Reader) {
-    let mut seen: BTreeMap<(Option<HostPattern>, PathPrefix), Claim<'_>> = BTreeMap::new();
+    let mut seen: BTreeMap<(Option<HostPattern>, PathPrefix), Vec<Claim<'_>>> = BTreeMap::new();
     for claim in apps.iter().flat_map(|(key, node)| claims_of(key, node)) {
         let route = (claim.host.as_ref().map(|(host, _)| host.clone()), claim.path.clone());
-        let Some(first) = seen.get(&route) else {
-            seen.insert(route, claim);
+        let known = seen.entry(route).or_default();
+        let Some(first) = known.iter().find(|known| known.meets(&claim)) else {
+            known.push(claim);
             continue;
         };
         let (what, place) = (claim.what(), first.origin());
@@ -198,7 +224,7 @@ fn claims(apps: &[(Key, Node)], reader: &mut Reader) {
             let message = format!(
                 "{what} with the path {path} is taken by the application {other} already, at {place}"
             );
-            (message, "give one of them another host or `path`")
+            (message, "give one of them another host, `path` or `match`")
         };
         reader.under(&claim.app.text, |reader| match &claim.host {
             Some((_, node)) => reader.under(&claim.key, |reader| reader.wrong(node, message, hint)),

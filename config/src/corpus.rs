@@ -35,7 +35,7 @@ fn sources(file: &Path) -> Sources {
 }
 
 /// The sections whose keys are the user's.
-const NAMED: [&str; 21] = [
+const NAMED: [&str; 23] = [
     "apps",
     "apps.*.error_pages",
     "proxy.error_pages",
@@ -44,6 +44,8 @@ const NAMED: [&str; 21] = [
     "apps.*.deploy.labels",
     "apps.*.deploy.smoke.headers",
     "switcher.notify.headers",
+    "apps.*.match.headers",
+    "apps.*.match.query",
     "apps.*.paths",
     "proxy.middleware.request_headers.set",
     "proxy.middleware.request_headers.add",

@@ -6,6 +6,7 @@ mod acme;
 mod balance;
 mod deploy;
 mod limits;
+mod matching;
 mod middleware;
 mod tcp;
 
@@ -24,15 +25,16 @@ use crate::settings::{
     AccessLog, Balance, ErrorPagesFor, Hsts, Listener, LogFormat, SentProxyProtocol, Tls, TlsListener,
 };
 use crate::values::{
-    AccessLogKeys, Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys, Maybe,
-    OneHookKeys, OneHost, Paths, Positive, ProbePath, RedactKeys, Secret, SecretFile, ServerName,
-    StatusPages, StatusRange, Text, TlsFileKeys, TlsListenerKeys,
+    AccessLogKeys, Authority, Count, DnsKeys, Header, HeaderOrOff, HstsKeys, Limit, ListenerKeys,
+    ListenerName, Maybe, OneHookKeys, OneHost, Paths, Positive, Priority, ProbePath, RedactKeys, Secret,
+    SecretFile, ServerName, StatusPages, StatusRange, Text, TlsFileKeys, TlsListenerKeys,
 };
 use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
+pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
     BasicAuthKeys, FixedAnswerKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys, RedirectKeys, ReplaceKeys,
     RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
@@ -124,6 +126,12 @@ section! {
         hosts: Vec<HostPattern> = Vec::new();
         /// Path prefix.
         path: PathPrefix = PathPrefix::default();
+        /// The listeners it is served at, by their names; `default` means those without one. Left out: those alone.
+        listeners: Vec<ListenerName> = Vec::new();
+        /// What a request must show besides its host and path. Of two that take the same host and path, the one that asks for more gets it.
+        r#match: MatchKeys = MatchKeys::default();
+        /// Of several that take a request, the one with the highest gets it, before hosts and paths are compared.
+        priority: Priority = Priority(0);
         /// Where its certificate comes from: `auto`, `on_demand`, `internal`, `off` or files.
         tls: Tls = Tls::Auto;
         /// Whether plain HTTP answers 308 to https, unless `tls` is off.

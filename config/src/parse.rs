@@ -6,6 +6,7 @@ mod acme;
 mod balance;
 mod deploy;
 mod limits;
+mod matching;
 mod middleware;
 
 use crate::PerSlot;
@@ -18,8 +19,8 @@ use crate::settings::{
     Timeouts, UpstreamTls,
 };
 use crate::values::{
-    Authority, Count, Header, HeaderOrOff, Limit, Maybe, OneHost, Positive, ProbePath, Secret, SecretFile,
-    ServerName, StatusPages, StatusRange, Text,
+    Authority, Count, Header, HeaderOrOff, Limit, ListenerName, Maybe, OneHost, Positive, Priority,
+    ProbePath, Secret, SecretFile, ServerName, StatusPages, StatusRange, Text,
 };
 use crate::words::Protocol;
 
@@ -104,6 +105,9 @@ impl From<AppKeys> for AppSettings {
         Self {
             hosts: keys.hosts,
             path: keys.path,
+            listeners: keys.listeners.into_iter().map(|name| name.0).collect(),
+            matching: keys.r#match.into(),
+            priority: keys.priority.0,
             tls: keys.tls,
             redirect: keys.redirect,
             canonical_host: keys.canonical_host.map(|host| host.0),
@@ -141,6 +145,9 @@ impl From<AppSettings> for AppKeys {
         Self {
             hosts: app.hosts,
             path: app.path,
+            listeners: app.listeners.into_iter().map(ListenerName).collect(),
+            r#match: app.matching.into(),
+            priority: Priority(app.priority),
             tls: app.tls,
             redirect: app.redirect,
             canonical_host: app.canonical_host.map(OneHost),

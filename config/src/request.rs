@@ -52,6 +52,13 @@ impl Method {
     }
 }
 
+/// Whether a text is a token (RFC 9110 section 5.6.2), as names of methods and headers are.
+#[must_use]
+pub fn is_token(text: &str) -> bool {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
+    !text.is_empty() && text.bytes().all(fits)
+}
+
 /// Headers by their names in lower case.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(try_from = "BTreeMap<String, String>", into = "BTreeMap<String, String>")]
@@ -84,9 +91,8 @@ impl RequestHeaders {
     /// Why a header cannot be sent, as the end of a sentence without its value; none when it can.
     #[must_use]
     pub fn objection(name: &str, value: &str) -> Option<&'static str> {
-        let token = |byte: u8| byte.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&byte);
         let lower = name.to_ascii_lowercase();
-        if name.is_empty() || !name.bytes().all(token) {
+        if !is_token(name) {
             Some("is no name of a header")
         } else if FRAMING.contains(&lower.as_str()) || lower.starts_with("x-switcher-") {
             Some("is a header that Switcher writes itself")

@@ -8,6 +8,7 @@ mod balance;
 mod deploy;
 mod limits;
 mod listen;
+mod matching;
 mod middleware;
 mod pages;
 
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
+use crate::values::UNNAMED;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, PerSlot, Slot, Span, WeightedAddress};
 
 pub use access_log::{AccessLog, LogField, LogFormat};
@@ -34,6 +36,7 @@ pub use deploy::{
     SwitcherSettings, VerifySettings, WatchSettings, Webhook, Workers,
 };
 
+pub use matching::{Matching, Wanted};
 pub use middleware::{
     BasicAuth, FixedAnswer, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit, Redirect,
     Replace, Rewrite,
@@ -140,6 +143,12 @@ pub struct AppSettings {
     pub hosts: Vec<HostPattern>,
     /// Path prefix. Default `/`.
     pub path: PathPrefix,
+    /// The names of the listeners it is served at; empty means those without a name. Default empty.
+    pub listeners: Vec<String>,
+    /// What else a request must show. Default nothing.
+    pub matching: Matching,
+    /// Of several applications that take a request, the one with the highest gets it. Default 0.
+    pub priority: i32,
     /// Where its certificate comes from. Default `auto`.
     pub tls: Tls,
     /// Whether plain HTTP answers 308 to https (unless `tls` is `off` or there is no TLS listener). Default true.
@@ -196,6 +205,20 @@ pub struct AppSettings {
     pub is_judged: bool,
     /// How new versions get into its slots. Default: they are put there by other means.
     pub deploy: Option<DeploySettings>,
+}
+
+impl AppSettings {
+    /// The names of the listeners it is served at; `None` stands for those without one.
+    pub fn served_at(&self) -> impl Iterator<Item = Option<&str>> {
+        let named = self.listeners.iter().map(|name| Some(name.as_str()).filter(|name| *name != UNNAMED));
+        self.listeners.is_empty().then_some(None).into_iter().chain(named)
+    }
+
+    /// Whether it is served at a listener of this name, or at those without one.
+    #[must_use]
+    pub fn is_served_at(&self, listener: Option<&str>) -> bool {
+        self.served_at().any(|served| served == listener)
+    }
 }
 
 /// Where an application's certificate comes from.

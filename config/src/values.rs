@@ -14,6 +14,7 @@ mod dns;
 mod environment;
 mod limits;
 mod listen;
+mod matching;
 mod middleware;
 mod pages;
 mod tls;
@@ -43,7 +44,8 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use limits::{HeadSize, HeaderCount, Window};
-pub(crate) use listen::{ListenerKeys, Probes};
+pub(crate) use listen::{DEFAULT as UNNAMED, ListenerKeys, ListenerName, Probes};
+pub(crate) use matching::{MethodName, Priority, WantedHeaders, WantedParameters};
 pub(crate) use middleware::{
     AnswerStatus, ClearHeaders, HiddenHeaders, Line, Paths, Pattern, RedirectStatus,
 };

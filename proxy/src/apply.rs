@@ -19,6 +19,7 @@ use switcher_config::{AppName, Slot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
+use crate::conditions::Conditions;
 use crate::control::{Control, begin_standby, epoch_of, is_counted, live_gate, run, watch_slots};
 use crate::decide::Denied;
 use crate::drain::{Drain, Policy};
@@ -26,7 +27,7 @@ use crate::epoch::Trust;
 use crate::health::Dialer;
 use crate::middleware::Chains;
 use crate::preview::{Guard, Token};
-use crate::route::Router;
+use crate::route::{Route, Table};
 use crate::routing::{AppRouting, Routing};
 use crate::standby::Previews;
 use crate::view::{AppView, View};
@@ -115,7 +116,7 @@ impl Control {
         mut files: Files,
     ) {
         let mut apps = BTreeMap::new();
-        let mut router = Router::default();
+        let mut table = Table::default();
         for (name, app_settings) in &settings.apps {
             let Some(app_routing) = routing.apps.remove(name) else { continue };
             let app_settings = Arc::new(app_settings.clone());
@@ -125,10 +126,18 @@ impl Control {
                 None => self.first(name, app_routing, app_settings, prepared),
             };
             let installed = view.app.settings();
-            router.add(&installed.hosts, &installed.path, &view.app);
+            let route = Route {
+                path: installed.path.clone(),
+                priority: installed.priority,
+                conditions: Conditions::of(&installed.matching),
+                target: Arc::clone(&view.app),
+            };
+            for listener in installed.served_at() {
+                table.at_mut(listener).add(&installed.hosts, &route);
+            }
             apps.insert(name.clone(), Arc::new(view));
         }
-        self.router.store(Arc::new(router));
+        self.router.store(Arc::new(table));
         let mut orphans: Vec<Arc<Drain>> = before.drains_without(&settings);
         for (_, gone) in before.apps.iter().filter(|(name, _)| !settings.apps.contains_key(*name)) {
             orphans.extend(self.retire(gone));
@@ -325,7 +334,7 @@ fn differences(before: &View, settings: &Settings) -> Reloaded {
     }
     let (old, new) = (&before.settings.proxy, &settings.proxy);
     let fixed = fixed_part(old, new);
-    if old != new && fixed.len() < count_changed(old, new) {
+    if follows(old, new) {
         changes.push("proxy settings were changed".to_owned());
     }
     let needs_restart = fixed
@@ -356,17 +365,18 @@ fn addresses(proxy: &ProxySettings) -> Vec<&Listener> {
     proxy.https.iter().map(|tls| &tls.listener).collect()
 }
 
-fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {
-    let followed = [
-        old.https != new.https && addresses(old) == addresses(new),
-        old.handshakes != new.handshakes,
-        old.shutdown_timeout != new.shutdown_timeout,
-        old.trusted_proxies != new.trusted_proxies,
-        old.client_ip_header != new.client_ip_header,
-        old.slot_header != new.slot_header,
-        old.release_header != new.release_header,
-        old.error_pages != new.error_pages,
-        old.access_log != new.access_log,
-    ];
-    fixed_part(old, new).len() + followed.into_iter().filter(|changed| *changed).count()
+/// Whether something else was changed, which a running process follows.
+fn follows(old: &ProxySettings, new: &ProxySettings) -> bool {
+    let https = if addresses(old) == addresses(new) { &old.https } else { &new.https };
+    let unchanged = ProxySettings {
+        http: new.http.clone(),
+        tcp: new.tcp,
+        https: https.clone(),
+        admin: new.admin.clone(),
+        status: new.status,
+        data_dir: new.data_dir.clone(),
+        threads: new.threads,
+        ..old.clone()
+    };
+    unchanged != *new
 }

@@ -52,6 +52,8 @@ pub struct Facts {
     pub number: u64,
     /// The socket, for looking whether the client is still there. Valid while a request is served.
     pub socket: RawFd,
+    /// The name of the listener it came in at, if that has one.
+    pub listener: Option<Arc<str>>,
     /// Whether it is TLS, and which name its handshake asked for.
     pub tls: Option<Tls>,
     /// It has become a WebSocket: what the client sends is no request any more.
@@ -92,6 +94,7 @@ impl Facts {
             is_local,
             number: NUMBERS.fetch_add(1, Ordering::Relaxed),
             socket,
+            listener: None,
             tls,
             upgraded: AtomicBool::new(false),
             upstream_taken: AtomicBool::new(false),
@@ -103,6 +106,12 @@ impl Facts {
             left: Mutex::new(None),
             counted_slow: AtomicBool::new(false),
         }
+    }
+
+    /// The same of a connection that came in at this listener.
+    #[must_use]
+    pub fn at(self, listener: Option<Arc<str>>) -> Self {
+        Self { listener, ..self }
     }
 }
 

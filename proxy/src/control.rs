@@ -27,7 +27,7 @@ use crate::drain::{Drain, Policy};
 use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
 use crate::fence::{self, Held};
 use crate::metrics::{AppMetrics, Metrics};
-use crate::route::Router;
+use crate::route::Table;
 use crate::routing::{AppRouting, Routing, RoutingFile, SavedGate};
 use crate::sticky::Marks;
 use crate::view::{AppView, View};
@@ -45,7 +45,7 @@ pub struct Control {
     pub(crate) view: ArcSwap<View>,
     /// Whoever changes something holds it. In it are the claims of leases.
     pub(crate) writer: Mutex<BTreeMap<AppName, Held>>,
-    pub(crate) router: Arc<ArcSwap<Router<Arc<App>>>>,
+    pub(crate) router: Arc<ArcSwap<Table<Arc<App>>>>,
     pub(crate) watcher: Watcher,
     pub(crate) events: broadcast::Sender<Event>,
     pub(crate) metrics: Arc<Metrics>,
@@ -84,7 +84,7 @@ impl Control {
 
     /// The table that requests are looked up in.
     #[must_use]
-    pub fn router(&self) -> Arc<ArcSwap<Router<Arc<App>>>> {
+    pub fn router(&self) -> Arc<ArcSwap<Table<Arc<App>>>> {
         Arc::clone(&self.router)
     }
 

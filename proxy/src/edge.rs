@@ -77,13 +77,16 @@ pub struct Door {
     pub tls: Option<Secure>,
     /// Whether they begin with the address of the client.
     pub proxy_protocol: ProxyProtocol,
+    /// What applications call the listener.
+    pub name: Option<Arc<str>>,
 }
 
 impl Door {
     /// That of a listener.
     #[must_use]
-    pub const fn new(listener: &Listener, tls: Option<Secure>) -> Self {
-        Self { tls, proxy_protocol: listener.proxy_protocol }
+    pub fn new(listener: &Listener, tls: Option<Secure>) -> Self {
+        let name = listener.name.as_deref().map(Into::into);
+        Self { tls, proxy_protocol: listener.proxy_protocol, name }
     }
 }
 
@@ -155,7 +158,7 @@ impl Edge {
                 }
             }
         };
-        let facts = Arc::new(Facts::new(origin, descriptor, tls));
+        let facts = Arc::new(Facts::new(origin, descriptor, tls).at(door.name));
         let mut stream = Box::new(Stream::new(wire, Arc::clone(&facts), pace));
         stream.ahead.extend_from_slice(&early);
         drop(early);

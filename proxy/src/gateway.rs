@@ -45,7 +45,7 @@ use crate::hop::is_websocket;
 use crate::hsts::Policies;
 use crate::metrics::Metrics;
 use crate::pages::Pages;
-use crate::route::Router;
+use crate::route::Table;
 use crate::rules::Rules;
 use crate::smoke::Smoker;
 use crate::spare::Spares;
@@ -57,7 +57,7 @@ pub(crate) use reply::refuse;
 /// Everything a request may look at. All of it is read without waiting.
 pub struct Shared {
     /// Hosts and paths to applications.
-    pub router: Arc<ArcSwap<Router<Arc<App>>>>,
+    pub router: Arc<ArcSwap<Table<Arc<App>>>>,
     /// Rules of the whole proxy.
     pub rules: ArcSwap<Rules>,
     /// Which certificate covers which name, for 421.

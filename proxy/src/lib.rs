@@ -18,6 +18,7 @@ pub mod budget;
 pub mod certificates;
 pub mod command;
 pub mod compose;
+pub mod conditions;
 pub mod connection;
 pub mod control;
 pub mod decide;

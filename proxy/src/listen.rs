@@ -16,7 +16,7 @@ use std::path::Path;
 use switcher_config::ListenPlace;
 use switcher_config::settings::{Listener, ProxySettings};
 
-use crate::smoke::{Secret, Smoker, Way};
+use crate::smoke::{Secret, Smoker, Way, Ways};
 
 pub use accept::accept;
 pub use bind::CannotListen;
@@ -79,13 +79,16 @@ impl From<Listening> for OwnedFd {
 pub type Inherited = HashMap<String, OwnedFd>;
 
 impl Listeners {
-    /// Asks the first listener of each kind, for smoke tests.
+    /// Asks these listeners, for smoke tests.
     #[must_use]
     pub fn smoker(&self, secret: Secret, settings: &ProxySettings) -> Smoker {
-        let http = self.http.first().zip(settings.http.first());
-        let https = self.https.first().zip(settings.https.first().map(|tls| &tls.listener));
-        let [http, https] = [http, https].map(|first| first.and_then(|(socket, how)| socket.way(how)));
-        Smoker::new(secret, http, https)
+        let way = |(socket, how): (&Listening, &Listener)| Some((how.name.clone(), socket.way(how)?));
+        let https = self.https.iter().zip(settings.https.iter().map(|tls| &tls.listener));
+        let ways = Ways {
+            http: self.http.iter().zip(&settings.http).filter_map(way).collect(),
+            https: https.filter_map(way).collect(),
+        };
+        Smoker::new(secret, ways)
     }
 
     /// Opens every socket of the settings, taking those that were handed over.

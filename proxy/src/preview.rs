@@ -17,7 +17,7 @@ use switcher_config::secret_file::{self, Owner};
 use switcher_config::settings::{AppSettings, Preview, ProxySettings, Tls};
 use switcher_config::{AppName, PathPrefix};
 
-use crate::rules::https_port;
+use crate::rules::ports;
 
 /// Where a link for people leads, below the application's path.
 pub const LINK: &str = "/.well-known/switcher/preview";
@@ -197,10 +197,10 @@ pub fn origin(proxy: &ProxySettings, app: &AppSettings) -> String {
     });
     let host = named.unwrap_or_else(|| "localhost".to_owned());
     let host = if host.contains(':') && !host.starts_with('[') { format!("[{host}]") } else { host };
-    let secure = (app.tls != Tls::Off).then(|| proxy.https.first()).flatten();
-    let (scheme, port, usual) = match secure {
-        Some(_) => ("https", https_port(proxy), 443),
-        None => ("http", proxy.http.iter().find_map(|http| http.listen.port()).unwrap_or(80), 80),
+    let (https, http) = ports(proxy, app);
+    let (scheme, port, usual) = match https.filter(|_| app.tls != Tls::Off) {
+        Some(port) => ("https", port, 443),
+        None => ("http", http.unwrap_or(80), 80),
     };
     if port == usual { format!("{scheme}://{host}") } else { format!("{scheme}://{host}:{port}") }
 }

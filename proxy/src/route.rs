@@ -1,11 +1,15 @@
-//! Which application takes a request: exact host, then wildcard, then any host; then the longest path prefix.
+//! Which application takes a request: the highest priority; then exact host, wildcard, any host; then the longest path
+//! prefix; then the one that asks for most.
 //!
 //! A pure lookup. Two hash lookups at most, whatever the number of hosts.
 
 use std::borrow::Cow;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 
 use switcher_config::{HostPattern, PathPrefix};
+
+use crate::conditions::{Asked, Conditions};
 
 /// Routes to values of `T`.
 #[derive(Debug, Clone)]
@@ -13,11 +17,38 @@ pub struct Router<T> {
     exact: HashMap<Box<str>, Paths<T>>,
     wildcard: HashMap<Box<str>, Paths<T>>,
     any: Paths<T>,
+    /// Whether a host that fits less well may come first.
+    has_priorities: bool,
 }
 
-/// The prefixes of one host, longest first.
+/// Where requests for some hosts below a path go.
 #[derive(Debug, Clone)]
-struct Paths<T>(Vec<(PathPrefix, T)>);
+pub struct Route<T> {
+    /// The path.
+    pub path: PathPrefix,
+    /// Of several routes that a request fits, the one with the highest is taken.
+    pub priority: i32,
+    /// What the request must show besides.
+    pub conditions: Option<Conditions>,
+    /// Where it goes.
+    pub target: T,
+}
+
+impl<T> Route<T> {
+    /// A route for a path and nothing else.
+    pub const fn to(path: PathPrefix, target: T) -> Self {
+        Self { path, priority: 0, conditions: None, target }
+    }
+
+    fn rank(&self) -> impl Ord + use<T> {
+        let asks = self.conditions.as_ref().map_or(0, Conditions::count);
+        Reverse((self.priority, self.path.as_str().len(), asks))
+    }
+}
+
+/// The routes of one host, in the order in which they are tried.
+#[derive(Debug, Clone)]
+struct Paths<T>(Vec<Route<T>>);
 
 /// Why no application takes a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,14 +67,44 @@ impl<T> Default for Paths<T> {
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default() }
+        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default(), has_priorities: false }
+    }
+}
+
+/// The routes of every listener: each is served what is meant for it.
+#[derive(Debug, Clone)]
+pub struct Table<T> {
+    unnamed: Router<T>,
+    named: HashMap<Box<str>, Router<T>>,
+}
+
+impl<T> Default for Table<T> {
+    fn default() -> Self {
+        Self { unnamed: Router::default(), named: HashMap::new() }
+    }
+}
+
+impl<T> Table<T> {
+    /// The routes of a listener with this name, or of those without one; none when nothing is served there.
+    #[must_use]
+    pub fn at(&self, listener: Option<&str>) -> Option<&Router<T>> {
+        listener.map_or(Some(&self.unnamed), |name| self.named.get(name))
+    }
+
+    /// The same, to add to.
+    pub fn at_mut(&mut self, listener: Option<&str>) -> &mut Router<T> {
+        match listener {
+            None => &mut self.unnamed,
+            Some(name) => self.named.entry(name.into()).or_default(),
+        }
     }
 }
 
 impl<T: Clone> Router<T> {
-    /// Adds a target for some hosts (none means every host) below a path.
-    pub fn add(&mut self, hosts: &[HostPattern], path: &PathPrefix, target: &T) {
-        let entry = || (path.clone(), target.clone());
+    /// Adds a route for some hosts; none means every host.
+    pub fn add(&mut self, hosts: &[HostPattern], route: &Route<T>) {
+        let entry = || route.clone();
+        self.has_priorities |= route.priority != 0;
         if hosts.is_empty() {
             self.any.add(entry());
         }
@@ -61,33 +122,50 @@ impl<T: Clone> Router<T> {
 }
 
 impl<T> Router<T> {
-    /// The target for a host, as [`normalize_host`] gives it, and a path.
+    /// The target for a request.
     ///
     /// # Errors
     /// Which half of the route is unknown.
-    pub fn route(&self, host: &str, path: &str) -> Result<&T, NoRoute> {
+    pub fn route(&self, asked: &Asked<'_>) -> Result<&T, NoRoute> {
+        self.find(asked.host, asked.path, |conditions| conditions.fit(asked))
+    }
+
+    /// The target for a host, as [`normalize_host`] gives it, whatever else is asked for.
+    #[must_use]
+    pub fn of_host(&self, host: &str) -> Option<&T> {
+        self.find(host, "/", |_| true).ok()
+    }
+
+    fn find(&self, host: &str, path: &str, fit: impl Fn(&Conditions) -> bool) -> Result<&T, NoRoute> {
         let exact = self.exact.get(host);
         let wildcard = || host.split_once('.').and_then(|(_, parent)| self.wildcard.get(parent));
         let any = (!self.any.0.is_empty()).then_some(&self.any);
         let mut missing = NoRoute::Host;
+        let mut best: Option<&Route<T>> = None;
         for paths in [exact, wildcard(), any].into_iter().flatten() {
             missing = NoRoute::Path;
-            if let Some(target) = paths.find(path) {
-                return Ok(target);
+            if let Some(route) = paths.find(path, &fit)
+                && best.is_none_or(|best| route.priority > best.priority)
+            {
+                best = Some(route);
+            }
+            if best.is_some() && !self.has_priorities {
+                break;
             }
         }
-        Err(missing)
+        best.map(|route| &route.target).ok_or(missing)
     }
 }
 
 impl<T> Paths<T> {
-    fn add(&mut self, entry: (PathPrefix, T)) {
-        self.0.push(entry);
-        self.0.sort_by_key(|(prefix, _)| std::cmp::Reverse(prefix.as_str().len()));
+    fn add(&mut self, route: Route<T>) {
+        self.0.push(route);
+        self.0.sort_by_key(Route::rank);
     }
 
-    fn find(&self, path: &str) -> Option<&T> {
-        self.0.iter().find(|(prefix, _)| prefix.matches(path)).map(|(_, target)| target)
+    fn find(&self, path: &str, fit: impl Fn(&Conditions) -> bool) -> Option<&Route<T>> {
+        let fits = |route: &&Route<T>| route.path.matches(path) && route.conditions.as_ref().is_none_or(&fit);
+        self.0.iter().find(fits)
     }
 }
 
@@ -109,26 +187,50 @@ pub fn normalize_host(authority: &str) -> Cow<'_, str> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use http::{HeaderMap, Method};
+    use switcher_config::settings::Matching;
 
-    fn router(routes: &[(&str, &str, &'static str)]) -> Router<&'static str> {
+    use super::*;
+    use crate::forwarded::Client;
+
+    type Written = (&'static str, &'static str, i32, Matching, &'static str);
+
+    fn router(routes: &[Written]) -> Router<&'static str> {
         let mut router = Router::default();
-        for (hosts, path, target) in routes {
+        for (hosts, path, priority, matching, target) in routes {
             let hosts: Vec<HostPattern> =
                 hosts.split_whitespace().map(|h| h.parse().expect("a host")).collect();
-            router.add(&hosts, &path.parse().expect("a path"), target);
+            let path = path.parse().expect("a path");
+            let conditions = Conditions::of(matching);
+            router.add(&hosts, &Route { path, priority: *priority, conditions, target: *target });
         }
         router
+    }
+
+    fn plain(hosts: &'static str, path: &'static str, target: &'static str) -> Written {
+        (hosts, path, 0, Matching::default(), target)
+    }
+
+    fn by_method(method: &str) -> Matching {
+        Matching { methods: vec![method.to_owned()], ..Matching::default() }
+    }
+
+    fn route(router: &Router<&'static str>, host: &str, path: &str) -> Result<&'static str, NoRoute> {
+        let client = Client { ip: [192, 0, 2, 1].into(), trusted: false };
+        let headers = HeaderMap::new();
+        let asked =
+            Asked { host, path, query: None, method: &Method::GET, headers: &headers, client: Some(&client) };
+        router.route(&asked).copied()
     }
 
     #[test]
     fn the_most_specific_route_wins() {
         let router = router(&[
-            ("shop.example.com", "/", "shop"),
-            ("shop.example.com", "/api", "api"),
-            ("shop.example.com", "/api/v2", "api2"),
-            ("*.example.com", "/", "wild"),
-            ("", "/only", "any"),
+            plain("shop.example.com", "/", "shop"),
+            plain("shop.example.com", "/api", "api"),
+            plain("shop.example.com", "/api/v2", "api2"),
+            plain("*.example.com", "/", "wild"),
+            plain("", "/only", "any"),
         ]);
         for (host, path, target) in [
             ("shop.example.com", "/", Ok("shop")),
@@ -140,15 +242,45 @@ mod tests {
             ("a.b.example.com", "/only/this", Ok("any")),
             ("example.com", "/only", Ok("any")),
         ] {
-            assert_eq!(router.route(host, path).copied(), target, "{host}{path}");
+            assert_eq!(route(&router, host, path), target, "{host}{path}");
         }
     }
 
     #[test]
+    fn of_two_for_the_same_path_the_one_that_asks_for_more_comes_first() {
+        let routes = [
+            plain("shop.example.com", "/api", "rest"),
+            ("shop.example.com", "/api", 0, by_method("GET"), "read"),
+            ("shop.example.com", "/", 0, by_method("GET"), "short"),
+            ("other.example.com", "/", 0, by_method("PUT"), "write"),
+        ];
+        let router = router(&routes);
+        assert_eq!(route(&router, "shop.example.com", "/api"), Ok("read"));
+        assert_eq!(route(&router, "shop.example.com", "/x"), Ok("short"));
+        assert_eq!(route(&router, "other.example.com", "/"), Err(NoRoute::Path), "it does not write");
+        assert_eq!(router.of_host("other.example.com"), Some(&"write"), "the name is its own");
+    }
+
+    #[test]
+    fn a_priority_comes_before_everything_else() {
+        let routes = [
+            plain("shop.example.com", "/api", "api"),
+            ("*.example.com", "/", 5, Matching::default(), "all"),
+            ("", "/low", -1, Matching::default(), "last"),
+            ("", "/high", 9, by_method("GET"), "first"),
+        ];
+        let router = router(&routes);
+        assert_eq!(route(&router, "shop.example.com", "/api"), Ok("all"));
+        assert_eq!(route(&router, "shop.example.com", "/high"), Ok("first"));
+        assert_eq!(route(&router, "elsewhere", "/low"), Ok("last"));
+        assert_eq!(route(&router, "shop.example.com", "/low"), Ok("all"));
+    }
+
+    #[test]
     fn an_unknown_host_is_told_from_an_unknown_path() {
-        let router = router(&[("shop.example.com", "/api", "api")]);
-        assert_eq!(router.route("other", "/"), Err(NoRoute::Host));
-        assert_eq!(router.route("shop.example.com", "/"), Err(NoRoute::Path));
+        let router = router(&[plain("shop.example.com", "/api", "api")]);
+        assert_eq!(route(&router, "other", "/"), Err(NoRoute::Host));
+        assert_eq!(route(&router, "shop.example.com", "/"), Err(NoRoute::Path));
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::HeaderName;
 use pingora_core::protocols::l4::ext::TcpKeepalive;
-use switcher_config::settings::{ErrorPage, ProxySettings, Settings, TcpOptions};
+use switcher_config::settings::{AppSettings, ErrorPage, Listener, ProxySettings, Settings, TcpOptions};
 
 use crate::forwarded::Trust;
 use crate::limits::Limits;
@@ -40,8 +40,8 @@ pub struct Rules {
     pub keepalive: Option<TcpKeepalive>,
     /// The ports of the plain listeners.
     pub http_ports: Vec<u16>,
-    /// The port of the first TLS listener; none without one.
-    pub https_port: Option<u16>,
+    /// The names and ports of the TLS listeners.
+    pub https: Vec<(Option<String>, Option<u16>)>,
     /// Pages for answers where no application has one.
     pub error_pages: Vec<ErrorPage>,
     /// Whether plain requests for http-01 are ours: certificates are asked for.
@@ -61,25 +61,39 @@ impl Rules {
             release_header: name(&settings.release_header).map(AnswerHeader::new),
             keepalive: keepalive(&settings.tcp),
             http_ports: settings.http.iter().filter_map(|listener| listener.listen.port()).collect(),
-            https_port: settings.https.first().map(|_| https_port(settings)),
+            https: settings.https.iter().map(|tls| at(&tls.listener)).collect(),
             error_pages: settings.error_pages.clone(),
             acme,
         }
     }
 
-    /// Where https is for a client that came by a port of its own telling; none without a TLS listener. A port
-    /// that nobody listens on here was mapped to ours on the way, so https is where clients look for it.
+    /// Where an application's https is for a client that came by a port of its own telling; none without a TLS listener
+    /// for it. A port that nobody listens on here was mapped to ours on the way, so https is where clients look for it.
     #[must_use]
-    pub fn https_for(&self, came_by: Option<u16>) -> Option<u16> {
+    pub fn https_for(&self, came_by: Option<u16>, app: &AppSettings) -> Option<u16> {
         let direct = self.http_ports.contains(&came_by.unwrap_or(80));
-        self.https_port.map(|port| if direct { port } else { 443 })
+        let port = port_of(&self.https, app, 443)?;
+        Some(if direct { port } else { 443 })
     }
 }
 
-/// The port of the first TLS listener that has one; by a unix socket clients of the usual one come.
+fn at(listener: &Listener) -> (Option<String>, Option<u16>) {
+    (listener.name.clone(), listener.listen.port())
+}
+
+/// The port of the first listener for an application that has one; by a unix socket clients of the usual one come.
+fn port_of(listeners: &[(Option<String>, Option<u16>)], app: &AppSettings, usual: u16) -> Option<u16> {
+    let mut served = listeners.iter().filter(|(name, _)| app.is_served_at(name.as_deref())).peekable();
+    served.peek()?;
+    Some(served.find_map(|(_, port)| *port).unwrap_or(usual))
+}
+
+/// The port at which clients look for an application's https, and that for http; none where it is not served so.
 #[must_use]
-pub fn https_port(proxy: &ProxySettings) -> u16 {
-    proxy.https.iter().find_map(|tls| tls.listener.listen.port()).unwrap_or(443)
+pub fn ports(proxy: &ProxySettings, app: &AppSettings) -> (Option<u16>, Option<u16>) {
+    let https: Vec<_> = proxy.https.iter().map(|tls| at(&tls.listener)).collect();
+    let http: Vec<_> = proxy.http.iter().map(at).collect();
+    (port_of(&https, app, 443), port_of(&http, app, 80))
 }
 
 /// Keep-alive as Pingora takes it.
@@ -96,6 +110,7 @@ fn keepalive(tcp: &TcpOptions) -> Option<TcpKeepalive> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::testing::app_settings;
 
     #[test]
     fn https_is_at_our_port_for_who_came_by_ours_and_at_the_usual_one_where_ports_are_mapped() {
@@ -106,10 +121,13 @@ mod tests {
             release_header: None,
             keepalive: None,
             http_ports: vec![http],
-            https_port: https,
+            https: https.map(|port| (None, Some(port))).into_iter().collect(),
             error_pages: Vec::new(),
             acme: false,
         };
+        let app = app_settings("127.0.0.1:8001", "127.0.0.1:8002");
+        let inner = AppSettings { listeners: vec!["inner".to_owned()], ..app.clone() };
+        assert_eq!(rules(80, Some(443)).https_for(None, &inner), None, "it is not served there");
         for (http, https, came_by, wanted) in [
             (80, Some(443), None, Some(443)),
             (80, Some(8443), None, Some(8443)),
@@ -118,7 +136,7 @@ mod tests {
             (8080, Some(8443), Some(80), Some(443)),
             (8080, None, None, None),
         ] {
-            assert_eq!(rules(http, https).https_for(came_by), wanted, "{http} {https:?} {came_by:?}");
+            assert_eq!(rules(http, https).https_for(came_by, &app), wanted, "{http} {https:?} {came_by:?}");
         }
     }
 }

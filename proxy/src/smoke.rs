@@ -71,14 +71,30 @@ impl Secret {
 #[derive(Debug)]
 pub struct Smoker {
     secret: Secret,
-    http: Option<Way>,
-    https: Option<Way>,
+    ways: Ways,
     /// Where this process asks from, for listeners that take nobody without the PROXY protocol.
     asking: Asking,
 }
 
 /// The addresses that a process asks its own listeners from.
 type Asking = Arc<Mutex<HashSet<SocketAddr>>>;
+
+/// How each of the proxy's listeners is reached, with its name.
+#[derive(Debug, Default)]
+pub struct Ways {
+    /// The plain ones.
+    pub http: Vec<(Option<String>, Way)>,
+    /// Those of TLS.
+    pub https: Vec<(Option<String>, Way)>,
+}
+
+impl Ways {
+    /// That to the first listener that serves an application.
+    fn to(&self, app: &AppSettings, tls: bool) -> Option<Way> {
+        let mut ways = if tls { self.https.iter() } else { self.http.iter() };
+        ways.find(|(name, _)| app.is_served_at(name.as_deref())).map(|(_, way)| way.clone())
+    }
+}
 
 /// How one of the proxy's listeners is reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -123,10 +139,10 @@ struct Door {
 }
 
 impl Smoker {
-    /// One that asks the first listener of each kind.
+    /// One that asks these listeners.
     #[must_use]
-    pub fn new(secret: Secret, http: Option<Way>, https: Option<Way>) -> Self {
-        Self { secret, http, https, asking: Asking::default() }
+    pub fn new(secret: Secret, ways: Ways) -> Self {
+        Self { secret, ways, asking: Asking::default() }
     }
 
     /// Whether a connection from this address is one of this process's own.
@@ -168,14 +184,15 @@ impl Smoker {
     fn door(&self, proxy: &ProxySettings, app: &AppSettings) -> Result<Door, String> {
         let origin = origin(proxy, app);
         let (scheme, authority) = origin.split_once("://").unwrap_or(("http", &origin));
-        let nobody = || format!("the proxy has no {scheme} listener");
-        let (way, name) = if scheme == "https" {
+        let nobody = || format!("the proxy has no {scheme} listener for it");
+        let way = self.ways.to(app, scheme == "https").ok_or_else(nobody)?;
+        let name = if scheme == "https" {
             let host = without_port(authority);
             let name = ServerName::try_from(host.to_owned())
                 .map_err(|_| format!("{host:?} is no name a certificate can have"))?;
-            (self.https.clone().ok_or_else(nobody)?, Some(name))
+            Some(name)
         } else {
-            (self.http.clone().ok_or_else(nobody)?, None)
+            None
         };
         Ok(Door { way, authority: authority.to_owned(), name })
     }
@@ -313,7 +330,12 @@ mod tests {
     fn an_application_is_met_where_its_users_meet_it() {
         let secret = Secret::make().expect("random");
         let at = |text: &str| Way::new(text.parse().expect("a place"), ProxyProtocol::Off);
-        let smoker = Smoker::new(secret.clone(), Some(at("0.0.0.0:80")), Some(at("[::]:443")));
+        let inner = Some("inner".to_owned());
+        let ways = Ways {
+            http: vec![(inner.clone(), at("0.0.0.0:8080")), (None, at("0.0.0.0:80"))],
+            https: vec![(None, at("[::]:443")), (inner, at("[::]:8443"))],
+        };
+        let smoker = Smoker::new(secret.clone(), ways);
         let proxy = settings(Vec::new()).proxy;
         let plain = app_settings("127.0.0.1:8001", "127.0.0.1:8002");
         let hosts = vec!["shop.test".parse().expect("a host")];
@@ -323,8 +345,10 @@ mod tests {
         let door = smoker.door(&proxy, &secure).expect("a door");
         assert_eq!((door.way, door.authority.as_str()), (at("[::1]:443"), "shop.test"));
         assert_eq!(door.name.map(|name| name.to_str().into_owned()).as_deref(), Some("shop.test"));
-        let none = Smoker::new(secret, None, None).door(&proxy, &plain).expect_err("no listener");
-        assert_eq!(none, "the proxy has no http listener");
+        let named = AppSettings { listeners: vec!["inner".to_owned()], ..plain.clone() };
+        assert_eq!(smoker.door(&proxy, &named).expect("a door").way, at("127.0.0.1:8080"));
+        let none = Smoker::new(secret, Ways::default()).door(&proxy, &plain).expect_err("no listener");
+        assert_eq!(none, "the proxy has no http listener for it");
         assert_eq!((without_port("[::1]:443"), without_port("a.test:80")), ("::1", "a.test"));
     }
 }

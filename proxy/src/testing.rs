@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use switcher_config::settings::{
     AccessLog, AppSettings, Balance, Check, Drain, ErrorPagesFor, Handshakes, Health, Listener, LogFormat,
-    Maintenance, Middleware, Pause, ProxySettings, Queue, SentProxyProtocol, Settings, SwitcherSettings,
-    TcpOptions, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
+    Maintenance, Matching, Middleware, Pause, ProxySettings, Queue, SentProxyProtocol, Settings,
+    SwitcherSettings, TcpOptions, Timeouts, Tls, TlsListener, TlsVersion, UpstreamTls,
 };
 use switcher_config::{AppName, Bytes, Generation, PathPrefix, PerSlot, Slot, Span};
 use tokio::sync::broadcast;
@@ -24,6 +24,9 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         paths: Vec::new(),
         hosts: Vec::new(),
         path: PathPrefix::default(),
+        listeners: Vec::new(),
+        matching: Matching::default(),
+        priority: 0,
         tls: Tls::Off,
         canonical_host: None,
         hsts: switcher_config::settings::Hsts::Off,

@@ -39,7 +39,7 @@ use tracing::info;
 use crate::connection::Tls;
 use crate::edge::socket::Socket;
 use crate::metrics::{Handshake, TlsMetrics};
-use crate::route::Router;
+use crate::route::{Route, Router};
 use client_cas::ClientCas;
 
 /// How long a handshake may take whose certificate is obtained first.
@@ -212,7 +212,7 @@ impl Front {
     ) -> Option<(&'a str, &'a dyn AtFirstHandshake)> {
         let (router, hook) = (state.on_demand.as_ref()?, self.at_first_handshake.as_deref()?);
         let name = name.filter(|_| !shown.is_some_and(|shown| shown.named))?;
-        router.route(name, "/").is_ok_and(|on_demand| *on_demand).then_some((name, hook))
+        router.of_host(name).is_some_and(|on_demand| *on_demand).then_some((name, hook))
     }
 
     /// The rest of a handshake, in its turn.
@@ -318,7 +318,7 @@ fn on_demand(settings: &Settings) -> Option<Router<bool>> {
     }
     let mut router = Router::default();
     for app in some.iter().chain(&others) {
-        router.add(&app.hosts, &PathPrefix::default(), &is(app));
+        router.add(&app.hosts, &Route::to(PathPrefix::default(), is(app)));
     }
     Some(router)
 }

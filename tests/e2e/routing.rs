@@ -2,6 +2,7 @@
 
 use switcher_tests::http1::{get_with, request};
 use switcher_tests::http2::{self, Http2};
+use switcher_tests::port::Port;
 use switcher_tests::tls::Hello;
 use switcher_tests::{App, Http1, Proxy, Setup};
 
@@ -132,4 +133,96 @@ async fn a_name_the_connection_was_not_opened_for_is_answered_421_and_says_so() 
     assert_eq!(api.hits(), 0);
     let mut client = Hello::to("shop.test").http1(proxy.https()).await;
     assert_eq!(client.exchange(&request("GET", "/", &[], b"")).await.text(), "shop");
+}
+
+async fn asked(proxy: &Proxy, method: &str, target: &str, headers: &[(&str, &str)]) -> String {
+    let mut client = Http1::connect(proxy.http()).await;
+    client.exchange(&request(method, target, headers, b"")).await.text()
+}
+
+#[tokio::test]
+async fn what_a_request_shows_decides_between_applications_of_the_same_host_and_path() {
+    let names = ["site", "writes", "beta", "dark", "inside", "numbered"];
+    let mut apps = Vec::new();
+    for name in names {
+        apps.push(App::start(name).await);
+    }
+    let wanted = [
+        "{methods: [POST, PUT]}",
+        "{headers: {X-Beta: \"1\"}, methods: [GET]}",
+        "{query: {theme: {pattern: \"^da\"}}}",
+        "{clients: [203.0.113.0/24]}",
+        "{path_pattern: '^/v\\d+/', host_pattern: '^sh'}",
+    ];
+    let mut setup = Setup::one(apps[0].upstream()).proxy("trusted_proxies", "[127.0.0.1]");
+    for (at, wanted) in wanted.iter().enumerate() {
+        let priority = if names[at + 1] == "inside" { "5" } else { "0" };
+        setup = setup.another(
+            names[at + 1],
+            apps[at + 1].upstream(),
+            &[("match", wanted), ("priority", priority)],
+        );
+    }
+    let proxy = setup.start_healthy().await;
+    let inside = ("X-Forwarded-For", "203.0.113.9");
+    for (method, target, headers, name) in [
+        ("GET", "/", &[][..], "site"),
+        ("PUT", "/", &[], "writes"),
+        ("GET", "/", &[("X-Beta", "1")], "beta"),
+        ("GET", "/", &[("X-Beta", "12")], "site"),
+        ("DELETE", "/", &[("X-Beta", "1")], "site"),
+        ("GET", "/?theme=dark", &[], "dark"),
+        ("GET", "/?x=1&theme=%64ark", &[], "dark"),
+        ("GET", "/?theme=light", &[], "site"),
+        ("GET", "/?theme=dark", &[("X-Beta", "1")], "beta"),
+        ("GET", "/", &[inside], "inside"),
+        ("PUT", "/?theme=dark", &[inside, ("X-Beta", "1")], "inside"),
+        ("GET", "/v12/x", &[], "numbered"),
+        ("GET", "/v12/x", &[("Host", "other.test")], "site"),
+    ] {
+        assert_eq!(asked(&proxy, method, target, headers).await, name, "{method} {target} {headers:?}");
+    }
+    let beta = [("x-beta", "1")];
+    let answer = Http2::connect(proxy.http()).await.exchange(http2::request("GET", "/", &beta), b"").await;
+    assert_eq!(answer.text(), "beta", "by HTTP/2");
+}
+
+#[tokio::test]
+async fn an_application_without_a_taker_for_a_request_answers_404() {
+    let app = App::start("blue").await;
+    let proxy = Setup::one(app.upstream()).shop("match", "{methods: [GET]}").start_healthy().await;
+    assert_eq!(asked(&proxy, "GET", "/", &[]).await, "blue");
+    let mut client = Http1::connect(proxy.http()).await;
+    assert_eq!(client.exchange(&request("DELETE", "/", &[], b"")).await.status, 404);
+    assert_eq!(app.hits(), 1);
+}
+
+#[tokio::test]
+async fn a_listener_with_a_name_serves_those_who_name_it_and_nobody_else() {
+    let (shop, inner, both) = (App::start("shop").await, App::start("inner").await, App::start("both").await);
+    let (open, internal) = (Port::reserve(), Port::reserve());
+    let listeners = format!("[{}, {{listen: {}, name: internal}}]", open.address(), internal.address());
+    let inside = [("listeners", "[internal]"), ("hosts", "[shop.test]")];
+    let everywhere = [("listeners", "[default, internal]"), ("hosts", "[both.test]")];
+    let setup = Setup::one(shop.upstream()).proxy("http", &listeners);
+    let setup =
+        setup.another("inner", inner.upstream(), &inside).another("both", both.upstream(), &everywhere);
+    let proxy = setup.start_healthy().await;
+    let ask = async |port: &Port, host: &str| {
+        let answer = get_with(port.address(), "/", &[("Host", host)]).await;
+        (answer.status, answer.text())
+    };
+    assert_eq!(ask(&open, "shop.test").await, (200, "shop".to_owned()));
+    assert_eq!(ask(&internal, "shop.test").await, (200, "inner".to_owned()));
+    assert_eq!(ask(&open, "both.test").await.1, "both");
+    assert_eq!(ask(&internal, "both.test").await.1, "both");
+    assert_eq!(ask(&internal, "other.test").await.0, 404, "what is served everywhere is not served there");
+    assert_eq!(ask(&open, "other.test").await.1, "shop");
+
+    // What is served where is followed by a reload.
+    let mut proxy = proxy;
+    let moved = proxy.setup().shop("listeners", "[default, internal]");
+    proxy.configure(moved);
+    assert_eq!(proxy.admin().call("POST", "/v1/reload", "").await.status, 200);
+    assert_eq!(ask(&internal, "other.test").await.1, "shop");
 }

@@ -7,6 +7,8 @@ use crate::{ListenPlace, Span};
 pub struct Listener {
     /// Where it listens.
     pub listen: ListenPlace,
+    /// What applications call it that are served there and not everywhere. Default none.
+    pub name: Option<String>,
     /// Whether connections begin with the address of the client. Default off.
     pub proxy_protocol: ProxyProtocol,
     /// Who may open the socket. Default 0660; only for a unix socket.
@@ -17,7 +19,12 @@ impl Listener {
     /// A listener with defaults.
     #[must_use]
     pub fn at(listen: impl Into<ListenPlace>) -> Self {
-        Self { listen: listen.into(), proxy_protocol: ProxyProtocol::Off, mode: SocketMode::default() }
+        Self {
+            listen: listen.into(),
+            name: None,
+            proxy_protocol: ProxyProtocol::Off,
+            mode: SocketMode::default(),
+        }
     }
 }
 

@@ -30,6 +30,27 @@ leaf!(
     or_name(json!({"type": ["string", "integer"], "pattern": "^0?[0-7]{3}$", "examples": [660]}))
 );
 
+/// The word for listeners without a name.
+pub(crate) const DEFAULT: &str = "default";
+
+/// What listeners are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ListenerName(pub(crate) String);
+
+impl FromStr for ListenerName {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let plain = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
+        if !text.is_empty() && text.bytes().all(plain) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(format!("{text:?} is no name of a listener; it is made of a-z, 0-9 and -"))
+        }
+    }
+}
+leaf!(ListenerName, "internal", |v| Shown::Text(v.0.clone()), text_schema("internal"));
+
 /// How many questions of keep-alive: what the kernel takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Probes(pub(crate) u16);
@@ -48,6 +69,8 @@ record! {
     ListenerKeys, "write for example `http: {listen: 10.0.0.1:8080, proxy_protocol: require}`" {
         /// Where it listens: a TCP address, or `unix:/path`.
         listen: ListenPlace;
+        /// What applications call it in `listeners` that are served there; those that name none are not.
+        name: Option<ListenerName> = None;
         /// Whether connections begin with the client's address: `off`, `require` or `accept` (only from trusted_proxies).
         proxy_protocol: ProxyProtocol = ProxyProtocol::Off;
         /// Who may open a unix socket, in octal. Default 660: its owner and its group.
@@ -60,16 +83,16 @@ impl Setting for Listener {
         if !matches!(node.value, Written::Mapping(_)) {
             return ListenPlace::read(node, reader).map(Self::at);
         }
-        let ListenerKeys { listen, proxy_protocol, mode } = ListenerKeys::read(node, reader)?;
-        listener(listen, proxy_protocol, mode, node, reader)
+        let ListenerKeys { listen, name, proxy_protocol, mode } = ListenerKeys::read(node, reader)?;
+        listener(listen, name, proxy_protocol, mode, node, reader)
     }
 
     fn show(&self) -> Shown {
         if *self == Self::at(self.listen.clone()) {
             return self.listen.show();
         }
-        let mode = mode_of(self);
-        ListenerKeys { listen: self.listen.clone(), proxy_protocol: self.proxy_protocol, mode }.show()
+        let (name, mode) = (self.name.clone().map(ListenerName), mode_of(self));
+        ListenerKeys { listen: self.listen.clone(), name, proxy_protocol: self.proxy_protocol, mode }.show()
     }
 
     fn schema() -> Value {
@@ -85,6 +108,7 @@ pub(super) fn mode_of(listener: &Listener) -> Option<SocketMode> {
 /// A listener from its keys. Only a unix socket has a mode.
 pub(super) fn listener(
     listen: ListenPlace,
+    name: Option<ListenerName>,
     proxy_protocol: ProxyProtocol,
     mode: Option<SocketMode>,
     node: &Node,
@@ -97,5 +121,11 @@ pub(super) fn listener(
         });
         return None;
     }
-    Some(Listener { listen, proxy_protocol, mode: mode.unwrap_or_default() })
+    if let Some(written) = node.get("name").filter(|_| name.as_ref().is_some_and(|name| name.0 == DEFAULT)) {
+        let message = format!("`{DEFAULT}` means the listeners without a name");
+        reader.under("name", |reader| reader.wrong(written, message, "give it another name, or none"));
+        return None;
+    }
+    let name = name.map(|name| name.0);
+    Some(Listener { listen, name, proxy_protocol, mode: mode.unwrap_or_default() })
 }

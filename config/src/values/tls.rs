@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
-use super::{OneOrMore, SecretFile, leaf, listen, or_name, span_schema, text_schema};
+use super::{ListenerName, OneOrMore, SecretFile, leaf, listen, or_name, span_schema, text_schema};
 use crate::node::{Node, Value as Written, Veil};
 use crate::reader::{Reader, list, meant, shown};
 use crate::section::{Setting, Shown, record};
@@ -140,6 +140,8 @@ record! {
     TlsListenerKeys, "write for example `https: {listen: 0.0.0.0:443, min_version: \"1.3\"}`" {
         /// Where it listens: a TCP address, or `unix:/path`.
         listen: ListenPlace;
+        /// What applications call it in `listeners` that are served there; those that name none are not.
+        name: Option<ListenerName> = None;
         /// The lowest version of TLS: `1.2` or `1.3`.
         min_version: TlsVersion = TlsVersion::Tls12;
         /// Cipher suites, the preferred one first. Default: all that are safe.
@@ -161,9 +163,9 @@ impl Setting for TlsListener {
                 ciphers: None,
             });
         }
-        let TlsListenerKeys { listen, min_version, ciphers, proxy_protocol, mode } =
+        let TlsListenerKeys { listen, name, min_version, ciphers, proxy_protocol, mode } =
             TlsListenerKeys::read(node, reader)?;
-        let listener = listen::listener(listen, proxy_protocol, mode, node, reader);
+        let listener = listen::listener(listen, name, proxy_protocol, mode, node, reader);
         let ciphers: Option<Vec<String>> =
             ciphers.map(|list| list.0.into_iter().map(|name| name.0).collect());
         if let (Some(ciphers), Some(written)) = (&ciphers, node.get("ciphers")) {
@@ -182,7 +184,8 @@ impl Setting for TlsListener {
         }
         let ciphers = ciphers.map(|names| OneOrMore(names.into_iter().map(Cipher).collect()));
         let (mode, proxy_protocol) = (listen::mode_of(&listener), listener.proxy_protocol);
-        TlsListenerKeys { listen: listener.listen, min_version, ciphers, proxy_protocol, mode }.show()
+        let name = listener.name.map(ListenerName);
+        TlsListenerKeys { listen: listener.listen, name, min_version, ciphers, proxy_protocol, mode }.show()
     }
 
     fn schema() -> Value {

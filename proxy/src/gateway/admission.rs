@@ -21,6 +21,7 @@ use switcher_config::settings::{AppSettings, Hsts, Tls};
 
 use crate::answer::Reason;
 use crate::app::{App, Entry};
+use crate::conditions::Asked;
 use crate::epoch::{EpochUpstream, Lease};
 use crate::hsts;
 use crate::hygiene::{check_request, check_sizes};
@@ -167,8 +168,19 @@ fn find_app(session: &Session, ctx: &Context) -> Result<Arc<App>, Reason> {
     }
     let host = normalize_host(authority);
     covered(ctx, &host)?;
-    let router = ctx.shared.router.load();
-    router.route(&host, request.uri.path()).map(Arc::clone).map_err(|missing| match missing {
+    let table = ctx.shared.router.load();
+    let Some(router) = table.at(ctx.facts().listener.as_deref()) else {
+        return Err(Reason::UnknownHost { host: host.into_owned() });
+    };
+    let asked = Asked {
+        host: &host,
+        path: request.uri.path(),
+        query: request.uri.query(),
+        method: &request.method,
+        headers: &request.headers,
+        client: (!ctx.smokes).then_some(&ctx.client),
+    };
+    router.route(&asked).map(Arc::clone).map_err(|missing| match missing {
         NoRoute::Host => Reason::UnknownHost { host: host.into_owned() },
         NoRoute::Path => Reason::NoPath,
     })
@@ -234,7 +246,7 @@ fn redirection(session: &Session, ctx: &Context, settings: &AppSettings) -> Opti
     let secure = tls || ctx.client.trusted && rules.trust.says_https(&request.headers);
     let asked = authority(request)?;
     let came_by = asked.parse::<Authority>().ok().and_then(|authority| authority.port_u16());
-    let upgrade = if may_upgrade && !secure { rules.https_for(came_by) } else { None };
+    let upgrade = if may_upgrade && !secure { rules.https_for(came_by, settings) } else { None };
     let host = normalize_host(asked);
     let canonical = settings.canonical_host.as_deref().filter(|name| !name.eq_ignore_ascii_case(&host));
     let (scheme, port) = match upgrade {

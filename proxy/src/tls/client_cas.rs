@@ -12,7 +12,7 @@ use switcher_certs::{ClientCa, RootsId};
 use switcher_config::PathPrefix;
 use switcher_config::settings::Settings;
 
-use crate::route::Router;
+use crate::route::{Route, Router};
 
 /// The roots of every application that demands client certificates.
 #[derive(Debug, Default)]
@@ -54,7 +54,7 @@ impl ClientCas {
     #[must_use]
     pub(super) fn of_host(&self, host: Option<&str>) -> Option<RootsId> {
         let router = self.by_host.as_ref()?;
-        router.route(host.unwrap_or_default(), "/").ok().copied().flatten()
+        router.of_host(host.unwrap_or_default()).copied().flatten()
     }
 
     /// Each set of roots once.
@@ -79,7 +79,7 @@ fn by_host(settings: &Settings, by_file: &HashMap<PathBuf, Arc<ClientCa>>) -> Ro
         settings.apps.values().partition(|app| app.client_ca.is_some());
     for app in demanding.into_iter().chain(others) {
         let roots = app.client_ca.as_ref().and_then(|file| by_file.get(file)).map(|ca| ca.id());
-        router.add(&app.hosts, &PathPrefix::default(), &roots);
+        router.add(&app.hosts, &Route::to(PathPrefix::default(), roots));
     }
     router
 }

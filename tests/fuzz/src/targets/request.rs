@@ -2,12 +2,14 @@
 
 use std::net::IpAddr;
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use switcher_config::PathPrefix;
+use switcher_config::settings::Matching;
+use switcher_proxy::conditions::{Asked, Conditions};
 use switcher_proxy::edge::proxy_protocol::{self, Found};
-use switcher_proxy::forwarded::Trust;
+use switcher_proxy::forwarded::{Client, Trust};
 use switcher_proxy::hygiene::{Chunks, Framing, HeadLimits, check_head, check_start, end_of_head};
-use switcher_proxy::route::{Router, normalize_host};
+use switcher_proxy::route::{Route, Router, normalize_host};
 use switcher_proxy::websocket::FrameTracker;
 
 const LIMITS: HeadLimits = HeadLimits { size: 32 * 1024, count: 100, target: 8 * 1024 };
@@ -79,12 +81,25 @@ pub(super) fn route(data: &[u8]) {
     let host = normalize_host(authority);
     assert!(!host.bytes().any(|byte| byte.is_ascii_uppercase()), "{host:?}");
     let mut router = Router::default();
-    router.add(&[], &PathPrefix::default(), &"any");
+    router.add(&[], &Route::to(PathPrefix::default(), "any"));
     for (pattern, prefix) in [("shop.test", "/"), ("*.shop.test", "/"), ("shop.test", "/api")] {
         let pattern = [pattern.parse().expect("a pattern")];
-        router.add(&pattern, &prefix.parse().expect("a prefix"), &pattern_name(prefix));
+        router.add(&pattern, &Route::to(prefix.parse().expect("a prefix"), pattern_name(prefix)));
     }
-    let found = router.route(&host, path).copied();
+    // A priority that is nobody's changes nothing but the way it is looked up.
+    let mut ranked = router.clone();
+    let conditions = Conditions::of(&Matching { methods: vec!["PUT".to_owned()], ..Matching::default() });
+    ranked.add(&[], &Route { path: PathPrefix::default(), priority: 1, conditions, target: "put" });
+    let client = Client { ip: [192, 0, 2, 1].into(), trusted: false };
+    let (path_alone, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let headers = HeaderMap::new();
+    let asked =
+        |path, method| Asked { host: &host, path, query, method, headers: &headers, client: Some(&client) };
+    let found = router.route(&asked(path, &Method::GET)).copied();
+    assert_eq!(ranked.route(&asked(path, &Method::GET)).copied(), found);
+    if path.starts_with('/') {
+        assert_eq!(ranked.route(&asked(path_alone, &Method::PUT)).copied(), Ok("put"));
+    }
     if path.starts_with('/') {
         assert!(found.is_ok(), "the application for any host was not found");
     }
