@@ -9,6 +9,7 @@ mod acme;
 mod balance;
 mod command;
 mod container;
+mod cors;
 mod deploy;
 mod dns;
 mod environment;

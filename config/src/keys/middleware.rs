@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{HashBy, Own};
+use crate::settings::{Cors, HashBy, Own};
 use crate::values::{
     AnswerStatus, ClearHeaders, Header, HiddenHeaders, Limit, Line, Pattern, Positive, RedirectStatus, Text,
 };
-use crate::{PathPrefix, Span};
+use crate::{Bytes, PathPrefix, Span};
 
 section! {
     /// What is done with requests on their way to an upstream and with their answers, in the order of these keys. Each may be
@@ -23,8 +23,13 @@ section! {
         rate_limit: Own<RateLimitKeys> = Own::Inherited;
         /// How much one may ask for at once; then 429.
         in_flight: Own<InFlightKeys> = Own::Inherited;
+        /// Which pages of other origins may read answers; asked before a login, for browsers ask without one.
+        cors: Own<Cors> = Own::Inherited;
         /// Names and passwords of those who may ask; all others are answered 401.
         basic_auth: Own<BasicAuthKeys> = Own::Inherited;
+        /// The largest body of a request; larger ones are answered 413. There is no default: left out, a body may be of any
+        /// size, for bodies are passed on and not kept.
+        body_size: Own<Bytes> = Own::Inherited;
         /// Where requests are sent on to: the first pattern that fits the path.
         redirects: Own<Vec<RedirectKeys>> = Own::Inherited;
         /// What is answered in the application's place.

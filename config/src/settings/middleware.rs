@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::HashBy;
-use crate::{PathPrefix, Span};
+use super::{Cors, HashBy};
+use crate::{Bytes, PathPrefix, Span};
 
 /// A key that may be left to the level above.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,8 +63,12 @@ pub struct Middleware {
     pub rate_limit: Own<RateLimit>,
     /// How much one may ask for at once.
     pub in_flight: Own<InFlight>,
+    /// Which pages of other origins may read answers.
+    pub cors: Own<Cors>,
     /// Who may ask, by name and password.
     pub basic_auth: Own<BasicAuth>,
+    /// The largest body of a request; larger ones are answered 413.
+    pub body_size: Own<Bytes>,
     /// Where requests are sent on to.
     pub redirects: Own<Vec<Redirect>>,
     /// What is answered in the application's place.
@@ -86,7 +90,9 @@ impl Middleware {
             deny: self.deny.over(&above.deny),
             rate_limit: self.rate_limit.over(&above.rate_limit),
             in_flight: self.in_flight.over(&above.in_flight),
+            cors: self.cors.over(&above.cors),
             basic_auth: self.basic_auth.over(&above.basic_auth),
+            body_size: self.body_size.over(&above.body_size),
             redirects: self.redirects.over(&above.redirects),
             answer: self.answer.over(&above.answer),
             rewrite: self.rewrite.over(&above.rewrite),
@@ -105,7 +111,9 @@ impl Middleware {
             || self.deny.get().is_some()
             || self.rate_limit.get().is_some()
             || self.in_flight.get().is_some()
+            || self.cors.get().is_some()
             || self.basic_auth.get().is_some()
+            || self.body_size.get().is_some()
             || self.redirects.get().is_some_and(|redirects| !redirects.is_empty())
             || self.answer.get().is_some()
             || self.rewrite.get().is_some_and(|rewrite| *rewrite != Rewrite::default())

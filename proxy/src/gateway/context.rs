@@ -94,6 +94,8 @@ pub struct Context {
     pub(super) hsts: Option<HeaderValue>,
     /// What is done with it by the settings of its place.
     pub(super) chain: Option<Arc<Chain>>,
+    /// The origin whose pages may read the answer, where pages of other origins may.
+    pub(super) origin: Option<HeaderValue>,
     /// Its place among the requests at once.
     pub(super) permit: Option<Permit>,
     /// Where its client stands that may ask so often.
@@ -148,6 +150,7 @@ impl Context {
             websocket: None,
             hsts: None,
             chain: None,
+            origin: None,
             permit: None,
             standing: None,
             user: None,

@@ -143,6 +143,17 @@ pub(super) async fn redirect(
     Ok(true)
 }
 
+/// Answers with a head that is whole.
+pub(super) async fn head_alone(
+    session: &mut Session,
+    ctx: &mut Context,
+    head: ResponseHeader,
+) -> Result<bool> {
+    ctx.status = Some(head.status.as_u16());
+    write(session, ctx, head, Bytes::new()).await?;
+    Ok(true)
+}
+
 /// Answers in the application's place.
 pub(super) async fn fixed(session: &mut Session, ctx: &mut Context, answer: &Fixed) -> Result<bool> {
     ctx.status = Some(answer.status.as_u16());
@@ -259,7 +270,7 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
     }
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => {
-            ctx.settings.as_ref().and_then(|s| s.body_size).map(|limit| Reason::BodyTooLarge { limit })
+            ctx.chain.as_ref().and_then(|chain| chain.body_size).map(|limit| Reason::BodyTooLarge { limit })
         }
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::HTTPStatus(_)) => {
             Some(Reason::BadRequest { why: "it is malformed" })
