@@ -13,6 +13,7 @@ mod cors;
 mod deploy;
 mod dns;
 mod environment;
+mod forward_auth;
 mod limits;
 mod listen;
 mod middleware;
@@ -43,6 +44,7 @@ pub(crate) use deploy::{
 };
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
+pub(crate) use forward_auth::{AskedUrl, Copied};
 pub(crate) use limits::{HeadSize, HeaderCount, Window};
 pub(crate) use listen::{ListenerKeys, Probes};
 pub(crate) use middleware::{

@@ -6,6 +6,7 @@
 //! nothing for its place. The gateway asks; every decision is a function of the request and of what is counted.
 
 mod cors;
+mod forward_auth;
 mod headers;
 mod in_flight;
 mod password;
@@ -26,6 +27,7 @@ use crate::control::Control;
 use crate::forwarded::Client;
 
 pub use cors::{Cors, is_preflight};
+pub use forward_auth::{ForwardAuth, Verdict, has_body};
 pub use headers::Rules as HeaderRules;
 pub use in_flight::Permit;
 pub use password::{Login, Users};
@@ -43,6 +45,8 @@ pub struct Chain {
     pub cors: Option<Cors>,
     /// Who may ask, by name and password.
     pub login: Option<Login>,
+    /// Who is asked whether a request may pass.
+    pub forward_auth: Option<ForwardAuth>,
     /// The largest body of a request.
     pub body_size: Option<Size>,
     /// Where requests are sent on to.
@@ -146,6 +150,7 @@ fn chain(settings: &Middleware, known: Option<&Arc<Chain>>) -> Result<Option<Arc
         in_flight: in_flight.flatten(),
         cors: settings.cors.get().map(Cors::new),
         login: settings.basic_auth.get().map(Login::new).transpose()?,
+        forward_auth: settings.forward_auth.get().map(ForwardAuth::new).transpose()?,
         body_size: settings.body_size.get().copied(),
         redirects: Redirects::new(settings.redirects.get().map_or(&[], Vec::as_slice)),
         answer: settings.answer.get().map(Fixed::from),

@@ -21,6 +21,7 @@ mod drain;
 mod ending;
 mod examples;
 mod exhaustion;
+mod forward_auth;
 mod handshake;
 mod header;
 mod health;

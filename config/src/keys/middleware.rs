@@ -7,7 +7,8 @@ use ipnet::IpNet;
 use crate::section::{record, section};
 use crate::settings::{Cors, HashBy, Own};
 use crate::values::{
-    AnswerStatus, ClearHeaders, Header, HiddenHeaders, Limit, Line, Pattern, Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern, Positive,
+    RedirectStatus, Text,
 };
 use crate::{Bytes, PathPrefix, Span};
 
@@ -27,6 +28,8 @@ section! {
         cors: Own<Cors> = Own::Inherited;
         /// Names and passwords of those who may ask; all others are answered 401.
         basic_auth: Own<BasicAuthKeys> = Own::Inherited;
+        /// Who is asked whether one may ask: the answer lets a request through (2xx), or is the client's.
+        forward_auth: Own<ForwardAuthKeys> = Own::Inherited;
         /// The largest body of a request; larger ones are answered 413. There is no default: left out, a body may be of any
         /// size, for bodies are passed on and not kept.
         body_size: Own<Bytes> = Own::Inherited;
@@ -78,6 +81,20 @@ record! {
         user_header: Option<Header> = None;
         /// Whether the application sees the password too.
         forward: bool = false;
+    }
+}
+
+record! {
+    /// Who is asked, before each request, whether it may pass.
+    ForwardAuthKeys, "write for example `forward_auth: {url: http://127.0.0.1:9091/verify, response_headers: [X-User]}`" {
+        /// The URL that is asked with a GET, and with X-Forwarded-Method, -Proto, -Host, -Uri and -For.
+        url: AskedUrl;
+        /// The headers of the request that it is shown; left out: all but those of the body.
+        request_headers: Option<Vec<Copied>> = None;
+        /// The headers of its yes that the application gets; a client's own of these names never reach it.
+        response_headers: Vec<Copied> = Vec::new();
+        /// How long its whole answer may take; then nobody passes, with 503.
+        timeout: Positive = Positive(Span::seconds(5));
     }
 }
 

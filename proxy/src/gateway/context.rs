@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -100,6 +100,8 @@ pub struct Context {
     pub(super) permit: Option<Permit>,
     /// Where its client stands that may ask so often.
     pub(super) standing: Option<Standing>,
+    /// What whoever was asked about it hands to the application.
+    pub(super) handed: HeaderMap,
     /// The name that came with the right password.
     pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
@@ -153,6 +155,7 @@ impl Context {
             origin: None,
             permit: None,
             standing: None,
+            handed: HeaderMap::new(),
             user: None,
             replacement: None,
             previews: false,

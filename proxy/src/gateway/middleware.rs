@@ -13,7 +13,7 @@ use crate::metrics::Limit;
 use crate::middleware::{Asked, Chain, Chains, Standing, is_preflight};
 
 use super::context::Context;
-use super::reply;
+use super::{forward_auth, reply};
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -45,6 +45,11 @@ pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &
         && let Some(reason) = unknown(session, ctx, &chain).await
     {
         return reply::send(session, ctx, &reason).await;
+    }
+    if let Some(auth) = chain.forward_auth.as_ref().filter(|_| !ctx.smokes)
+        && forward_auth::answered(session, ctx, auth).await?
+    {
+        return Ok(true);
     }
     if let Err(reason) = takes_body(session, ctx, &chain) {
         return reply::send(session, ctx, &reason).await;
@@ -111,6 +116,12 @@ pub(super) fn dress_request(chain: &Chain, request: &mut request::Parts, ctx: &C
             if let Some(user) = ctx.user.as_deref().and_then(|user| HeaderValue::try_from(user).ok()) {
                 request.headers.insert(name, user);
             }
+        }
+    }
+    if let Some(auth) = &chain.forward_auth {
+        auth.strip(&mut request.headers);
+        for (name, value) in &ctx.handed {
+            request.headers.append(name, value.clone());
         }
     }
     if let Some(rewrite) = &chain.rewrite {
