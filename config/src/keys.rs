@@ -33,11 +33,11 @@ use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
-pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
+pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use middleware::{
-    BasicAuthKeys, FixedAnswerKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys, RedirectKeys, ReplaceKeys,
-    RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys,
+    RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
 };
 pub(crate) use tcp::TcpKeys;
 
@@ -176,8 +176,6 @@ section! {
         middleware: MiddlewareKeys = MiddlewareKeys::default();
         /// What is done with those of some paths: `{/admin: {allow: [10.0.0.0/8]}}`. The longest path that fits counts; what it leaves out is as in `middleware`.
         paths: Paths = Paths::default();
-        /// What one request may ask of the application.
-        limits: AppLimitKeys = AppLimitKeys::default();
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
@@ -427,7 +425,6 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`health`", HealthKeys::KEYS),
         ("`drain`", DrainKeys::KEYS),
         ("`timeouts`", TimeoutKeys::KEYS),
-        ("`limits` of an application", AppLimitKeys::KEYS),
         ("`maintenance`", MaintenanceKeys::KEYS),
         ("`preview`", PreviewKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
@@ -439,6 +436,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`middleware`", MiddlewareKeys::KEYS),
         ("`rate_limit`", RateLimitKeys::KEYS),
         ("`basic_auth`", BasicAuthKeys::KEYS),
+        ("`forward_auth`", ForwardAuthKeys::KEYS),
         ("`rewrite`", RewriteKeys::KEYS),
         ("an item of `proxy.http`", ListenerKeys::KEYS),
         ("an item of `proxy.https`", TlsListenerKeys::KEYS),

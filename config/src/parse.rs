@@ -11,8 +11,8 @@ mod middleware;
 
 use crate::PerSlot;
 use crate::keys::{
-    AppKeys, AppLimitKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys,
-    MaintenanceKeys, PauseKeys, PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
+    AppKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys,
+    PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
     AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, Preview, ProxySettings, Settings,
@@ -130,7 +130,6 @@ impl From<AppKeys> for AppSettings {
             maintenance: keys.maintenance.into(),
             middleware: keys.middleware.into(),
             paths: keys.paths.into(),
-            body_size: keys.limits.body_size,
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
             upstream_proxy_protocol: keys.upstream_proxy_protocol,
@@ -170,7 +169,6 @@ impl From<AppSettings> for AppKeys {
             maintenance: app.maintenance.into(),
             middleware: app.middleware.into(),
             paths: app.paths.into(),
-            limits: AppLimitKeys { body_size: app.body_size },
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
             upstream_proxy_protocol: app.upstream_proxy_protocol,

@@ -5,6 +5,7 @@
 mod access_log;
 mod acme;
 mod balance;
+mod cors;
 mod deploy;
 mod limits;
 mod listen;
@@ -27,6 +28,7 @@ pub use acme::{
 };
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
+pub use cors::{Cors, Origin, Those};
 pub use limits::{Http2Limits, Limits};
 pub use listen::{Listener, ProxyProtocol, SentProxyProtocol, SocketMode, TcpOptions};
 
@@ -38,8 +40,8 @@ pub use deploy::{
 
 pub use matching::{Matching, Wanted};
 pub use middleware::{
-    BasicAuth, FixedAnswer, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit, Redirect,
-    Replace, Rewrite,
+    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit,
+    Redirect, Replace, Rewrite,
 };
 pub use pages::{ErrorPage, ErrorPagesFor};
 
@@ -193,8 +195,6 @@ pub struct AppSettings {
     pub middleware: Middleware,
     /// What is done with those of some paths. Default nothing.
     pub paths: Vec<PathMiddleware>,
-    /// The largest body of a request; larger ones are answered 413. Default: none.
-    pub body_size: Option<Bytes>,
     /// Who is let into the slot that is not live. Default: nobody.
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.

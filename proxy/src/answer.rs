@@ -73,6 +73,8 @@ pub enum Reason {
         /// What is asked for (RFC 9110 section 11.6.1).
         challenge: HeaderValue,
     },
+    /// 503: nobody said in time whether the request may pass.
+    NoVerdict,
     /// 429: more is asked for than may be.
     TooMany {
         /// When to come back.
@@ -137,7 +139,8 @@ impl Reason {
             Self::PreviewOver | Self::NotLetIn => StatusCode::FORBIDDEN,
             Self::NoLogin { .. } => StatusCode::UNAUTHORIZED,
             Self::TooMany { .. } | Self::TooManyAtOnce => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoUpstream { .. }
+            Self::NoVerdict
+            | Self::NoUpstream { .. }
             | Self::NothingToPreview { .. }
             | Self::Paused { .. }
             | Self::QueueFull { .. }
@@ -164,6 +167,7 @@ impl Reason {
             Self::PreviewOver => "preview_over",
             Self::NotLetIn => "address",
             Self::NoLogin { .. } => "login",
+            Self::NoVerdict => "forward_auth",
             Self::TooMany { .. } => "rate_limit",
             Self::TooManyAtOnce => "in_flight",
             Self::ConnectFailed => "connect_failed",
@@ -253,6 +257,7 @@ impl Reason {
             }
             Self::NotLetIn => "Requests from your address are not let in.".into(),
             Self::NoLogin { .. } => "A name and a password are asked for.".into(),
+            Self::NoVerdict => "Whether you are let in could not be found out; try again shortly.".into(),
             Self::TooMany { .. } => "Too many requests; try again later.".into(),
             Self::TooManyAtOnce => "Too many requests at once; try again shortly.".into(),
             Self::ConnectFailed => "The application could not be reached.".into(),
@@ -276,7 +281,7 @@ impl Reason {
             | Self::QueueFull { retry_after }
             | Self::Overloaded { retry_after }
             | Self::TooMany { retry_after } => *retry_after,
-            Self::TooManyAtOnce | Self::ShuttingDown => Duration::from_secs(1),
+            Self::TooManyAtOnce | Self::NoVerdict | Self::ShuttingDown => Duration::from_secs(1),
             Self::UnknownHost { .. }
             | Self::NoPath
             | Self::Misdirected { .. }
@@ -332,6 +337,7 @@ impl Reason {
             | Self::PreviewOver
             | Self::NotLetIn
             | Self::NoLogin { .. }
+            | Self::NoVerdict
             | Self::TooMany { .. }
             | Self::TooManyAtOnce
             | Self::ConnectFailed
@@ -512,6 +518,7 @@ mod tests {
             Reason::NothingToPreview { slot: Slot::Green },
             Reason::NotLetIn,
             Reason::NoLogin { challenge: HeaderValue::from_static("Basic realm=\"shop\"") },
+            Reason::NoVerdict,
             Reason::TooMany { retry_after: Duration::from_millis(1500) },
             Reason::TooManyAtOnce,
             Reason::PreviewOver,

@@ -1,7 +1,7 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses
-//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say of a place; `crumbs` joins cookies; `tunnel` carries
+//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say of a place; `forward_auth` asks whether a request may pass; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
@@ -13,6 +13,7 @@ mod again;
 mod context;
 mod crumbs;
 mod forward;
+mod forward_auth;
 mod introduce;
 mod middleware;
 mod replace;

@@ -49,6 +49,7 @@ pub struct Metrics {
     held: IntGaugeVec,
     unrouted: Classes,
     access_log_dropped: IntCounter,
+    unasked: IntCounter,
     malformed: Malformed,
     tls: TlsMetrics,
     limits: LimitMetrics,
@@ -168,6 +169,7 @@ impl Metrics {
             held: gauge("switcher_held", "Requests held while the application is paused.", &["app"])?,
             unrouted: Classes(CLASSES.map(|class| unrouted.with_label_values(&[class]))),
             access_log_dropped: dropped(&registry)?,
+            unasked: unasked(&registry)?,
             malformed: Malformed::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?,
@@ -258,6 +260,11 @@ impl Metrics {
         self.unrouted.count(status);
     }
 
+    /// A request did not pass because nobody said in time whether it may.
+    pub fn unasked(&self) {
+        self.unasked.inc();
+    }
+
     /// A request was refused because it breaks a rule of request hygiene.
     pub fn malformed(&self, violation: Violation) {
         self.malformed.0[violation as usize].inc();
@@ -306,6 +313,14 @@ impl Metrics {
     pub fn encode(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
     }
+}
+
+/// How often nobody said whether a request may pass.
+fn unasked(registry: &Registry) -> prometheus::Result<IntCounter> {
+    let help = "Requests that did not pass because whoever `forward_auth` asks did not answer in time.";
+    let counter = IntCounter::new("switcher_forward_auth_failures_total", help)?;
+    registry.register(Box::new(counter.clone()))?;
+    Ok(counter)
 }
 
 /// What came of bakes, how often traffic went back by itself, and whether one is under way.

@@ -5,6 +5,8 @@
 //! [`switcher_config::settings::Middleware`]. What counts something (`rate`, `in_flight`) goes on over a reload that changes
 //! nothing for its place. The gateway asks; every decision is a function of the request and of what is counted.
 
+mod cors;
+mod forward_auth;
 mod headers;
 mod in_flight;
 mod password;
@@ -18,12 +20,14 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
-use switcher_config::PathPrefix;
 use switcher_config::settings::{AppSettings, FixedAnswer, Middleware};
+use switcher_config::{Bytes as Size, PathPrefix};
 
 use crate::control::Control;
 use crate::forwarded::Client;
 
+pub use cors::{Cors, is_preflight};
+pub use forward_auth::{ForwardAuth, Verdict, has_body};
 pub use headers::Rules as HeaderRules;
 pub use in_flight::Permit;
 pub use password::{Login, Users};
@@ -37,8 +41,14 @@ pub struct Chain {
     settings: Middleware,
     rate: Option<Limiter>,
     in_flight: Option<Arc<in_flight::Limiter>>,
+    /// Which pages of other origins may read answers.
+    pub cors: Option<Cors>,
     /// Who may ask, by name and password.
     pub login: Option<Login>,
+    /// Who is asked whether a request may pass.
+    pub forward_auth: Option<ForwardAuth>,
+    /// The largest body of a request.
+    pub body_size: Option<Size>,
     /// Where requests are sent on to.
     pub redirects: Redirects,
     /// What is answered in the application's place.
@@ -138,7 +148,10 @@ fn chain(settings: &Middleware, known: Option<&Arc<Chain>>) -> Result<Option<Arc
         settings: settings.clone(),
         rate: rate.flatten(),
         in_flight: in_flight.flatten(),
+        cors: settings.cors.get().map(Cors::new),
         login: settings.basic_auth.get().map(Login::new).transpose()?,
+        forward_auth: settings.forward_auth.get().map(ForwardAuth::new).transpose()?,
+        body_size: settings.body_size.get().copied(),
         redirects: Redirects::new(settings.redirects.get().map_or(&[], Vec::as_slice)),
         answer: settings.answer.get().map(Fixed::from),
         rewrite: settings.rewrite.get().map(Rewriting::new),

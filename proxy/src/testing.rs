@@ -19,7 +19,6 @@ use crate::upstream::Upstream;
 pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
     let slot = |address: &str| Some(vec![address.parse().expect("an address")]);
     AppSettings {
-        body_size: None,
         middleware: Middleware::default(),
         paths: Vec::new(),
         hosts: Vec::new(),

@@ -51,7 +51,7 @@ async fn reads_its_answer(mut client: Http1, what: &str, sent: &[u8], status: u1
 #[tokio::test]
 async fn an_answer_is_read_though_the_body_of_its_request_was_not() {
     let app = App::start("blue").await;
-    let setup = Setup::one(app.upstream()).shop("limits", "{body_size: 10KiB}");
+    let setup = Setup::one(app.upstream()).shop("middleware", "{body_size: 10KiB}");
     let breaks = Raw::start(|mut conversation| async move { drop(conversation.request_head().await) }).await;
     let broken = [("hosts", "[broken.test]"), ("redirect", "false")];
     let proxy = setup.another("broken", breaks.address(), &broken).start_healthy().await;

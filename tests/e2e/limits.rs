@@ -52,7 +52,7 @@ async fn a_head_has_a_size_a_count_and_a_longest_target() {
 #[tokio::test]
 async fn a_body_has_a_size_whether_it_is_announced_or_not() {
     let app = App::start("blue").await;
-    let proxy = Setup::one(app.upstream()).shop("limits", "{body_size: 10KiB}").start_healthy().await;
+    let proxy = Setup::one(app.upstream()).shop("middleware", "{body_size: 10KiB}").start_healthy().await;
     let chunked = [("Transfer-Encoding", "chunked")];
     let chunks = |size: usize| format!("{size:x}\r\n{}\r\n0\r\n\r\n", "b".repeat(size)).into_bytes();
     let second = Http2::connect(proxy.http()).await;

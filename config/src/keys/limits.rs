@@ -46,12 +46,3 @@ section! {
         connection_window: Window = Window(Bytes(1 << 20));
     }
 }
-
-section! {
-    /// What one request may ask of an application.
-    AppLimitKeys {
-        /// The largest body of a request; larger ones are answered 413. There is no default: left out, a body may be of any
-        /// size, for bodies are passed on and never kept.
-        body_size: Option<Bytes> = None;
-    }
-}

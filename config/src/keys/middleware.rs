@@ -5,11 +5,12 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{HashBy, Own};
+use crate::settings::{Cors, HashBy, Own};
 use crate::values::{
-    AnswerStatus, ClearHeaders, Header, HiddenHeaders, Limit, Line, Pattern, Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern, Positive,
+    RedirectStatus, Text,
 };
-use crate::{PathPrefix, Span};
+use crate::{Bytes, PathPrefix, Span};
 
 section! {
     /// What is done with requests on their way to an upstream and with their answers, in the order of these keys. Each may be
@@ -23,8 +24,15 @@ section! {
         rate_limit: Own<RateLimitKeys> = Own::Inherited;
         /// How much one may ask for at once; then 429.
         in_flight: Own<InFlightKeys> = Own::Inherited;
+        /// Which pages of other origins may read answers; asked before a login, for browsers ask without one.
+        cors: Own<Cors> = Own::Inherited;
         /// Names and passwords of those who may ask; all others are answered 401.
         basic_auth: Own<BasicAuthKeys> = Own::Inherited;
+        /// Who is asked whether one may ask: the answer lets a request through (2xx), or is the client's.
+        forward_auth: Own<ForwardAuthKeys> = Own::Inherited;
+        /// The largest body of a request; larger ones are answered 413. There is no default: left out, a body may be of any
+        /// size, for bodies are passed on and not kept.
+        body_size: Own<Bytes> = Own::Inherited;
         /// Where requests are sent on to: the first pattern that fits the path.
         redirects: Own<Vec<RedirectKeys>> = Own::Inherited;
         /// What is answered in the application's place.
@@ -73,6 +81,20 @@ record! {
         user_header: Option<Header> = None;
         /// Whether the application sees the password too.
         forward: bool = false;
+    }
+}
+
+record! {
+    /// Who is asked, before each request, whether it may pass.
+    ForwardAuthKeys, "write for example `forward_auth: {url: http://127.0.0.1:9091/verify, response_headers: [X-User]}`" {
+        /// The URL that is asked with a GET, and with X-Forwarded-Method, -Proto, -Host, -Uri and -For.
+        url: AskedUrl;
+        /// The headers of the request that it is shown; left out: all but those of the body.
+        request_headers: Option<Vec<Copied>> = None;
+        /// The headers of its yes that the application gets; a client's own of these names never reach it.
+        response_headers: Vec<Copied> = Vec::new();
+        /// How long its whole answer may take; then nobody passes, with 503.
+        timeout: Positive = Positive(Span::seconds(5));
     }
 }
 

@@ -1,16 +1,16 @@
 //! The sections of middleware turned into settings, and back.
 
 use crate::keys::{
-    BasicAuthKeys, FixedAnswerKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys, RedirectKeys, ReplaceKeys,
-    RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys,
+    RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
 };
 use crate::settings::{
-    BasicAuth, FixedAnswer, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit, Redirect,
-    Replace, Rewrite,
+    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit,
+    Redirect, Replace, Rewrite,
 };
 use crate::values::{
-    AnswerStatus, ClearHeaders, Header, HiddenHeaders, Limit, Line, Paths, Pattern, Positive, RedirectStatus,
-    Text,
+    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Paths, Pattern,
+    Positive, RedirectStatus, Text,
 };
 
 fn all<T, U: From<T>>(own: Own<Vec<T>>) -> Own<Vec<U>> {
@@ -24,7 +24,10 @@ impl From<MiddlewareKeys> for Middleware {
             deny: keys.deny,
             rate_limit: keys.rate_limit.map(Into::into),
             in_flight: keys.in_flight.map(Into::into),
+            cors: keys.cors,
             basic_auth: keys.basic_auth.map(Into::into),
+            forward_auth: keys.forward_auth.map(Into::into),
+            body_size: keys.body_size,
             redirects: all(keys.redirects),
             answer: keys.answer.map(Into::into),
             rewrite: keys.rewrite.map(Into::into),
@@ -41,7 +44,10 @@ impl From<Middleware> for MiddlewareKeys {
             deny: middleware.deny,
             rate_limit: middleware.rate_limit.map(Into::into),
             in_flight: middleware.in_flight.map(Into::into),
+            cors: middleware.cors,
             basic_auth: middleware.basic_auth.map(Into::into),
+            forward_auth: middleware.forward_auth.map(Into::into),
+            body_size: middleware.body_size,
             redirects: all(middleware.redirects),
             answer: middleware.answer.map(Into::into),
             rewrite: middleware.rewrite.map(Into::into),
@@ -96,6 +102,37 @@ impl From<BasicAuthKeys> for BasicAuth {
 impl From<BasicAuth> for BasicAuthKeys {
     fn from(BasicAuth { file, realm, user_header, forward }: BasicAuth) -> Self {
         Self { file, realm: Line(realm), user_header: user_header.map(Header), forward }
+    }
+}
+
+fn uncopied(names: Vec<Copied>) -> Vec<String> {
+    names.into_iter().map(|name| name.0).collect()
+}
+
+fn copied(names: Vec<String>) -> Vec<Copied> {
+    names.into_iter().map(Copied).collect()
+}
+
+impl From<ForwardAuthKeys> for ForwardAuth {
+    fn from(keys: ForwardAuthKeys) -> Self {
+        Self {
+            address: keys.url.address,
+            target: keys.url.target,
+            request_headers: keys.request_headers.map(uncopied),
+            response_headers: uncopied(keys.response_headers),
+            timeout: keys.timeout.0,
+        }
+    }
+}
+
+impl From<ForwardAuth> for ForwardAuthKeys {
+    fn from(auth: ForwardAuth) -> Self {
+        Self {
+            url: AskedUrl { address: auth.address, target: auth.target },
+            request_headers: auth.request_headers.map(copied),
+            response_headers: copied(auth.response_headers),
+            timeout: Positive(auth.timeout),
+        }
     }
 }
 

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::HashBy;
-use crate::{PathPrefix, Span};
+use super::{Cors, HashBy};
+use crate::{Bytes, PathPrefix, Span, UpstreamAddress};
 
 /// A key that may be left to the level above.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -63,8 +63,14 @@ pub struct Middleware {
     pub rate_limit: Own<RateLimit>,
     /// How much one may ask for at once.
     pub in_flight: Own<InFlight>,
+    /// Which pages of other origins may read answers.
+    pub cors: Own<Cors>,
     /// Who may ask, by name and password.
     pub basic_auth: Own<BasicAuth>,
+    /// Who is asked whether one may ask.
+    pub forward_auth: Own<ForwardAuth>,
+    /// The largest body of a request; larger ones are answered 413.
+    pub body_size: Own<Bytes>,
     /// Where requests are sent on to.
     pub redirects: Own<Vec<Redirect>>,
     /// What is answered in the application's place.
@@ -86,7 +92,10 @@ impl Middleware {
             deny: self.deny.over(&above.deny),
             rate_limit: self.rate_limit.over(&above.rate_limit),
             in_flight: self.in_flight.over(&above.in_flight),
+            cors: self.cors.over(&above.cors),
             basic_auth: self.basic_auth.over(&above.basic_auth),
+            forward_auth: self.forward_auth.over(&above.forward_auth),
+            body_size: self.body_size.over(&above.body_size),
             redirects: self.redirects.over(&above.redirects),
             answer: self.answer.over(&above.answer),
             rewrite: self.rewrite.over(&above.rewrite),
@@ -105,7 +114,10 @@ impl Middleware {
             || self.deny.get().is_some()
             || self.rate_limit.get().is_some()
             || self.in_flight.get().is_some()
+            || self.cors.get().is_some()
             || self.basic_auth.get().is_some()
+            || self.forward_auth.get().is_some()
+            || self.body_size.get().is_some()
             || self.redirects.get().is_some_and(|redirects| !redirects.is_empty())
             || self.answer.get().is_some()
             || self.rewrite.get().is_some_and(|rewrite| *rewrite != Rewrite::default())
@@ -165,6 +177,21 @@ pub struct BasicAuth {
     pub user_header: Option<String>,
     /// Whether the application sees the password too. Default false.
     pub forward: bool,
+}
+
+/// Who is asked, before each request, whether it may pass.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForwardAuth {
+    /// Where the one is who is asked.
+    pub address: UpstreamAddress,
+    /// What is asked for: path and query.
+    pub target: String,
+    /// The headers of the request that are shown; `None` means all. Default all.
+    pub request_headers: Option<Vec<String>>,
+    /// The headers of a yes that the application gets; a client's own of these names never reach it. Default none.
+    pub response_headers: Vec<String>,
+    /// How long the whole answer may take. Default 5s.
+    pub timeout: Span,
 }
 
 /// Where requests are sent on to whose path fits a pattern.

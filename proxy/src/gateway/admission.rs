@@ -27,7 +27,6 @@ use crate::hsts;
 use crate::hygiene::{check_request, check_sizes};
 use crate::kind;
 use crate::ledger::NewExchange;
-use crate::metrics::Limit;
 use crate::request_id::RequestId;
 use crate::route::{NoRoute, normalize_host};
 
@@ -68,9 +67,6 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
     }
     if let Some(location) = location {
         return reply::redirect(session, ctx, StatusCode::PERMANENT_REDIRECT, location).await;
-    }
-    if let Err(reason) = takes_body(session, ctx, &settings) {
-        return reply::send(session, ctx, &reason).await;
     }
     if let Some(visit) = visitor::at_link(session, ctx, &app, &settings) {
         return reply::visit(session, ctx, visit).await;
@@ -211,18 +207,6 @@ fn certified(session: &Session, ctx: &Context, settings: &AppSettings) -> Result
     }
     let host = normalize_host(authority(session.req_header()).unwrap_or_default());
     Err(Reason::NoClientCertificate { host: host.into_owned() })
-}
-
-/// Whether the body that is announced is one that the application takes (RFC 9110 section 15.5.14).
-fn takes_body(session: &Session, ctx: &Context, settings: &AppSettings) -> Result<(), Reason> {
-    let Some(limit) = settings.body_size else { return Ok(()) };
-    let announced = session.req_header().headers.get(header::CONTENT_LENGTH);
-    let announced: Option<u64> = announced.and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length| length > limit.0) {
-        ctx.shared.metrics.limits().acted(Limit::BodySize);
-        return Err(Reason::BodyTooLarge { limit });
-    }
-    Ok(())
 }
 
 /// What the answer tells browsers about insisting on https, if it does.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
-use http::{HeaderValue, header};
+use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
@@ -94,10 +94,14 @@ pub struct Context {
     pub(super) hsts: Option<HeaderValue>,
     /// What is done with it by the settings of its place.
     pub(super) chain: Option<Arc<Chain>>,
+    /// The origin whose pages may read the answer, where pages of other origins may.
+    pub(super) origin: Option<HeaderValue>,
     /// Its place among the requests at once.
     pub(super) permit: Option<Permit>,
     /// Where its client stands that may ask so often.
     pub(super) standing: Option<Standing>,
+    /// What whoever was asked about it hands to the application.
+    pub(super) handed: HeaderMap,
     /// The name that came with the right password.
     pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
@@ -148,8 +152,10 @@ impl Context {
             websocket: None,
             hsts: None,
             chain: None,
+            origin: None,
             permit: None,
             standing: None,
+            handed: HeaderMap::new(),
             user: None,
             replacement: None,
             previews: false,

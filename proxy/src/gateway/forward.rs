@@ -384,13 +384,13 @@ pub(super) fn end_body_once(body: &mut Option<Bytes>, end: bool) {
     }
 }
 
-/// A body that grows beyond what the application takes ends its request: of a chunked one the size is not known before.
+/// A body that grows beyond what is taken ends its request: of a chunked one the size is not known before.
 /// So does one that was given up, as soon as more of it comes.
 pub(super) fn bound_body(ctx: &Context) -> Result<()> {
     if ctx.cause() == Some(Cause::SlowRequest) {
         return Err(Error::explain(ErrorType::HTTPStatus(408), "its body comes too slowly").into_down());
     }
-    let limit = ctx.settings.as_ref().and_then(|settings| settings.body_size);
+    let limit = ctx.chain.as_ref().and_then(|chain| chain.body_size);
     if limit.is_some_and(|limit| ctx.bytes_in > limit.0) {
         ctx.shared.metrics.limits().acted(Limit::BodySize);
         return Err(Error::explain(ErrorType::HTTPStatus(413), "its body is too large").into_down());

@@ -10,10 +10,10 @@ use pingora::{ErrorType, OrErr as _, Result};
 
 use crate::answer::Reason;
 use crate::metrics::Limit;
-use crate::middleware::{Asked, Chain, Chains, Standing};
+use crate::middleware::{Asked, Chain, Chains, Standing, is_preflight};
 
 use super::context::Context;
-use super::reply;
+use super::{forward_auth, reply};
 
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
@@ -28,10 +28,30 @@ pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &
     };
     let Some(chain) = chain.map(Arc::clone) else { return Ok(false) };
     ctx.chain = Some(Arc::clone(&chain));
+    let request = session.req_header();
+    ctx.origin = chain.cors.as_ref().and_then(|cors| cors.allows(&request.headers));
     // The proxy itself tries what is behind, whoever else is let in.
     if !ctx.smokes
-        && let Some(reason) = refused(session, ctx, &chain).await
+        && let Some(reason) = turned_away(session, ctx, &chain)
     {
+        return reply::send(session, ctx, &reason).await;
+    }
+    let request = session.req_header();
+    if let Some(cors) = chain.cors.as_ref().filter(|_| is_preflight(&request.method, &request.headers)) {
+        let head = cors.preflight(&request.headers, ctx.origin.as_ref())?;
+        return reply::head_alone(session, ctx, head).await;
+    }
+    if !ctx.smokes
+        && let Some(reason) = unknown(session, ctx, &chain).await
+    {
+        return reply::send(session, ctx, &reason).await;
+    }
+    if let Some(auth) = chain.forward_auth.as_ref().filter(|_| !ctx.smokes)
+        && forward_auth::answered(session, ctx, auth).await?
+    {
+        return Ok(true);
+    }
+    if let Err(reason) = takes_body(session, ctx, &chain) {
         return reply::send(session, ctx, &reason).await;
     }
     if let Some((status, location)) = chain.redirects.of(&session.req_header().uri) {
@@ -43,7 +63,8 @@ pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &
     }
 }
 
-async fn refused(session: &Session, ctx: &mut Context, chain: &Chain) -> Option<Reason> {
+/// Why a client is turned away, whoever it is.
+fn turned_away(session: &Session, ctx: &mut Context, chain: &Chain) -> Option<Reason> {
     if !chain.lets_in(&ctx.client) {
         return Some(Reason::NotLetIn);
     }
@@ -62,13 +83,26 @@ async fn refused(session: &Session, ctx: &mut Context, chain: &Chain) -> Option<
             return Some(Reason::TooManyAtOnce);
         }
     }
-    if let Some(login) = &chain.login {
-        ctx.user = login.who(&request.headers).await;
-        if ctx.user.is_none() {
-            return Some(Reason::NoLogin { challenge: login.challenge.clone() });
-        }
-    }
     None
+}
+
+/// What is asked of a client that says not, or not rightly, who it is.
+async fn unknown(session: &Session, ctx: &mut Context, chain: &Chain) -> Option<Reason> {
+    let login = chain.login.as_ref()?;
+    ctx.user = login.who(&session.req_header().headers).await;
+    ctx.user.is_none().then(|| Reason::NoLogin { challenge: login.challenge.clone() })
+}
+
+/// Whether the body that is announced is one that is taken (RFC 9110 section 15.5.14).
+fn takes_body(session: &Session, ctx: &Context, chain: &Chain) -> std::result::Result<(), Reason> {
+    let Some(limit) = chain.body_size else { return Ok(()) };
+    let announced = session.req_header().headers.get(header::CONTENT_LENGTH);
+    let announced: Option<u64> = announced.and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length| length > limit.0) {
+        ctx.shared.metrics.limits().acted(Limit::BodySize);
+        return Err(Reason::BodyTooLarge { limit });
+    }
+    Ok(())
 }
 
 /// What is changed of a request before the proxy's own words are put into it.
@@ -82,6 +116,12 @@ pub(super) fn dress_request(chain: &Chain, request: &mut request::Parts, ctx: &C
             if let Some(user) = ctx.user.as_deref().and_then(|user| HeaderValue::try_from(user).ok()) {
                 request.headers.insert(name, user);
             }
+        }
+    }
+    if let Some(auth) = &chain.forward_auth {
+        auth.strip(&mut request.headers);
+        for (name, value) in &ctx.handed {
+            request.headers.append(name, value.clone());
         }
     }
     if let Some(rewrite) = &chain.rewrite {
@@ -108,6 +148,9 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &Context) -> Re
         let (policy, now) = told(standing);
         response.insert_header(RATELIMIT_POLICY, policy)?;
         response.insert_header(RATELIMIT, now)?;
+    }
+    if let Some(cors) = &chain.cors {
+        cors.dress(response, ctx.origin.as_ref())?;
     }
     chain.response.change_answer(response)
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
-use http::{Method, StatusCode};
+use http::{Method, Response, StatusCode};
 use jiff::Timestamp;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as HttpSession;
@@ -20,7 +20,7 @@ use crate::connection::Facts;
 use crate::epoch::Pass;
 use crate::hygiene::Violation;
 use crate::ledger::Cause;
-use crate::middleware::Fixed;
+use crate::middleware::{Fixed, has_body};
 use crate::preview::Visit;
 use crate::request_id::{RequestId, X_REQUEST_ID};
 
@@ -143,12 +143,46 @@ pub(super) async fn redirect(
     Ok(true)
 }
 
+/// Answers with a head that is whole.
+pub(super) async fn head_alone(
+    session: &mut Session,
+    ctx: &mut Context,
+    head: ResponseHeader,
+) -> Result<bool> {
+    ctx.status = Some(head.status.as_u16());
+    write(session, ctx, head, Bytes::new()).await?;
+    Ok(true)
+}
+
+/// Hands a no on to the client, as whoever was asked said it.
+pub(super) async fn handed_on(
+    session: &mut Session,
+    ctx: &mut Context,
+    answer: Response<Bytes>,
+) -> Result<bool> {
+    let (said, body) = answer.into_parts();
+    ctx.status = Some(said.status.as_u16());
+    // One that leads to a login is no failure.
+    if !said.status.is_redirection() {
+        ctx.own_answer = Some(Reason::NoVerdict.code());
+    }
+    let mut head = ResponseHeader::build(said.status, Some(said.headers.len() + 4))?;
+    for (name, value) in &said.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    let body = if has_body(said.status) { body } else { Bytes::new() };
+    if has_body(said.status) {
+        head.insert_header(header::CONTENT_LENGTH, body.len())?;
+    }
+    write(session, ctx, head, body).await?;
+    Ok(true)
+}
+
 /// Answers in the application's place.
 pub(super) async fn fixed(session: &mut Session, ctx: &mut Context, answer: &Fixed) -> Result<bool> {
     ctx.status = Some(answer.status.as_u16());
     let mut head = ResponseHeader::build(answer.status, Some(4))?;
-    // These have no body (RFC 9110 sections 15.3.5 and 15.4.5).
-    let bodyless = matches!(answer.status, StatusCode::NO_CONTENT | StatusCode::NOT_MODIFIED);
+    let bodyless = !has_body(answer.status);
     let body = if bodyless { Bytes::new() } else { answer.body.clone() };
     if !bodyless {
         head.insert_header(header::CONTENT_TYPE, &answer.content_type)?;
@@ -259,7 +293,7 @@ fn reason(error: &Error, ctx: &Context) -> Option<Reason> {
     }
     match (error.esource(), error.etype()) {
         (ErrorSource::Downstream, ErrorType::HTTPStatus(413)) => {
-            ctx.settings.as_ref().and_then(|s| s.body_size).map(|limit| Reason::BodyTooLarge { limit })
+            ctx.chain.as_ref().and_then(|chain| chain.body_size).map(|limit| Reason::BodyTooLarge { limit })
         }
         (ErrorSource::Downstream, ErrorType::InvalidHTTPHeader | ErrorType::HTTPStatus(_)) => {
             Some(Reason::BadRequest { why: "it is malformed" })

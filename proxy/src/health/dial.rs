@@ -179,6 +179,14 @@ fn connect_sentence(error: &std::io::Error) -> String {
     }
 }
 
+/// A TLS client that believes what the system does.
+///
+/// # Errors
+/// A sentence when TLS cannot be set up.
+pub fn verified() -> Result<Arc<ClientConfig>, String> {
+    client(&UpstreamTls { verify: true, server_name: None, ca_file: None })
+}
+
 /// A TLS client that believes every certificate.
 ///
 /// # Errors

@@ -27,7 +27,7 @@ pub enum Limit {
     HeaderSize,
     /// `proxy.limits.target_length`: a target was too long.
     TargetLength,
-    /// `apps.….limits.body`: a body was too large.
+    /// `body_size` of middleware: a body was too large.
     BodySize,
     /// `proxy.limits.body_rate`: a body came too slowly.
     BodyRate,

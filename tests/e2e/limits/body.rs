@@ -114,7 +114,7 @@ async fn a_body_that_is_sent_twice_counts_once() {
     let body = [b'b'; 40 << 10];
     let proxy = Setup::slots(&[busy.address().to_string(), app.upstream()], &[])
         .shop("retries", "{attempts: 2, budget: 100%, on: 503}")
-        .shop("limits", "{body_size: 64KiB}")
+        .shop("middleware", "{body_size: 64KiB}")
         .start_healthy()
         .await;
     for n in 0..2 {
