@@ -5,6 +5,7 @@
 mod access_log;
 mod acme;
 mod balance;
+mod compress;
 mod deploy;
 mod limits;
 mod listen;
@@ -25,6 +26,7 @@ pub use acme::{
 };
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
+pub use compress::{Coding, Compress};
 pub use limits::{Http2Limits, Limits};
 pub use listen::{Listener, ProxyProtocol, SentProxyProtocol, SocketMode, TcpOptions};
 
