@@ -33,8 +33,8 @@ use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
-pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
+pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
     BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys,
     RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,

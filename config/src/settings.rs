@@ -5,6 +5,7 @@
 mod access_log;
 mod acme;
 mod balance;
+mod compress;
 mod cors;
 mod deploy;
 mod limits;
@@ -28,6 +29,7 @@ pub use acme::{
 };
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
+pub use compress::{Coding, Compress};
 pub use cors::{Cors, Origin, Those};
 pub use limits::{Http2Limits, Limits};
 pub use listen::{Listener, ProxyProtocol, SentProxyProtocol, SocketMode, TcpOptions};

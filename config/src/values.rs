@@ -8,6 +8,7 @@ mod access_log;
 mod acme;
 mod balance;
 mod command;
+mod compress;
 mod container;
 mod cors;
 mod deploy;
@@ -38,6 +39,7 @@ use crate::{Bytes, HostPattern, ListenAddress, PathPrefix, Span, UpstreamAddress
 pub(crate) use access_log::{AccessLogKeys, RedactKeys};
 pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, is_a_key, may_hold_a_secret};
 pub(crate) use command::{Entrypoint, HealthcheckCommand, OneHookKeys, Words};
+pub(crate) use compress::CompressKeys;
 pub(crate) use container::{Cpus, ExtraHost, MemoryLimit, Volume};
 pub(crate) use deploy::{
     BakeSpan, DockerHost, ImageName, LeaseSpan, LookSpan, Network, Platform, Port, Repository, SecretName,

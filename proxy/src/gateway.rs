@@ -1,7 +1,8 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses
-//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say of a place; `forward_auth` asks whether a request may pass; `crumbs` joins cookies; `tunnel` carries
+//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say
+//! of a place, `forward_auth` asks whether a request may pass, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
@@ -10,6 +11,7 @@
 
 mod admission;
 mod again;
+mod compress;
 mod context;
 mod crumbs;
 mod forward;
@@ -29,6 +31,7 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::modules::http::HttpModules;
 use pingora::protocols::Digest;
@@ -164,7 +167,8 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<()> {
         forward::dress_response(response, ctx)?;
-        replace::upstream(session, response, ctx)
+        replace::upstream(session, response, ctx)?;
+        compress::head(session.req_header(), response, ctx)
     }
 
     fn response_body_filter(
@@ -175,12 +179,22 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         replace::body(body, ctx);
+        compress::body(body, end, ctx)?;
         if end {
             ctx.facts().answered.store(true, Ordering::Relaxed);
         }
         forward::answer_body(body, end, ctx);
         forward::bound_taking(session, body.as_ref().map_or(0, Bytes::len), ctx);
         Ok(None)
+    }
+
+    async fn response_trailer_filter(
+        &self,
+        _session: &mut Session,
+        _trailers: &mut HeaderMap,
+        ctx: &mut Context,
+    ) -> Result<Option<Bytes>> {
+        compress::trailers(ctx)
     }
 
     fn fail_to_connect(

@@ -5,6 +5,7 @@
 //! [`switcher_config::settings::Middleware`]. What counts something (`rate`, `in_flight`) goes on over a reload that changes
 //! nothing for its place. The gateway asks; every decision is a function of the request and of what is counted.
 
+mod compress;
 mod cors;
 mod forward_auth;
 mod headers;
@@ -26,6 +27,7 @@ use switcher_config::{Bytes as Size, PathPrefix};
 use crate::control::Control;
 use crate::forwarded::Client;
 
+pub use compress::{Compressor, Encoder};
 pub use cors::{Cors, is_preflight};
 pub use forward_auth::{ForwardAuth, Verdict, has_body};
 pub use headers::Rules as HeaderRules;
@@ -59,6 +61,8 @@ pub struct Chain {
     pub request: HeaderRules,
     /// Headers of answers.
     pub response: HeaderRules,
+    /// How answers are compressed.
+    pub compress: Option<Compressor>,
 }
 
 /// An answer in the application's place.
@@ -157,6 +161,7 @@ fn chain(settings: &Middleware, known: Option<&Arc<Chain>>) -> Result<Option<Arc
         rewrite: settings.rewrite.get().map(Rewriting::new),
         request: settings.request_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),
         response: settings.response_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),
+        compress: settings.compress.get().map(Compressor::new),
     })))
 }
 

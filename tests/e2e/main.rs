@@ -13,6 +13,7 @@ mod challenge_http;
 mod cli;
 mod client_ca;
 mod compliance;
+mod compress;
 mod config;
 mod cors;
 mod deploy;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{Cors, HashBy, Own};
+use crate::settings::{Compress, Cors, HashBy, Own};
 use crate::values::{
     AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern, Positive,
     RedirectStatus, Text,
@@ -43,6 +43,8 @@ section! {
         request_headers: Own<RequestHeaderKeys> = Own::Inherited;
         /// Headers of the answer as the client sees them.
         response_headers: Own<ResponseHeaderKeys> = Own::Inherited;
+        /// How the answer is compressed: `on`, or what is compressed and how.
+        compress: Own<Compress> = Own::Inherited;
     }
 }
 

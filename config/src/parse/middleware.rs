@@ -33,6 +33,7 @@ impl From<MiddlewareKeys> for Middleware {
             rewrite: keys.rewrite.map(Into::into),
             request_headers: keys.request_headers.map(Into::into),
             response_headers: keys.response_headers.map(Into::into),
+            compress: keys.compress,
         }
     }
 }
@@ -53,6 +54,7 @@ impl From<Middleware> for MiddlewareKeys {
             rewrite: middleware.rewrite.map(Into::into),
             request_headers: middleware.request_headers.map(Into::into),
             response_headers: middleware.response_headers.map(Into::into),
+            compress: middleware.compress,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::{Cors, HashBy};
+use super::{Compress, Cors, HashBy};
 use crate::{Bytes, PathPrefix, Span, UpstreamAddress};
 
 /// A key that may be left to the level above.
@@ -81,6 +81,8 @@ pub struct Middleware {
     pub request_headers: Own<HeaderRules>,
     /// Headers of the answer as the client sees them.
     pub response_headers: Own<HeaderRules>,
+    /// How the answer is compressed.
+    pub compress: Own<Compress>,
 }
 
 impl Middleware {
@@ -101,6 +103,7 @@ impl Middleware {
             rewrite: self.rewrite.over(&above.rewrite),
             request_headers: self.request_headers.over(&above.request_headers),
             response_headers: self.response_headers.over(&above.response_headers),
+            compress: self.compress.over(&above.compress),
         }
     }
 }
@@ -124,6 +127,7 @@ impl Middleware {
             || [&self.request_headers, &self.response_headers]
                 .iter()
                 .any(|rules| rules.get().is_some_and(|r| *r != nothing))
+            || self.compress.get().is_some()
     }
 
     /// The same with every file in this folder, unless it says where it is.

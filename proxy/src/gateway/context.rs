@@ -24,7 +24,7 @@ use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
 use crate::ledger::{Cause, Exchange, Stage};
 use crate::metrics::Limit;
-use crate::middleware::{Chain, Permit, Standing};
+use crate::middleware::{Chain, Encoder, Permit, Standing};
 use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::spare::Descriptor;
@@ -106,6 +106,8 @@ pub struct Context {
     pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
     pub(super) replacement: Option<Replacement>,
+    /// What compresses the answer.
+    pub(super) encoder: Option<Box<Encoder>>,
     /// Whether it previews the standby slot.
     pub(super) previews: bool,
     /// Whether the proxy itself asks, for a smoke test.
@@ -158,6 +160,7 @@ impl Context {
             handed: HeaderMap::new(),
             user: None,
             replacement: None,
+            encoder: None,
             previews: false,
             smokes: false,
             own_answer: None,

@@ -26,7 +26,7 @@ use crate::request_id::{RequestId, X_REQUEST_ID};
 
 use super::context::Context;
 use super::replace::Replacement;
-use super::{Shared, forward, middleware, replace, visitor};
+use super::{Shared, compress, forward, middleware, replace, visitor};
 
 /// When to come back to an application that has no room. It may have some at any moment.
 const OVERLOADED_FOR: Duration = Duration::from_secs(1);
@@ -224,8 +224,9 @@ async fn write(
     put(session, ctx, head, body).await
 }
 
-/// Sends an answer as it is.
-async fn put(session: &mut Session, ctx: &mut Context, head: ResponseHeader, body: Bytes) -> Result<()> {
+/// Sends an answer that is dressed.
+async fn put(session: &mut Session, ctx: &mut Context, mut head: ResponseHeader, body: Bytes) -> Result<()> {
+    let body = compress::whole(session.req_header(), &mut head, body, ctx)?;
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {
         session.set_keepalive(None);
