@@ -36,8 +36,8 @@ pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
-    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys,
-    RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, PathTimeoutKeys,
+    RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
 };
 pub(crate) use tcp::TcpKeys;
 
@@ -174,7 +174,7 @@ section! {
         maintenance: MaintenanceKeys = MaintenanceKeys::default();
         /// What is done with requests on their way to an upstream and with their answers.
         middleware: MiddlewareKeys = MiddlewareKeys::default();
-        /// What is done with those of some paths: `{/admin: {allow: [10.0.0.0/8]}}`. The longest path that fits counts; what it leaves out is as in `middleware`.
+        /// What is done with those of some paths: `{/admin: {allow: [10.0.0.0/8]}}`. The longest path that fits counts; what it leaves out is as in `middleware`. `timeouts` may stand there too.
         paths: Paths = Paths::default();
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;

@@ -52,7 +52,7 @@ pub(crate) use limits::{HeadSize, HeaderCount, Window};
 pub(crate) use listen::{DEFAULT as UNNAMED, ListenerKeys, ListenerName, Probes};
 pub(crate) use matching::{MethodName, Priority, WantedHeaders, WantedParameters};
 pub(crate) use middleware::{
-    AnswerStatus, ClearHeaders, HiddenHeaders, Line, Paths, Pattern, RedirectStatus,
+    AnswerStatus, ClearHeaders, HiddenHeaders, Line, PathKeys, Paths, Pattern, RedirectStatus,
 };
 pub(crate) use pages::StatusPages;
 pub(crate) use tls::{HstsKeys, OneHost, TlsFileKeys, TlsListenerKeys};

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::future::AbortHandle;
 use parking_lot::Mutex;
+use switcher_config::settings::Timeouts;
 use switcher_config::wire::{self, ByKind, Kind};
 
 use crate::lent::Lent;
@@ -81,6 +82,7 @@ pub struct Exchange {
     /// The upstream connection, where this exchange has one to itself.
     socket: Mutex<Option<Arc<Lent>>>,
     abort: AbortHandle,
+    timeouts: Option<Arc<Timeouts>>,
 }
 
 impl Exchange {
@@ -94,6 +96,12 @@ impl Exchange {
     #[must_use]
     pub const fn uri(&self) -> &http::Uri {
         &self.uri
+    }
+
+    /// How long its upstream is waited for, where that is not as everywhere in the application.
+    #[must_use]
+    pub fn timeouts(&self) -> Option<&Timeouts> {
+        self.timeouts.as_deref()
     }
 
     /// Whether an upstream connection is lent that carries this exchange alone.
@@ -273,6 +281,7 @@ impl Ledger {
             received: AtomicU64::new(0),
             socket: Mutex::new(None),
             abort: new.abort,
+            timeouts: new.timeouts,
         });
         exchange.touch();
         self.shard(id).lock().insert(id, Arc::clone(&exchange));
@@ -371,6 +380,8 @@ pub struct NewExchange {
     pub kind: Kind,
     /// Ends the request wherever it stands.
     pub abort: AbortHandle,
+    /// How long its upstream is waited for, where that is not as everywhere in the application.
+    pub timeouts: Option<Arc<Timeouts>>,
 }
 
 /// A number no other exchange has. The low bits name the thread, so that threads use shards of their own.
@@ -400,6 +411,7 @@ mod tests {
             started: Instant::now(),
             kind,
             abort: abort.clone(),
+            timeouts: None,
         };
         (new, abort)
     }

@@ -21,7 +21,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode};
 use ipnet::IpNet;
-use switcher_config::settings::{AppSettings, FixedAnswer, Middleware};
+use switcher_config::settings::{AppSettings, FixedAnswer, Middleware, Timeouts};
 use switcher_config::{Bytes as Size, PathPrefix};
 
 use crate::control::Control;
@@ -43,6 +43,8 @@ pub struct Chain {
     settings: Middleware,
     rate: Option<Limiter>,
     in_flight: Option<Arc<in_flight::Limiter>>,
+    /// How long its upstream is waited for, where that is not as everywhere in the application.
+    pub timeouts: Option<Arc<Timeouts>>,
     /// Which pages of other origins may read answers.
     pub cors: Option<Cors>,
     /// Who may ask, by name and password.
@@ -96,12 +98,13 @@ impl Chains {
     ) -> Result<Option<Arc<Self>>, String> {
         let whole = app.middleware.over(above);
         let known = before.and_then(|before| before.whole.as_ref());
-        let whole_chain = chain(&whole, known)?;
+        let whole_chain = chain(&whole, None, known)?;
         let mut paths = Vec::with_capacity(app.paths.len());
         for path in &app.paths {
             let known = before.and_then(|before| before.paths.iter().find(|(known, _)| *known == path.path));
             let known = known.and_then(|(_, chain)| chain.as_ref());
-            paths.push((path.path.clone(), chain(&path.middleware.over(&whole), known)?));
+            let timeouts = path.timeouts.over(&app.timeouts);
+            paths.push((path.path.clone(), chain(&path.middleware.over(&whole), timeouts, known)?));
         }
         paths.sort_by_key(|(path, _)| std::cmp::Reverse(path.as_str().len()));
         let nothing = whole_chain.is_none() && paths.iter().all(|(_, chain)| chain.is_none());
@@ -132,11 +135,17 @@ impl Chains {
     }
 }
 
-fn chain(settings: &Middleware, known: Option<&Arc<Chain>>) -> Result<Option<Arc<Chain>>, String> {
-    if let Some(known) = known.filter(|known| known.settings == *settings) {
+fn chain(
+    settings: &Middleware,
+    timeouts: Option<Timeouts>,
+    known: Option<&Arc<Chain>>,
+) -> Result<Option<Arc<Chain>>, String> {
+    let is_same =
+        |known: &&Arc<Chain>| known.settings == *settings && known.timeouts.as_deref() == timeouts.as_ref();
+    if let Some(known) = known.filter(is_same) {
         return Ok(Some(Arc::clone(known)));
     }
-    if !settings.does_something() {
+    if !settings.does_something() && timeouts.is_none() {
         return Ok(None);
     }
     // Whoever changes one key does not forget what another one counts.
@@ -152,6 +161,7 @@ fn chain(settings: &Middleware, known: Option<&Arc<Chain>>) -> Result<Option<Arc
         settings: settings.clone(),
         rate: rate.flatten(),
         in_flight: in_flight.flatten(),
+        timeouts: timeouts.map(Arc::new),
         cors: settings.cors.get().map(Cors::new),
         login: settings.basic_auth.get().map(Login::new).transpose()?,
         forward_auth: settings.forward_auth.get().map(ForwardAuth::new).transpose()?,
@@ -223,7 +233,7 @@ pub struct Full;
 
 #[cfg(test)]
 mod tests {
-    use switcher_config::settings::{HeaderRules as Rules, Own, PathMiddleware};
+    use switcher_config::settings::{HeaderRules as Rules, Own, PathMiddleware, PathTimeouts};
 
     use super::*;
     use crate::testing;
@@ -236,6 +246,7 @@ mod tests {
             .map(|(path, middleware)| PathMiddleware {
                 path: path.parse().expect("a path"),
                 middleware: middleware.clone(),
+                timeouts: PathTimeouts::default(),
             })
             .collect();
         app

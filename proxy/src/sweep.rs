@@ -87,6 +87,7 @@ fn sweep(
 ) {
     let now = Instant::now();
     for exchange in ledger.exchanges() {
+        let limits = exchange.timeouts().unwrap_or(limits);
         let (stage, stalled) = exchange.stalled(now);
         // On a shared connection Pingora waits for the head of the answer, and can still tell the client.
         let pingoras = stage == Stage::Waiting && !exchange.has_socket();

@@ -20,6 +20,23 @@ async fn an_upstream_that_does_not_answer_is_a_504() {
 }
 
 #[tokio::test]
+async fn a_path_may_wait_longer_than_its_application_and_another_less_long() {
+    let app = App::start("blue").await;
+    let paths = "{/soon: {rewrite: {strip: /soon}, timeouts: {response: 300ms}},
+        /late: {rewrite: {strip: /late}, timeouts: {response: 1m}}}";
+    let setup = Setup::one(app.upstream()).shop("timeouts", "{response: 400ms}").shop("paths", paths);
+    let proxy = setup.start_healthy().await;
+    let mut patient = Http1::connect(proxy.http()).await;
+    patient.send(&request("GET", "/late/gate", &[], b"")).await;
+    until(PATIENCE, "it to be asked for", || async { app.waiting() == 1 }).await;
+    assert_eq!(get(proxy.http(), "/gate").await.status, 504);
+    assert_eq!(get(proxy.http(), "/soon/gate").await.status, 504);
+    until(PATIENCE, "the others to be let go", || async { app.waiting() == 1 }).await;
+    app.open_gate();
+    assert_eq!(patient.head().await.status(), 200, "it waited for longer than the application may");
+}
+
+#[tokio::test]
 async fn a_stalled_answer_is_cut_and_not_passed_off_as_whole() {
     let app = App::start("blue").await;
     let proxy = Setup::one(app.upstream()).shop("timeouts", "{idle: 300ms}").start_healthy().await;

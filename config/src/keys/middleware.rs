@@ -48,6 +48,18 @@ section! {
     }
 }
 
+section! {
+    /// How long upstreams are waited for at a path; what is left out is as in the application's `timeouts`.
+    PathTimeoutKeys {
+        /// To open a connection, TLS included.
+        connect: Option<Positive> = None;
+        /// From the whole request sent to the head of the answer.
+        response: Option<Positive> = None;
+        /// Between two reads or writes of a body. Streams and WebSockets are exempt.
+        idle: Option<Positive> = None;
+    }
+}
+
 record! {
     /// How often one may ask: a bucket that fills at a steady rate.
     RateLimitKeys, "write for example `rate_limit: {requests: 100, per: 1m, burst: 20}`" {

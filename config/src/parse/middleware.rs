@@ -1,16 +1,16 @@
 //! The sections of middleware turned into settings, and back.
 
 use crate::keys::{
-    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys,
-    RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, PathTimeoutKeys,
+    RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
 };
 use crate::settings::{
-    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit,
-    Redirect, Replace, Rewrite,
+    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware,
+    PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
 use crate::values::{
-    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Paths, Pattern,
-    Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, PathKeys, Paths,
+    Pattern, Positive, RedirectStatus, Text,
 };
 
 fn all<T, U: From<T>>(own: Own<Vec<T>>) -> Own<Vec<U>> {
@@ -61,13 +61,35 @@ impl From<Middleware> for MiddlewareKeys {
 
 impl From<Paths> for Vec<PathMiddleware> {
     fn from(Paths(paths): Paths) -> Self {
-        paths.into_iter().map(|(path, keys)| PathMiddleware { path, middleware: keys.into() }).collect()
+        let one = |(path, PathKeys { middleware, timeouts }): (_, PathKeys)| PathMiddleware {
+            path,
+            middleware: middleware.into(),
+            timeouts: timeouts.into(),
+        };
+        paths.into_iter().map(one).collect()
     }
 }
 
 impl From<Vec<PathMiddleware>> for Paths {
     fn from(paths: Vec<PathMiddleware>) -> Self {
-        Self(paths.into_iter().map(|PathMiddleware { path, middleware }| (path, middleware.into())).collect())
+        let one = |PathMiddleware { path, middleware, timeouts }| {
+            (path, PathKeys { middleware: middleware.into(), timeouts: timeouts.into() })
+        };
+        Self(paths.into_iter().map(one).collect())
+    }
+}
+
+impl From<PathTimeoutKeys> for PathTimeouts {
+    fn from(PathTimeoutKeys { connect, response, idle }: PathTimeoutKeys) -> Self {
+        let [connect, response, idle] = [connect, response, idle].map(|time| time.map(|time| time.0));
+        Self { connect, response, idle }
+    }
+}
+
+impl From<PathTimeouts> for PathTimeoutKeys {
+    fn from(PathTimeouts { connect, response, idle }: PathTimeouts) -> Self {
+        let [connect, response, idle] = [connect, response, idle].map(|time| time.map(Positive));
+        Self { connect, response, idle }
     }
 }
 

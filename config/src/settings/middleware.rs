@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::{Compress, Cors, HashBy};
+use super::{Compress, Cors, HashBy, Timeouts};
 use crate::{Bytes, PathPrefix, Span, UpstreamAddress};
 
 /// A key that may be left to the level above.
@@ -145,6 +145,33 @@ pub struct PathMiddleware {
     pub path: PathPrefix,
     /// What is done there.
     pub middleware: Middleware,
+    /// How long upstreams are waited for there. Default: as everywhere in the application.
+    pub timeouts: PathTimeouts,
+}
+
+/// The limits on waiting for upstreams that a path has of its own.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct PathTimeouts {
+    /// To open a connection, TLS included.
+    pub connect: Option<Span>,
+    /// From the whole request sent to the head of the answer.
+    pub response: Option<Span>,
+    /// Between two reads or writes of a body.
+    pub idle: Option<Span>,
+}
+
+impl PathTimeouts {
+    /// The limits there; none when they are those of the application.
+    #[must_use]
+    pub fn over(&self, app: &Timeouts) -> Option<Timeouts> {
+        let all = Timeouts {
+            connect: self.connect.unwrap_or(app.connect),
+            response: self.response.unwrap_or(app.response),
+            idle: self.idle.unwrap_or(app.idle),
+            pool: app.pool,
+        };
+        (all != *app).then_some(all)
+    }
 }
 
 /// How often one may ask: a bucket that fills at a steady rate and holds so many requests.

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 
 use super::{leaf, number_schema, or_name, text_schema, whole};
 use crate::PathPrefix;
-use crate::keys::MiddlewareKeys;
+use crate::keys::{MiddlewareKeys, PathTimeoutKeys};
 use crate::node::{Node, Value as Written};
 use crate::problem::quoted;
 use crate::reader::Reader;
 use crate::request::RequestHeaders;
-use crate::section::{Setting, Shown};
+use crate::section::{Setting, Shown, take};
 use crate::settings::Own;
 
 impl<T: Setting> Setting for Own<T> {
@@ -180,9 +180,40 @@ impl Setting for HiddenHeaders {
     }
 }
 
-/// Middleware by path.
+/// What is said of a path: middleware, and how long upstreams are waited for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PathKeys {
+    pub(crate) middleware: MiddlewareKeys,
+    pub(crate) timeouts: PathTimeoutKeys,
+}
+
+const TIMEOUTS: &str = "timeouts";
+
+impl Setting for PathKeys {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let keys = [MiddlewareKeys::KEYS, &[TIMEOUTS]].concat();
+        reader.section(node, &keys)?;
+        let middleware = MiddlewareKeys::fields(node, reader);
+        let timeouts = take(node, TIMEOUTS, reader, PathTimeoutKeys::default);
+        Some(Self { middleware: middleware?, timeouts: timeouts? })
+    }
+
+    fn show(&self) -> Shown {
+        let Shown::Section(mut keys) = self.middleware.show() else { return Shown::Absent };
+        keys.push((TIMEOUTS.to_owned(), self.timeouts.show()));
+        Shown::Section(keys)
+    }
+
+    fn schema() -> Value {
+        let mut schema = MiddlewareKeys::schema();
+        schema["properties"][TIMEOUTS] = PathTimeoutKeys::schema();
+        schema
+    }
+}
+
+/// What is said of each path.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct Paths(pub(crate) Vec<(PathPrefix, MiddlewareKeys)>);
+pub(crate) struct Paths(pub(crate) Vec<(PathPrefix, PathKeys)>);
 
 impl Setting for Paths {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
@@ -192,7 +223,7 @@ impl Setting for Paths {
             reader.wrong(node, message, EXAMPLE);
             return None;
         }
-        let read: Vec<Option<(PathPrefix, MiddlewareKeys)>> = node
+        let read: Vec<Option<(PathPrefix, PathKeys)>> = node
             .entries()
             .iter()
             .map(|(key, value)| {
@@ -201,7 +232,7 @@ impl Setting for Paths {
                     if let Err(error) = &path {
                         reader.wrong_key(key, error.to_string(), EXAMPLE);
                     }
-                    let keys = MiddlewareKeys::read(value, reader);
+                    let keys = PathKeys::read(value, reader);
                     Some((path.ok()?, keys?))
                 })
             })
@@ -221,6 +252,6 @@ impl Setting for Paths {
     }
 
     fn schema() -> Value {
-        json!({"type": ["object", "null"], "propertyNames": {"pattern": "^/"}, "additionalProperties": MiddlewareKeys::schema()})
+        json!({"type": ["object", "null"], "propertyNames": {"pattern": "^/"}, "additionalProperties": PathKeys::schema()})
     }
 }

@@ -372,6 +372,7 @@ fn enter(session: &mut Session, ctx: &mut Context, lease: Lease) {
         started: ctx.started,
         kind,
         abort: ctx.request.abort.clone(),
+        timeouts: ctx.chain.as_ref().and_then(|chain| chain.timeouts.clone()),
     });
     if pass.epoch().tally.get().is_some() {
         ctx.admitted = ctx.started.elapsed();

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderValue, header};
 use jiff::Timestamp;
 use pingora::proxy::Session;
 use pingora::{Error, ErrorSource, ErrorType};
-use switcher_config::settings::AppSettings;
+use switcher_config::settings::{AppSettings, Timeouts};
 use switcher_config::wire::Kind;
 
 use crate::access_log::{Outcome, Record};
@@ -166,6 +166,11 @@ impl Context {
             own_answer: None,
             finished: false,
         }
+    }
+
+    /// How long its upstream is waited for.
+    pub(super) fn timeouts<'a>(&'a self, settings: &'a AppSettings) -> &'a Timeouts {
+        self.chain.as_ref().and_then(|chain| chain.timeouts.as_deref()).unwrap_or(&settings.timeouts)
     }
 
     pub(super) fn facts(&self) -> &Facts {

@@ -16,7 +16,7 @@ use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorType, OrErr as _, Result};
 use rustix::io::Errno;
 use switcher_config::UpstreamProtocol;
-use switcher_config::settings::{AppSettings, Balance, RetryOn};
+use switcher_config::settings::{AppSettings, Balance, RetryOn, Timeouts};
 use switcher_config::wire::Kind;
 
 use crate::balance::room::{self, Refused};
@@ -68,7 +68,9 @@ pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Resul
         take_descriptor(session, ctx, &settings).await?;
     }
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
-    let mut peer = peer(&upstream, socket, epoch.pool, session, &settings, epoch.trust.roots.clone())?;
+    let timeouts = *ctx.timeouts(&settings);
+    let mut peer =
+        peer(&upstream, socket, epoch.pool, session, &settings, &timeouts, epoch.trust.roots.clone())?;
     peer.options.tcp_keepalive.clone_from(&ctx.shared.rules.load().keepalive);
     introduce(&mut peer, ctx.facts(), &settings);
     if ctx.stale {
@@ -95,11 +97,11 @@ async fn take_descriptor(session: &mut Session, ctx: &mut Context, settings: &Ap
     let (spares, facts) = (&ctx.shared.spares, &ctx.request.facts);
     ctx.descriptor = spares.try_take(facts);
     if ctx.descriptor.is_none() {
-        let socket = facts.socket;
+        let (socket, limit) = (facts.socket, ctx.timeouts(settings).connect.0);
         // In a box, as it is rare.
         let waiting = Box::pin(async {
             tokio::select! {
-                found = spares.wait(facts, settings.timeouts.connect.0) => Ok(found),
+                found = spares.wait(facts, limit) => Ok(found),
                 () = request_given_up(session, socket) => {
                     Err(Error::new_down(ErrorType::ConnectionClosed))
                 }
@@ -139,7 +141,8 @@ pub(super) async fn next_upstream(
         if socket.is_some() || upstream.address().socket_path().is_some() {
             return Ok((upstream, socket));
         }
-        let resolved = tokio::time::timeout(settings.timeouts.connect.0, dial::resolve(&upstream)).await;
+        let limit = ctx.timeouts(settings).connect.0;
+        let resolved = tokio::time::timeout(limit, dial::resolve(&upstream)).await;
         match resolved {
             Ok(Ok(socket)) => return Ok((upstream, Some(socket))),
             Ok(Err(why)) => upstream.suspect(&why),
@@ -180,6 +183,7 @@ fn peer(
     pool: u64,
     session: &Session,
     settings: &AppSettings,
+    timeouts: &Timeouts,
     roots: Option<Arc<CaType>>,
 ) -> Result<HttpPeer> {
     let address = upstream.address();
@@ -196,9 +200,9 @@ fn peer(
     };
     peer.group_key = pool;
     let options = &mut peer.options;
-    options.connection_timeout = Some(settings.timeouts.connect.0);
-    options.total_connection_timeout = Some(settings.timeouts.connect.0);
-    options.idle_timeout = Some(settings.timeouts.pool.0);
+    options.connection_timeout = Some(timeouts.connect.0);
+    options.total_connection_timeout = Some(timeouts.connect.0);
+    options.idle_timeout = Some(timeouts.pool.0);
     options.verify_cert = tls.verify;
     options.verify_hostname = tls.verify;
     options.ca = roots;
@@ -212,7 +216,7 @@ fn peer(
     // On a connection of its own a request is timed by the sweep, which knows streams from answers.
     // On a shared one only Pingora can end it without ending its neighbours.
     if options.alpn != ALPN::H1 && !expects_stream(request, session.is_http2()) {
-        options.read_timeout = Some(settings.timeouts.response.0);
+        options.read_timeout = Some(timeouts.response.0);
     }
     Ok(peer)
 }

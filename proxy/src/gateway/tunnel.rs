@@ -120,7 +120,7 @@ async fn connect(
     settings: &AppSettings,
     upstream: &Upstream,
 ) -> Result<http1::SendRequest<Empty<Bytes>>> {
-    let limit = settings.timeouts.connect.0;
+    let limit = ctx.timeouts(settings).connect.0;
     let pass = ctx.pass.as_ref().ok_or_else(forward::not_admitted)?;
     let dialer = Arc::clone(&pass.epoch().trust.dialer);
     let opened = async {
