@@ -21,6 +21,7 @@ use switcher_config::settings::{AppSettings, Hsts, Tls};
 
 use crate::answer::Reason;
 use crate::app::{App, Entry};
+use crate::canary::choice::Asked;
 use crate::epoch::{EpochUpstream, Lease};
 use crate::hsts;
 use crate::hygiene::{check_request, check_sizes};
@@ -279,10 +280,15 @@ impl From<Reason> for NoLease {
 
 /// Takes the lease; a request of a paused application waits for it in the queue.
 async fn take_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
-    match app.enter() {
+    match app.enter(asked(session, ctx)) {
         Entry::Open(lease, settings) => Ok((lease, settings)),
         Entry::Paused(_) | Entry::Stopped(_) | Entry::Gone => wait_for_lease(session, ctx, app).await,
     }
+}
+
+/// What tells a client of the canary's side from one of the live side.
+fn asked<'r>(session: &'r Session, ctx: &Context) -> Asked<'r> {
+    Asked { client: ctx.client.ip, headers: &session.req_header().headers }
 }
 
 async fn wait_for_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
@@ -294,7 +300,7 @@ async fn wait_for_lease(session: &mut Session, ctx: &Context, app: &App) -> Resu
     let arrived = Instant::now();
     let retry_after = Duration::from_secs(1);
     loop {
-        let max = match app.enter() {
+        let max = match app.enter(asked(session, ctx)) {
             Entry::Open(lease, settings) => return Ok((lease, settings)),
             Entry::Gone => {
                 let host = authority(session.req_header()).unwrap_or_default();
