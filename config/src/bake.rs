@@ -56,7 +56,7 @@ pub enum OnInconclusive {
 }
 
 /// A share of a whole in hundredths of a percent, at most 100 %. Written as `1%` or `0.5%`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Share(u16);
 
@@ -71,6 +71,13 @@ impl Share {
     #[must_use]
     pub fn fraction(self) -> f64 {
         f64::from(self.0) / 10_000.0
+    }
+
+    /// Whether a place among all places is within the share, counted from the first. Whatever is within a share is within
+    /// every larger one.
+    #[must_use]
+    pub fn holds(self, place: u64) -> bool {
+        u128::from(place) * 10_000 < u128::from(self.0) << 64
     }
 }
 
@@ -189,6 +196,21 @@ mod tests {
         }
         assert_eq!("2.0".parse::<Factor>(), Ok(Factor(2000)));
         assert!(("0.5%".parse::<Share>().expect("a share").fraction() - 0.005).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_share_holds_its_part_of_all_places_to_the_last_one() {
+        let share = |text: &str| text.parse::<Share>().expect("a share");
+        for (text, place, held) in [
+            ("0%", 0, false),
+            ("0.01%", 0, true),
+            ("50%", u64::MAX / 2, true),
+            ("50%", u64::MAX / 2 + 1, false),
+            ("100%", u64::MAX, true),
+            ("99.99%", u64::MAX, false),
+        ] {
+            assert_eq!(share(text).holds(place), held, "{text} {place}");
+        }
     }
 
     #[test]

@@ -11,6 +11,7 @@
 
 pub mod address;
 pub mod bake;
+mod canary;
 mod checks;
 #[cfg(test)]
 mod corpus;
@@ -47,6 +48,7 @@ mod yaml;
 
 pub use address::{ListenAddress, UpstreamAddress, UpstreamProtocol};
 pub use bake::{BakeLimits, Factor, OnInconclusive, Share};
+pub use canary::{CanaryKey, CanaryRules, NamedValue};
 pub use host::{HostPattern, PathPrefix};
 pub use image::ImageReference;
 pub use load::{Loaded, Sources, load};

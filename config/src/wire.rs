@@ -1,6 +1,7 @@
 //! The admin API's types, version 1: what the proxy and the command line say to each other.
 
 mod bake;
+mod canary;
 mod certificate;
 mod fence;
 
@@ -13,11 +14,15 @@ use utoipa::ToSchema;
 use crate::request::{Method, RequestHeaders};
 use crate::weight::UpstreamForm;
 use crate::{
-    AppName, BakeLimits, Factor, Generation, PerSlot, Share, Slot, Span, UpstreamAddress, Weight,
-    WeightedAddress,
+    AppName, BakeLimits, CanaryKey, Factor, Generation, NamedValue, PerSlot, Share, Slot, Span,
+    UpstreamAddress, Weight, WeightedAddress,
 };
 
 pub use bake::{Bake, BakeFigures, BakeOutcome, BakeResult};
+pub use canary::{
+    Canary, CanaryAbortRequest, CanaryChanged, CanaryOutcome, CanaryPlan, CanaryRequest, CanaryResult,
+    CanarySteps, CanaryThen,
+};
 pub use certificate::{
     CertificateEvent, CertificateHappening, CertificateSource, CertificateStatus, CheckKind, CheckRequest,
     Checked, Finding, Imported, ImportedCertificate, RenewRequest, Renewal, RenewalOutcome, Renewed,
@@ -62,6 +67,9 @@ pub struct AppStatus {
     /// The last switch that was to be judged on live traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<Bake>,
+    /// The canary that goes on, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<Canary>,
 }
 
 /// Whether an application's requests are let through.
@@ -538,12 +546,16 @@ pub enum RefusalReason {
     UnknownDrain,
     /// 404: no switch has been judged on live traffic.
     UnknownBake,
+    /// 404: no canary goes on.
+    UnknownCanary,
     /// 400: the request cannot be understood.
     BadRequest,
     /// 409: the generation is not the expected one.
     GenerationMoved,
     /// 409: the live slot's addresses are not registered over.
     SlotIsLive,
+    /// 409: the addresses of a slot are not registered over while a canary goes on in it.
+    CanaryGoesOn,
     /// 409: the lease is older than one that was shown, so its owner has lost it.
     StaleFence,
     /// 409: somebody whose lease is kept in another place is at work.
@@ -606,6 +618,17 @@ pub enum Event {
         /// How it stands.
         #[serde(flatten)]
         bake: Bake,
+    },
+    /// A canary began, has another share, waits, or has ended.
+    Canary {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// The application.
+        app: AppName,
+        /// How it stands.
+        #[serde(flatten)]
+        canary: Canary,
     },
     /// An upstream's health changed.
     Health {
@@ -694,4 +717,6 @@ schema_of_text! {
     Span: "Span", "1m30s";
     Share: "Share", "1%";
     Factor: "Factor", "2";
+    CanaryKey: "CanaryKey", "client";
+    NamedValue: "NamedValue", "X-Beta=1";
 }

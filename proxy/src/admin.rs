@@ -59,6 +59,8 @@ pub fn router(admin: Admin) -> axum::Router {
     let (read, mut document) = reading().split_for_parts();
     let (change, changing) = OpenApiRouter::new()
         .routes(routes!(change::promote))
+        .routes(routes!(change::canary))
+        .routes(routes!(change::abort_canary))
         .routes(routes!(change::register))
         .routes(routes!(change::claim))
         .routes(routes!(change::pause))

@@ -10,6 +10,7 @@ use switcher_config::AppName;
 use switcher_config::settings::AppSettings;
 use tokio::sync::watch;
 
+use crate::canary::choice::{Asked, CanarySide, Side};
 use crate::epoch::{Epoch, Lease};
 use crate::hold::HoldQueue;
 use crate::metrics::AppMetrics;
@@ -39,6 +40,8 @@ pub struct Live {
     pub epoch: Arc<Epoch>,
     /// The epoch that previews enter: that of the other slot.
     pub standby: Arc<Epoch>,
+    /// Who of the new requests goes to the other slot; without one nobody does.
+    pub canary: Option<Arc<CanarySide>>,
     /// Who previews; without one nobody does.
     pub guard: Option<Arc<Guard>>,
     /// What is done with requests; none when nothing is.
@@ -78,13 +81,22 @@ impl App {
         Self { name, hold: HoldQueue::default(), metrics, live: ArcSwap::from_pointee(live), changed }
     }
 
-    /// Takes a lease on the live epoch, or says why not. Choosing and counting are one act: a switch
-    /// either precedes the load, or finds the reference taken here and waits for it.
+    /// Takes a lease on the live epoch, or on the canary's where the client is on that side, or says why not. Choosing and
+    /// counting are one act: a switch either precedes the load, or finds the reference taken here and waits for it.
     #[must_use]
-    pub fn enter(&self) -> Entry {
+    pub fn enter(&self, asked: Asked<'_>) -> Entry {
         let live = self.live.load();
         match &live.gate {
-            Gate::Open => Entry::Open(Lease::new(Arc::clone(&live.epoch)), Arc::clone(&live.settings)),
+            Gate::Open => {
+                let epoch = match &live.canary {
+                    None => &live.epoch,
+                    Some(canary) => match canary.choice.side(asked) {
+                        Side::Live => &live.epoch,
+                        Side::Canary => &canary.epoch,
+                    },
+                };
+                Entry::Open(Lease::new(Arc::clone(epoch)), Arc::clone(&live.settings))
+            }
             Gate::Paused(max) => Entry::Paused(*max),
             Gate::Stopped(message) => Entry::Stopped(message.clone()),
             Gate::Gone => Entry::Gone,

@@ -14,11 +14,13 @@ use pingora::utils::tls::{WrappedX509, parse_x509};
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject as _;
 use switcher_config::settings::{AppSettings, Listener, ProxySettings, Settings};
-use switcher_config::wire::{Event, RefusalReason, Reloaded};
+use switcher_config::wire::{CanaryResult, Event, RefusalReason, Reloaded};
 use switcher_config::{AppName, Slot};
 
 use crate::adopt::adopt;
 use crate::app::{App, Gate, Live};
+use crate::canary::epochs::Canaries;
+use crate::canary::{self, carry};
 use crate::conditions::Conditions;
 use crate::control::{Control, begin_standby, epoch_of, is_counted, live_gate, run, watch_slots};
 use crate::decide::Denied;
@@ -165,9 +167,18 @@ impl Control {
         if is_counted(&settings, &routing) {
             live.count();
         }
-        let now = Live { gate: live_gate(&routing.gate), settings, epoch, standby, guard, chains };
+        let gate = live_gate(&routing.gate);
+        let now = Live { gate, settings, epoch, standby, canary: None, guard, chains };
         let app = Arc::new(App::new(name, now, metrics));
-        AppView { app, routing, slots, live, trust, drains: Vec::new(), previews }
+        let age = carry::age(&routing, Timestamp::now());
+        let (drains, canaries) = (Vec::new(), Canaries::default());
+        let mut view = AppView { app, routing, slots, live, trust, drains, previews, canaries };
+        let canary = carry::open(&mut view, None, age);
+        if canary.is_some() {
+            let now = view.app.live();
+            drop(view.app.replace(Live { canary, ..(*now).clone() }));
+        }
+        view
     }
 
     /// An application that was served before: its connections go on.
@@ -193,9 +204,9 @@ impl Control {
             self.drain_previews(previewed, &settings);
             begin_standby(&mut view)
         };
-        let epoch = Arc::clone(&before.epoch);
+        let (epoch, canary) = (Arc::clone(&before.epoch), before.canary.clone());
         drop(before);
-        for waited_for in [&epoch, &standby] {
+        for waited_for in [&epoch, &standby].into_iter().chain(canary.as_ref().map(|side| &side.epoch)) {
             waited_for.room.allow(settings.max_in_flight);
         }
         drop(now.app.replace(Live {
@@ -203,9 +214,14 @@ impl Control {
             settings: Arc::clone(&settings),
             epoch,
             standby,
+            canary,
             guard,
             chains,
         }));
+        if canary::going(&view.routing).is_none() {
+            self.leave_canary(&mut view, Policy::new(&settings.drain, None));
+            self.tell_canary_end(now, &view.routing);
+        }
         if !same_epoch {
             return self.next_epoch(view, gate, settings);
         }
@@ -232,11 +248,17 @@ impl Control {
             settings,
             epoch: nothing,
             standby,
+            canary: None,
             guard: None,
             chains: None,
         }));
-        self.drain(&mut view, gone.live.clone(), policy);
-        view.drains.pop().into_iter().chain(previewed).collect()
+        let mut left = previewed;
+        for epoch in std::iter::once(gone.live.clone()).chain(view.canaries.all()) {
+            epoch.ledger.retire();
+            self.drain(&mut view, epoch, policy);
+            left.extend(view.drains.pop());
+        }
+        left
     }
 }
 
@@ -312,9 +334,25 @@ fn adopt_all(before: &View, settings: &Settings, trusts: &BTreeMap<AppName, Trus
         if trusted_otherwise && routing.apps.get(name).is_some_and(|r| r.generation == adopted.generation) {
             adopted.generation = adopted.generation.next();
         }
+        let before = routing.apps.get(name);
+        if let Some(why) = before.and_then(|before| unlike_the_canary(before, &adopted, trusted_otherwise)) {
+            adopted = canary::ended(adopted, CanaryResult::Superseded, vec![why], Timestamp::now());
+        }
         routing.apps.insert(name.clone(), adopted);
     }
     routing
+}
+
+/// Why what a canary was about is no longer what is in its slot, if it is not.
+fn unlike_the_canary(before: &AppRouting, after: &AppRouting, trusted_otherwise: bool) -> Option<String> {
+    let slot = canary::going(after)?.shown.slot;
+    let serves = after.slots.get(slot).serves_as(before.slots.get(slot));
+    let what = match (serves, trusted_otherwise) {
+        (false, _) => "addresses",
+        (true, true) => "upstream_tls",
+        (true, false) => return None,
+    };
+    Some(format!("the configuration has other {what} for {slot}"))
 }
 
 /// What a reload changes, and what it cannot change, in sentences.

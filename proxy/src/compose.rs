@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
 use crate::bake;
+use crate::canary;
 use crate::command::Command;
 use crate::control::Control;
 use crate::decide::Denied;
@@ -347,6 +348,7 @@ impl Process {
         tokio::spawn(memory::watch(Arc::clone(&edge.crowd), Arc::clone(&edge.room)));
         tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
+        tokio::spawn(canary::carry::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
         tokio::spawn(middleware::watch(Arc::clone(&self.control), CERTIFICATE_LOOK));

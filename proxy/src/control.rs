@@ -22,6 +22,7 @@ use tokio::sync::{Mutex, broadcast};
 
 use crate::app::{App, Gate, Live};
 use crate::bake;
+use crate::canary;
 use crate::decide::{self, Denied};
 use crate::drain::{Drain, Policy};
 use crate::epoch::{Epoch, EpochHandle, NewEpoch, Trust};
@@ -117,7 +118,7 @@ impl Control {
             let upstreams = now.slots.get(request.slot);
             let (health, reason) = slot_health(upstreams);
             let next = decide::promote(&now.routing_now(), &request, health, reason.as_deref())?;
-            let left = bake::superseded(next, Timestamp::now());
+            let left = canary::promoted(bake::superseded(next, Timestamp::now()), Timestamp::now());
             let next = match request.bake {
                 Some(limits) => {
                     bake::begin(left.clone(), now.routing.active, limits, now.lately(), Timestamp::now())
@@ -128,6 +129,7 @@ impl Control {
             let policy = Policy::new(&now.app.settings().drain, request.drain.map(|d| d.0));
             let switched = control.switch(&view, &now, next.clone(), policy);
             control.tell_bake(&now, &left);
+            control.tell_canary_end(&now, &left);
             if bake::going(&next).is_some() {
                 control.tell_bake(&now, &next);
             }
@@ -306,7 +308,9 @@ impl Control {
         let slot = changed.routing.active;
         let (epoch, handle) = begin_epoch(&changed, slot);
         let standby = begin_standby(&mut changed);
-        let live = Live { epoch, standby, ..(*now.app.live()).clone() };
+        let live = Live { epoch, standby, canary: None, ..(*now.app.live()).clone() };
+        // Who is inside a canary is in the slot that becomes live, and stays there.
+        changed.canaries.keep();
         if is_counted(&live.settings, &changed.routing) {
             handle.count();
         }
@@ -326,7 +330,7 @@ impl Control {
             switch_micros: took.as_secs_f64() * 1e6,
         };
         now.app.metrics.switched(slot);
-        self.drain(&mut changed, left, policy);
+        self.drain_with_canaries(&mut changed, left, policy);
         self.publish_app(view, changed);
         tracing::info!(app = %now.app.name, from = %switched.from, to = %slot, generation = %switched.generation, "traffic moved");
         self.announce(Event::Switched {
@@ -354,8 +358,17 @@ impl Control {
         let now = changed.app.live();
         drop(changed.app.replace(Live { gate, settings, epoch, ..(*now).clone() }));
         drop(now);
-        self.drain(&mut changed, left, policy);
+        self.drain_with_canaries(&mut changed, left, policy);
         changed
+    }
+
+    /// Begins to drain the live epoch that was left, and what was inside as a canary before its slot became live.
+    fn drain_with_canaries(self: &Arc<Self>, view: &mut AppView, left: EpochHandle, policy: Policy) {
+        for canary in view.canaries.left(left.slot) {
+            canary.ledger.retire();
+            self.drain(view, canary, policy);
+        }
+        self.drain(view, left, policy);
     }
 
     /// Begins to drain an epoch that was left.
@@ -419,7 +432,7 @@ fn count(metrics: &AppMetrics, receipt: &DrainReceipt) {
 
 /// Whether what the live slot answers is counted: somebody judges it, or will judge the next one by it.
 pub(crate) fn is_counted(settings: &AppSettings, routing: &AppRouting) -> bool {
-    settings.is_judged || bake::going(routing).is_some()
+    settings.is_judged || bake::going(routing).is_some() || canary::going(routing).is_some()
 }
 
 /// A new epoch of a slot over its upstreams, as they are in `view`.

@@ -3,6 +3,7 @@
 use switcher_config::wire::{Fence, Health, PromoteRequest, RefusalReason, RegisterRequest};
 use switcher_config::{Generation, Slot, WeightedAddress};
 
+use crate::canary;
 use crate::fence::admit;
 use crate::routing::{AppRouting, SlotSource};
 
@@ -17,7 +18,7 @@ pub struct Denied {
 }
 
 impl Denied {
-    fn new(reason: RefusalReason, now: &AppRouting, what: &str) -> Self {
+    pub(crate) fn new(reason: RefusalReason, now: &AppRouting, what: &str) -> Self {
         let message =
             format!("{what}; {} is live, generation {}, nothing was changed", now.active, now.generation);
         Self { reason, message }
@@ -26,13 +27,13 @@ impl Denied {
 
 /// The lease that is remembered after a change under `asked`. It is looked at before everything else: whoever
 /// has lost the lease is told so, and not what else is wrong.
-fn fenced(now: &AppRouting, asked: Option<&Fence>) -> Result<Option<Fence>, Denied> {
+pub(crate) fn fenced(now: &AppRouting, asked: Option<&Fence>) -> Result<Option<Fence>, Denied> {
     let Some(asked) = asked else { return Ok(now.fence.clone()) };
     let admitted = admit(now.fence.as_ref(), asked);
     admitted.map(Some).map_err(|denied| Denied::new(denied.reason, now, &denied.message))
 }
 
-fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(), Denied> {
+pub(crate) fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(), Denied> {
     match expected {
         Some(expected) if expected != now.generation => {
             let what = format!(
@@ -43,6 +44,33 @@ fn same_generation(now: &AppRouting, expected: Option<Generation>) -> Result<(),
         }
         Some(_) | None => Ok(()),
     }
+}
+
+/// Whether a slot is one that traffic can be sent to beside the live one.
+pub(crate) fn standby(now: &AppRouting, slot: Slot) -> Result<(), Denied> {
+    if slot == now.active {
+        return Err(Denied::new(RefusalReason::AlreadyActive, now, &format!("{slot} is live already")));
+    }
+    if now.slots.get(slot).upstreams.is_empty() {
+        let what = format!("{slot} has no upstreams");
+        return Err(Denied::new(RefusalReason::NoUpstreams, now, &what));
+    }
+    Ok(())
+}
+
+/// Whether a slot is known to be healthy.
+pub(crate) fn healthy(
+    now: &AppRouting,
+    slot: Slot,
+    health: Health,
+    reason: Option<&str>,
+) -> Result<(), Denied> {
+    if health == Health::Healthy {
+        return Ok(());
+    }
+    let state = if health == Health::Unknown { "not known to be healthy" } else { "not healthy" };
+    let why = reason.map(|r| format!(" ({r})")).unwrap_or_default();
+    Err(Denied::new(RefusalReason::Unhealthy, now, &format!("{slot} is {state}{why}")))
 }
 
 /// The routing after a promote, or why there is none.
@@ -58,17 +86,9 @@ pub fn promote(
     let fence = fenced(now, request.fence.as_ref())?;
     same_generation(now, request.expected_generation)?;
     let slot = request.slot;
-    if slot == now.active {
-        return Err(Denied::new(RefusalReason::AlreadyActive, now, &format!("{slot} is live already")));
-    }
-    if now.slots.get(slot).upstreams.is_empty() {
-        let what = format!("{slot} has no upstreams");
-        return Err(Denied::new(RefusalReason::NoUpstreams, now, &what));
-    }
-    if health != Health::Healthy && !request.force {
-        let state = if health == Health::Unknown { "not known to be healthy" } else { "not healthy" };
-        let why = reason.map(|r| format!(" ({r})")).unwrap_or_default();
-        return Err(Denied::new(RefusalReason::Unhealthy, now, &format!("{slot} is {state}{why}")));
+    standby(now, slot)?;
+    if !request.force {
+        healthy(now, slot, health, reason)?;
     }
     Ok(AppRouting { active: slot, generation: now.generation.next(), fence, ..now.clone() })
 }
@@ -118,6 +138,12 @@ pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Resu
     same_generation(now, request.expected_generation)?;
     if slot == now.active {
         moved(now, request)?;
+    } else if let Some(canary) = canary::going(now) {
+        let what = format!(
+            "a canary goes on in {slot}, with {} of the clients: promote it or abort it first",
+            canary.shown.rules.share
+        );
+        return Err(Denied::new(RefusalReason::CanaryGoesOn, now, &what));
     }
     let bad = |what: &str| Denied::new(RefusalReason::BadRequest, now, what);
     let repeated = |(n, upstream): (usize, &WeightedAddress)| {

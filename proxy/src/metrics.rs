@@ -7,11 +7,11 @@
 mod limits;
 
 use prometheus::{
-    HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
 };
-use switcher_config::wire::{BakeResult, ByKind, Health, Kind};
-use switcher_config::{AppName, Generation, PerSlot, Slot};
+use switcher_config::wire::{BakeResult, ByKind, CanaryResult, Health, Kind};
+use switcher_config::{AppName, Generation, PerSlot, Share, Slot};
 
 use crate::certificates::CertificateMetrics;
 use crate::hygiene::Violation;
@@ -39,9 +39,8 @@ pub struct Metrics {
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
-    bakes: IntCounterVec,
-    bake_rollbacks: IntCounterVec,
-    bake_running: IntGaugeVec,
+    bake: BakeFamilies,
+    canary: CanaryFamilies,
     in_flight: IntGaugeVec,
     health: IntGaugeVec,
     active: IntGaugeVec,
@@ -65,6 +64,7 @@ pub struct AppMetrics {
     switches: PerSlot<IntCounter>,
     bakes: [IntCounter; 4],
     bake_rollbacks: IntCounter,
+    canaries: [IntCounter; 5],
 }
 
 /// One slot's handles.
@@ -124,7 +124,6 @@ impl Metrics {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone())).map(|()| family)
         };
-        let (bakes, bake_rollbacks, bake_running) = bake_families(&registry)?;
         let slot = ["app", "slot"];
         let kind = ["app", "slot", "kind"];
         let unrouted = counter(
@@ -159,9 +158,8 @@ impl Metrics {
                 "Switches, by the slot that became live.",
                 &["app", "to"],
             )?,
-            bakes,
-            bake_rollbacks,
-            bake_running,
+            bake: BakeFamilies::new(&registry)?,
+            canary: CanaryFamilies::new(&registry)?,
             in_flight: gauge("switcher_in_flight", "Exchanges inside, drains included.", &kind)?,
             health: gauge("switcher_health", "1 for the state a slot is in.", &["app", "slot", "state"])?,
             active: gauge("switcher_active", "1 for the live slot.", &slot)?,
@@ -185,8 +183,10 @@ impl Metrics {
         AppMetrics {
             slots: PerSlot::from_fn(|slot| self.slot(app, slot)),
             switches: PerSlot::from_fn(|slot| self.switches.with_label_values(&[app, slot.as_str()])),
-            bakes: BakeResult::ALL.map(|result| self.bakes.with_label_values(&[app, result.as_str()])),
-            bake_rollbacks: self.bake_rollbacks.with_label_values(&[app]),
+            bakes: BakeResult::ALL.map(|result| self.bake.results.with_label_values(&[app, result.as_str()])),
+            bake_rollbacks: self.bake.rollbacks.with_label_values(&[app]),
+            canaries: CanaryResult::ALL
+                .map(|result| self.canary.results.with_label_values(&[app, result.as_str()])),
         }
     }
 
@@ -216,9 +216,13 @@ impl Metrics {
         // A series that was never made is not there to remove.
         let _ = (self.generation.remove_label_values(&[app]), self.held.remove_label_values(&[app]));
         let _ =
-            (self.bake_rollbacks.remove_label_values(&[app]), self.bake_running.remove_label_values(&[app]));
+            (self.bake.rollbacks.remove_label_values(&[app]), self.bake.running.remove_label_values(&[app]));
         for result in BakeResult::ALL {
-            let _ = self.bakes.remove_label_values(&[app, result.as_str()]);
+            let _ = self.bake.results.remove_label_values(&[app, result.as_str()]);
+        }
+        let _ = self.canary.share.remove_label_values(&[app]);
+        for result in CanaryResult::ALL {
+            let _ = self.canary.results.remove_label_values(&[app, result.as_str()]);
         }
         for slot in Slot::ALL.map(Slot::as_str) {
             let pair = [app, slot];
@@ -286,7 +290,12 @@ impl Metrics {
 
     /// For a scrape: whether a switch is judged on live traffic.
     pub fn set_bake(&self, app: &AppName, running: bool) {
-        self.bake_running.with_label_values(&[app.as_str()]).set(running.into());
+        self.bake.running.with_label_values(&[app.as_str()]).set(running.into());
+    }
+
+    /// For a scrape: the share of a canary; none while none goes on.
+    pub fn set_canary(&self, app: &AppName, share: Option<Share>) {
+        self.canary.share.with_label_values(&[app.as_str()]).set(share.unwrap_or_default().fraction());
     }
 
     /// For a scrape: a slot's health, and what is inside it.
@@ -324,21 +333,54 @@ fn unasked(registry: &Registry) -> prometheus::Result<IntCounter> {
 }
 
 /// What came of bakes, how often traffic went back by itself, and whether one is under way.
-fn bake_families(registry: &Registry) -> prometheus::Result<(IntCounterVec, IntCounterVec, IntGaugeVec)> {
-    let results = Opts::new(
-        "switcher_bake_results_total",
-        "Switches that were judged on live traffic, by what came of it.",
-    );
-    let rollbacks =
-        Opts::new("switcher_bake_rollbacks_total", "Times that traffic went back by itself after a switch.");
-    let results = IntCounterVec::new(results, &["app", "result"])?;
-    let rollbacks = IntCounterVec::new(rollbacks, &["app"])?;
-    registry.register(Box::new(results.clone()))?;
-    registry.register(Box::new(rollbacks.clone()))?;
-    let running = Opts::new("switcher_bake_running", "1 while a switch is judged on live traffic.");
-    let running = IntGaugeVec::new(running, &["app"])?;
-    registry.register(Box::new(running.clone()))?;
-    Ok((results, rollbacks, running))
+#[derive(Debug, Clone)]
+struct BakeFamilies {
+    results: IntCounterVec,
+    rollbacks: IntCounterVec,
+    running: IntGaugeVec,
+}
+
+impl BakeFamilies {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let results = Opts::new(
+            "switcher_bake_results_total",
+            "Switches that were judged on live traffic, by what came of it.",
+        );
+        let rollbacks = Opts::new(
+            "switcher_bake_rollbacks_total",
+            "Times that traffic went back by itself after a switch.",
+        );
+        let results = IntCounterVec::new(results, &["app", "result"])?;
+        let rollbacks = IntCounterVec::new(rollbacks, &["app"])?;
+        registry.register(Box::new(results.clone()))?;
+        registry.register(Box::new(rollbacks.clone()))?;
+        let running = Opts::new("switcher_bake_running", "1 while a switch is judged on live traffic.");
+        let running = IntGaugeVec::new(running, &["app"])?;
+        registry.register(Box::new(running.clone()))?;
+        Ok(Self { results, rollbacks, running })
+    }
+}
+
+/// How large canaries are, and how they ended.
+#[derive(Debug, Clone)]
+struct CanaryFamilies {
+    share: GaugeVec,
+    results: IntCounterVec,
+}
+
+impl CanaryFamilies {
+    fn new(registry: &Registry) -> prometheus::Result<Self> {
+        let share = Opts::new(
+            "switcher_canary_share_ratio",
+            "The share of the clients that a canary in the standby slot gets; 0 while none goes on.",
+        );
+        let results = Opts::new("switcher_canaries_total", "Canaries that ended, by how.");
+        let share = GaugeVec::new(share, &["app"])?;
+        let results = IntCounterVec::new(results, &["app", "result"])?;
+        registry.register(Box::new(share.clone()))?;
+        registry.register(Box::new(results.clone()))?;
+        Ok(Self { share, results })
+    }
 }
 
 /// What balancing counts, for each slot.
@@ -420,6 +462,13 @@ impl AppMetrics {
         if back {
             self.bake_rollbacks.inc();
         }
+    }
+}
+
+impl AppMetrics {
+    /// A canary ended.
+    pub fn canary_ended(&self, result: CanaryResult) {
+        self.canaries[result as usize].inc();
     }
 }
 

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use switcher_config::durable::{self, Durability, ReplaceError};
-use switcher_config::wire::{Bake, Fence};
+use switcher_config::wire::{Bake, Canary, Fence};
 use switcher_config::{AppName, Generation, PerSlot, Slot, Span, WeightedAddress};
 
 /// The version of the file's layout.
@@ -43,6 +43,19 @@ pub struct AppRouting {
     /// The last switch that was to be judged on live traffic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<Bake>,
+    /// The canary that goes on, or the last one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<SavedCanary>,
+}
+
+/// A canary as it is saved.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SavedCanary {
+    /// What the places of clients are mixed with, so that nobody can tell them and each canary picks others. Never shown.
+    pub salt: u64,
+    /// What everybody may see of it.
+    #[serde(flatten)]
+    pub shown: Canary,
 }
 
 /// The gate as it is saved.
@@ -100,7 +113,15 @@ impl AppRouting {
     /// An application that has never been switched.
     #[must_use]
     pub const fn new(active: Slot, slots: PerSlot<SlotRouting>) -> Self {
-        Self { active, generation: Generation::FIRST, gate: SavedGate::Open, slots, fence: None, bake: None }
+        Self {
+            active,
+            generation: Generation::FIRST,
+            gate: SavedGate::Open,
+            slots,
+            fence: None,
+            bake: None,
+            canary: None,
+        }
     }
 }
 

@@ -62,7 +62,8 @@ pub async fn run(control: Arc<Control>, metrics: LimitMetrics) {
         for (_, app) in view.turn(turn, TURNS) {
             let draining = app.drains.iter().filter(|d| !d.is_over()).map(|d| &d.epoch().ledger);
             let previews = app.previews.ledgers().map(|(_, ledger)| ledger);
-            let all = std::iter::once(&app.live.ledger).chain(draining).chain(previews);
+            let canaries = app.canaries.ledgers().map(|(_, ledger)| ledger);
+            let all = std::iter::once(&app.live.ledger).chain(draining).chain(previews).chain(canaries);
             for ledger in all.filter(|ledger| !ledger.is_empty()) {
                 sweep(ledger, &app.app.settings().timeouts, pace, &metrics, &mut lingering);
             }

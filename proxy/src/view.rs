@@ -8,6 +8,7 @@ use switcher_config::wire::{self, ByKind, Mode};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
 
 use crate::app::App;
+use crate::canary::epochs::Canaries;
 use crate::drain::Drain;
 use crate::epoch::{EpochHandle, Trust};
 use crate::ledger::{Exchange, Ledger};
@@ -44,6 +45,8 @@ pub struct AppView {
     pub drains: Vec<Arc<Drain>>,
     /// What previews are in. They belong to no switch, so they are on no receipt.
     pub previews: Previews,
+    /// What canaries are in.
+    pub canaries: Canaries,
 }
 
 impl View {
@@ -66,7 +69,8 @@ impl View {
         let live = self.apps.values().map(|app| &app.live.ledger);
         let draining = self.drains().map(|drain| &drain.epoch().ledger);
         let previews = self.apps.values().flat_map(|app| app.previews.ledgers().map(|(_, ledger)| ledger));
-        live.chain(draining).chain(previews)
+        let canaries = self.apps.values().flat_map(|app| app.canaries.ledgers().map(|(_, ledger)| ledger));
+        live.chain(draining).chain(previews).chain(canaries)
     }
 
     /// Every drain under way.
@@ -100,12 +104,13 @@ impl AppView {
         self.drains.iter().rev().find(|drain| drain.epoch().generation == generation)
     }
 
-    /// The ledgers of one slot: the live epoch's if it is live, those of its drains, and those of its previews.
+    /// The ledgers of one slot: the live epoch's if it is live, those of its drains, of its previews, and of its canaries.
     fn ledgers_of(&self, slot: Slot) -> impl Iterator<Item = &Arc<Ledger>> {
         let live = (self.live.slot == slot).then_some(&self.live.ledger);
         let draining = self.drains.iter().filter(move |d| d.epoch().slot == slot && !d.is_over());
         let previews = self.previews.ledgers().filter(move |(of, _)| *of == slot).map(|(_, ledger)| ledger);
-        live.into_iter().chain(draining.map(|d| &d.epoch().ledger)).chain(previews)
+        let canaries = self.canaries.ledgers().filter(move |(of, _)| *of == slot).map(|(_, ledger)| ledger);
+        live.into_iter().chain(draining.map(|d| &d.epoch().ledger)).chain(previews).chain(canaries)
     }
 
     /// Everything inside a slot, oldest first.
@@ -144,6 +149,7 @@ impl AppView {
             draining: self.drains.iter().filter(|d| !d.is_over()).map(|d| d.status()).collect(),
             fence: self.routing.fence.clone(),
             bake: self.bake(),
+            canary: self.canary(),
         }
     }
 

@@ -15,8 +15,9 @@ use http::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    Bake, Changed, Claim, DrainReceipt, InFlight, PauseRequest, PreviewRequest, Previewed, PromoteRequest,
-    RegisterRequest, Reloaded, SmokeRequest, Smoked, Status, StopRequest, Switched,
+    Bake, CanaryAbortRequest, CanaryChanged, CanaryRequest, Changed, Claim, DrainReceipt, InFlight,
+    PauseRequest, PreviewRequest, Previewed, PromoteRequest, RegisterRequest, Reloaded, SmokeRequest, Smoked,
+    Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 
@@ -59,6 +60,26 @@ impl Admin {
     /// As [`Admin::status`].
     pub async fn promote(&self, app: &AppName, request: &PromoteRequest) -> Result<Switched, AdminError> {
         self.send(Method::POST, &format!("/v1/apps/{app}/promote"), request).await
+    }
+
+    /// `POST /v1/apps/{app}/canary`.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn canary(&self, app: &AppName, request: &CanaryRequest) -> Result<CanaryChanged, AdminError> {
+        self.send(Method::POST, &format!("/v1/apps/{app}/canary"), request).await
+    }
+
+    /// `POST /v1/apps/{app}/canary/abort`.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn abort_canary(
+        &self,
+        app: &AppName,
+        request: &CanaryAbortRequest,
+    ) -> Result<CanaryChanged, AdminError> {
+        self.send(Method::POST, &format!("/v1/apps/{app}/canary/abort"), request).await
     }
 
     /// `GET /v1/apps/{app}/drains/{generation}?wait=…`: answers when drained, or after `wait`.

@@ -1,6 +1,6 @@
 //! The reply to a change was lost: did it happen? Read from the status, never guessed. Pure.
 
-use switcher_config::wire::{AppStatus, Mode, RegisterRequest};
+use switcher_config::wire::{AppStatus, CanaryResult, Mode, RegisterRequest};
 use switcher_config::{Generation, Slot};
 
 /// What the status says about a change whose reply was lost.
@@ -31,6 +31,34 @@ pub fn of_switch(seen: &AppStatus, expected: Generation, slot: Slot) -> Aftermat
 #[must_use]
 pub fn of_mode(seen: &AppStatus, wanted: Mode) -> Aftermath {
     if seen.mode == wanted { Aftermath::Happened } else { Aftermath::Unchanged }
+}
+
+/// After a canary in `slot` was begun or moved, expecting a generation.
+#[must_use]
+pub fn of_canary(seen: &AppStatus, expected: Generation, slot: Slot) -> Aftermath {
+    let going = seen.canary.as_ref().is_some_and(|canary| canary.outcome.is_none() && canary.slot == slot);
+    if seen.generation == expected {
+        Aftermath::Unchanged
+    } else if seen.generation == expected.next() && going {
+        Aftermath::Happened
+    } else {
+        Aftermath::SomebodyElse
+    }
+}
+
+/// After a canary was ended, expecting a generation.
+#[must_use]
+pub fn of_canary_abort(seen: &AppStatus, expected: Generation) -> Aftermath {
+    let outcome = seen.canary.as_ref().and_then(|canary| canary.outcome.as_ref());
+    if seen.generation == expected {
+        Aftermath::Unchanged
+    } else if seen.generation == expected.next()
+        && outcome.is_some_and(|outcome| outcome.result == CanaryResult::Aborted)
+    {
+        Aftermath::Happened
+    } else {
+        Aftermath::SomebodyElse
+    }
 }
 
 /// After a registration in `slot` that expected a generation. The same addresses as before prove nothing: they were
@@ -82,6 +110,7 @@ mod tests {
             draining: Vec::new(),
             fence: None,
             bake: None,
+            canary: None,
         }
     }
 
@@ -105,6 +134,33 @@ mod tests {
                 aftermath,
                 "{active} {generation}"
             );
+        }
+    }
+
+    #[test]
+    fn a_lost_canary_is_read_from_the_canary_and_the_generation() {
+        let with = |generation, outcome: Option<&str>| {
+            let outcome =
+                outcome.map(|result| serde_json::json!({"at": "2026-11-21T14:00:00Z", "result": result}));
+            let figures = serde_json::json!({"requests": 0, "errors": 0, "connect_errors": 0, "timed": 0, "seconds": 0});
+            let canary = serde_json::json!({
+                "slot": "green", "generation": 7, "share": "5%", "began_at": "2026-11-21T14:00:00Z",
+                "share_since": "2026-11-21T14:00:00Z", "limits": switcher_config::BakeLimits::default(),
+                "baseline": figures, "seen": figures, "outcome": outcome,
+            });
+            let canary = Some(serde_json::from_value(canary).expect("a canary"));
+            AppStatus { canary, ..seen(Slot::Blue, generation) }
+        };
+        for (generation, outcome, begun, ended) in [
+            (7, None, Aftermath::Unchanged, Aftermath::Unchanged),
+            (8, None, Aftermath::Happened, Aftermath::SomebodyElse),
+            (8, Some("aborted"), Aftermath::SomebodyElse, Aftermath::Happened),
+            (8, Some("worse"), Aftermath::SomebodyElse, Aftermath::SomebodyElse),
+            (9, None, Aftermath::SomebodyElse, Aftermath::SomebodyElse),
+        ] {
+            let seen = with(generation, outcome);
+            assert_eq!(of_canary(&seen, seven(), Slot::Green), begun, "{generation} {outcome:?}");
+            assert_eq!(of_canary_abort(&seen, seven()), ended, "{generation} {outcome:?}");
         }
     }
 

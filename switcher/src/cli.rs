@@ -1,5 +1,6 @@
 //! What can be typed. Options stand before or after the verb; wrong usage is a [`Failure`] like any other.
 
+mod canary;
 mod certs;
 mod database;
 mod init;
@@ -23,6 +24,7 @@ use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::progress::Progress;
 
+pub use canary::{CanaryArgs, CanaryTarget, Then};
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
 pub use init::InitArgs;
@@ -81,6 +83,11 @@ pub enum Command {
     },
     /// Make a slot live; returns when the other one has drained, with a receipt
     Promote(PromoteArgs),
+    /// Send a part of the clients to the other slot first, and take them back when it is worse
+    #[command(
+        after_help = "For example: switcher canary green 5%, then 25%, then promote green or canary abort"
+    )]
+    Canary(CanaryArgs),
     /// Deploy a release: pull, snapshot, migrate, start, probe, promote, record
     Deploy(DeployArgs),
     /// Move traffic back: at once while the slot before is warm, else by starting that release again

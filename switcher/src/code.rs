@@ -264,6 +264,17 @@ which slot, `switcher rollback --to ID` starts an earlier release again."
 "The proxy remembers no switch that was to be judged on live traffic. It may have been started again with another data
 folder, or it is older than this command and does not judge at all. `switcher status` tells what is live."
 
+    CanaryGoesOn "E-CANARY-01" Failed "a canary goes on in the slot"
+"A part of the clients is served by that slot, so its addresses are not changed under them, and nothing is deployed into
+it. `switcher promote SLOT` makes it live, `switcher canary abort` takes the clients back; either ends the canary."
+
+    CanaryNone "E-CANARY-02" Failed "no canary goes on"
+"There is nothing to end: all clients are served by the live slot. A canary that was worse than the live slot, or whose
+slot lost its last healthy upstream, ends by itself; `switcher canary` tells how the last one ended."
+
+    CanaryLive "E-CANARY-03" Failed "the slot has all the clients already"
+"A canary sends a part of the clients to the slot that is not live. Name the other slot."
+
     VerifyFailed "E-VERIFY-01" Unhealthy "the new version was not seen at the public address, and traffic went back"
 "After the switch the deployer asked `deploy.verify.url` from its own machine, as users ask it, until `timeout` was over,
 and the answer was not that of the new version: another status, without `contains`, or by its header from the other

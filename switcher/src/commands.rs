@@ -1,5 +1,6 @@
 //! The verbs, a file each; [`dispatch`] runs one and turns its outcome into an exit code.
 
+mod canary;
 mod certs;
 mod completions;
 mod config;
@@ -52,6 +53,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Explain { code } => explain::run(&ctx, code.as_deref()),
         Command::Status { watch } => block_on(&ctx, status::run(&ctx, watch)),
         Command::Promote(args) => block_on(&ctx, promote::promote(&ctx, args)),
+        Command::Canary(args) => block_on(&ctx, canary::run(&ctx, args)),
         Command::Deploy(args) => block_on(&ctx, deploy::run(&ctx, args)),
         Command::Rollback(args) => block_on(&ctx, rollback::run(&ctx, args)),
         Command::Repair(args) => block_on(&ctx, repair::run(&ctx, args)),

@@ -94,6 +94,7 @@ mod tests {
             draining: Vec::new(),
             fence: None,
             bake: None,
+            canary: None,
         }
     }
 

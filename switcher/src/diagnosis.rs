@@ -101,6 +101,8 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
         RefusalReason::UnknownApp => (Code::AppUnknown, "switcher status".to_owned()),
         RefusalReason::UnknownDrain => (Code::DrainLost, ctx.command("status")),
         RefusalReason::UnknownBake => (Code::BakeLost, ctx.command("status")),
+        RefusalReason::UnknownCanary => (Code::CanaryNone, ctx.command("canary")),
+        RefusalReason::CanaryGoesOn => (Code::CanaryGoesOn, ctx.command("canary abort")),
         RefusalReason::BadRequest => (Code::ProxyRefused, "switcher-proxy --version".to_owned()),
         // The command looked before it asked: a slot that is live all of a sudden was made so by somebody else.
         RefusalReason::GenerationMoved | RefusalReason::AlreadyActive => {
@@ -173,6 +175,8 @@ mod tests {
             RefusalReason::BadRequest,
             RefusalReason::GenerationMoved,
             RefusalReason::SlotIsLive,
+            RefusalReason::UnknownCanary,
+            RefusalReason::CanaryGoesOn,
             RefusalReason::StaleFence,
             RefusalReason::LeaseHeld,
             RefusalReason::Unhealthy,

@@ -2,7 +2,8 @@
 
 use jiff::Timestamp;
 use switcher_config::wire::{
-    AppStatus, Bake, BakeFigures, BakeResult, ByKind, Exchange, Health, Kind, Mode, ProbeRecord, SlotStatus,
+    AppStatus, Bake, BakeFigures, BakeResult, ByKind, Canary, CanaryResult, CanaryThen, Exchange, Health,
+    Kind, Mode, ProbeRecord, SlotStatus,
 };
 
 use crate::layout::Tone;
@@ -186,6 +187,46 @@ pub fn bake(bake: &Bake) -> String {
     let why =
         if outcome.reasons.is_empty() { String::new() } else { format!(": {}", outcome.reasons.join("; ")) };
     format!("{verdict}{end}{why}")
+}
+
+/// A canary: who goes there and what follows, or what came of it and why.
+#[must_use]
+pub fn canary(canary: &Canary) -> String {
+    let (slot, rules) = (canary.slot, &canary.rules);
+    let who = format!("{} of the clients", rules.share);
+    if let Some(outcome) = &canary.outcome {
+        let end = match outcome.result {
+            CanaryResult::Promoted => "and became live",
+            CanaryResult::Aborted => "until somebody took them back",
+            CanaryResult::Worse => "until it was worse than the live slot, and they were taken back",
+            CanaryResult::Unhealthy => "until it was not healthy, and they were taken back",
+            CanaryResult::Superseded => "until something else was put into it",
+        };
+        let why = if outcome.reasons.is_empty() {
+            String::new()
+        } else {
+            format!(": {}", outcome.reasons.join("; "))
+        };
+        return format!("{slot} had {who} {end} ({}){why}", moment(outcome.at));
+    }
+    let always = rules.headers.iter().map(|header| format!("header {header}"));
+    let always = always.chain(rules.cookies.iter().map(|cookie| format!("cookie {cookie}")));
+    let always: Vec<String> = always.chain(rules.clients.iter().map(ToString::to_string)).collect();
+    let always =
+        if always.is_empty() { String::new() } else { format!(", and all with {}", always.join(" or ")) };
+    let follows = canary.steps.as_ref().map(|steps| {
+        let left: Vec<String> = steps.left.iter().map(ToString::to_string).collect();
+        let then = match (left.is_empty(), steps.then) {
+            (true, CanaryThen::Hold) => return String::new(),
+            (true, CanaryThen::Promote) => "promote".to_owned(),
+            (false, CanaryThen::Hold) => left.join(", "),
+            (false, CanaryThen::Promote) => format!("{}, promote", left.join(", ")),
+        };
+        let waits = steps.waits.as_ref().map(|why| format!(" (waits: {why})")).unwrap_or_default();
+        format!("; then {then}, after {} each{waits}", steps.every)
+    });
+    let since = moment(canary.share_since);
+    format!("{slot} has {who} by {}{always}, since {since}{}", rules.by, follows.unwrap_or_default())
 }
 
 /// What a slot did in some time.

@@ -165,6 +165,7 @@ async fn events_tell_of_switches_drains_health_and_modes_as_they_happen() {
             | Event::Reloaded { .. }
             | Event::Certificate { .. }
             | Event::Bake { .. }
+            | Event::Canary { .. }
             | Event::Ejected { .. } => {}
         }
         missing.retain(|m| *m != name);

@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    AppStatus, Bake, CertificateStatus, Changed, DrainReceipt, Fence, Imported, InFlight, PauseRequest,
-    PromoteRequest, Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked,
-    Status, StopRequest, Switched,
+    AppStatus, Bake, CanaryAbortRequest, CanaryChanged, CanaryRequest, CertificateStatus, Changed,
+    DrainReceipt, Fence, Imported, InFlight, PauseRequest, PromoteRequest, Refusal, RegisterRequest,
+    Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot};
 use tokio::net::UnixStream;
@@ -126,6 +126,22 @@ impl Admin {
     /// When that is refused.
     pub async fn promote_as(&self, wish: &PromoteRequest) -> Outcome<Switched> {
         self.typed("POST", "/v1/apps/shop/promote", wish).await
+    }
+
+    /// Begins or moves a canary of `shop`.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn canary(&self, wish: &CanaryRequest) -> Outcome<CanaryChanged> {
+        self.typed("POST", "/v1/apps/shop/canary", wish).await
+    }
+
+    /// Ends the canary of `shop`.
+    ///
+    /// # Errors
+    /// When none goes on.
+    pub async fn abort_canary(&self, wish: &CanaryAbortRequest) -> Outcome<CanaryChanged> {
+        self.typed("POST", "/v1/apps/shop/canary/abort", wish).await
     }
 
     /// The receipt of the drain of a generation of `shop`, once it is over or `wait` has passed.

@@ -3,8 +3,8 @@
 use axum::Json;
 use axum::extract::{Path, State};
 use switcher_config::wire::{
-    Changed, Claim, PauseRequest, PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded,
-    StopRequest, Switched,
+    CanaryAbortRequest, CanaryChanged, CanaryRequest, Changed, Claim, PauseRequest, PromoteRequest, Refusal,
+    RefusalReason, RegisterRequest, Reloaded, StopRequest, Switched,
 };
 use switcher_config::{AppName, Slot};
 
@@ -33,6 +33,34 @@ pub(super) async fn promote(
 ) -> Result<Json<Switched>, Refused> {
     let switched = admin.control.promote(name(&admin, &app)?, request).await;
     switched.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Sends a part of the clients to the standby slot, or another part. The next request follows it.
+#[utoipa::path(post, path = "/v1/apps/{app}/canary", request_body = CanaryRequest,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = CanaryChanged), (status = 400, body = Refusal), (status = 404, body = Refusal),
+        (status = 409, body = Refusal), (status = 412, body = Refusal), (status = 507, body = Refusal)))]
+pub(super) async fn canary(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(request): Body<CanaryRequest>,
+) -> Result<Json<CanaryChanged>, Refused> {
+    let changed = admin.control.canary(name(&admin, &app)?, request).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Ends a canary: all clients are served by the live slot again. The drain goes on by itself.
+#[utoipa::path(post, path = "/v1/apps/{app}/canary/abort", request_body = CanaryAbortRequest,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = CanaryChanged), (status = 404, body = Refusal), (status = 409, body = Refusal),
+        (status = 507, body = Refusal)))]
+pub(super) async fn abort_canary(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(request): Body<CanaryAbortRequest>,
+) -> Result<Json<CanaryChanged>, Refused> {
+    let changed = admin.control.abort_canary(name(&admin, &app)?, request).await;
+    changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
 }
 
 /// Registers the addresses of a standby slot, or new ones of the release that is live.

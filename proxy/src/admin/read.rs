@@ -15,6 +15,7 @@ use tokio::time::{Instant, timeout_at};
 use super::Admin;
 use super::refusal::Refused;
 use crate::bake::going;
+use crate::canary;
 use crate::view::AppView;
 use crate::watched::slot_health;
 
@@ -118,6 +119,8 @@ pub(super) async fn bake(
 pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     for (name, app) in &admin.control.view().apps {
         admin.metrics.set_bake(name, going(&app.routing).is_some());
+        let share = canary::going(&app.routing).map(|canary| canary.shown.rules.share);
+        admin.metrics.set_canary(name, share);
         admin.metrics.set_app(name, app.routing.active, app.routing.generation, app.app.hold.len());
         for slot in Slot::ALL {
             let (health, _) = slot_health(app.slots.get(slot));

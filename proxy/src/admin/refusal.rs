@@ -46,10 +46,12 @@ const fn status_of(reason: RefusalReason) -> StatusCode {
         RefusalReason::UnknownApp
         | RefusalReason::UnknownDrain
         | RefusalReason::UnknownBake
+        | RefusalReason::UnknownCanary
         | RefusalReason::UnknownCertificate => StatusCode::NOT_FOUND,
         RefusalReason::BadRequest => StatusCode::BAD_REQUEST,
         RefusalReason::GenerationMoved
         | RefusalReason::SlotIsLive
+        | RefusalReason::CanaryGoesOn
         | RefusalReason::StaleFence
         | RefusalReason::LeaseHeld => StatusCode::CONFLICT,
         RefusalReason::Unhealthy

@@ -13,6 +13,7 @@ use switcher_config::{AppName, Generation, OnInconclusive};
 
 use super::judge::{Evidence, Verdict, judge};
 use super::{going, superseded};
+use crate::canary::promoted;
 use crate::control::{Control, run as run_mutation};
 use crate::decide::{self, Denied};
 use crate::drain::Policy;
@@ -127,9 +128,13 @@ impl AppView {
         self.live.tally.get().map(|tally| tally.lately(Instant::now())).unwrap_or_default()
     }
 
-    /// The routing with the bake's figures of now, for a change that may end it.
+    /// The routing with the figures of now of bake and canary, for a change that may end them.
     pub(crate) fn routing_now(&self) -> AppRouting {
-        AppRouting { bake: self.bake(), ..self.routing.clone() }
+        let mut routing = AppRouting { bake: self.bake(), ..self.routing.clone() };
+        if let (Some(saved), Some(shown)) = (&mut routing.canary, self.canary()) {
+            saved.shown = shown;
+        }
+        routing
     }
 }
 
@@ -154,7 +159,7 @@ impl Control {
             }
             let back = if end.back { Some(back(&now, &seen)) } else { None };
             let (moved, stays) = match back {
-                Some(Ok(next)) => (Some(next), None),
+                Some(Ok(next)) => (Some(promoted(next, at)), None),
                 Some(Err(denied)) => (None, Some(denied.message)),
                 None => (None, None),
             };

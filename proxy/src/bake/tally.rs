@@ -45,7 +45,7 @@ pub struct Tally {
 
 /// The counters at one moment.
 #[derive(Debug, Clone, Default)]
-struct Counts {
+pub struct Counts {
     requests: u64,
     errors: u64,
     connect_errors: u64,
@@ -80,7 +80,9 @@ impl Tally {
         }
     }
 
-    fn counts(&self) -> Counts {
+    /// The counters as they are now.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Counts {
             requests: read(&self.requests),
@@ -107,23 +109,20 @@ impl Tally {
     pub fn lately(&self, now: Instant) -> BakeFigures {
         let states = self.states.lock();
         let (since, earlier) = states.front().cloned().unwrap_or((now, Counts::default()));
-        let all = self.counts();
-        figures(
-            &Counts {
-                requests: all.requests.saturating_sub(earlier.requests),
-                errors: all.errors.saturating_sub(earlier.errors),
-                connect_errors: all.connect_errors.saturating_sub(earlier.connect_errors),
-                latency: all.latency.since(&earlier.latency),
-            },
-            now.saturating_duration_since(since),
-        )
+        figures(&self.counts().since(&earlier), now.saturating_duration_since(since))
     }
 
     /// What happened since the epoch began `age` ago, together with what waits for an answer too long already: a
     /// version that answers nothing at all ends no request either.
     #[must_use]
     pub fn so_far(&self, ledger: &Ledger, age: Duration, now: Instant) -> BakeFigures {
-        let mut counts = self.counts();
+        self.since(&Counts::default(), ledger, age, now)
+    }
+
+    /// The same since it counted `earlier`, which was `age` ago.
+    #[must_use]
+    pub fn since(&self, earlier: &Counts, ledger: &Ledger, age: Duration, now: Instant) -> BakeFigures {
+        let mut counts = self.counts().since(earlier);
         if !ledger.is_empty() {
             for exchange in ledger.exchanges().iter().filter(|e| e.kind() == Kind::Requests) {
                 let (stage, waited) = exchange.stalled(now);
@@ -134,6 +133,18 @@ impl Tally {
             }
         }
         figures(&counts, age)
+    }
+}
+
+impl Counts {
+    /// What came after `earlier`.
+    fn since(&self, earlier: &Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            errors: self.errors.saturating_sub(earlier.errors),
+            connect_errors: self.connect_errors.saturating_sub(earlier.connect_errors),
+            latency: self.latency.since(&earlier.latency),
+        }
     }
 }
 

@@ -21,7 +21,8 @@ use switcher_config::settings::{AppSettings, Hsts, Tls};
 
 use crate::answer::Reason;
 use crate::app::{App, Entry};
-use crate::conditions::Asked;
+use crate::canary::choice;
+use crate::conditions;
 use crate::epoch::{EpochUpstream, Lease};
 use crate::hsts;
 use crate::hygiene::{check_request, check_sizes};
@@ -168,7 +169,7 @@ fn find_app(session: &Session, ctx: &Context) -> Result<Arc<App>, Reason> {
     let Some(router) = table.at(ctx.facts().listener.as_deref()) else {
         return Err(Reason::UnknownHost { host: host.into_owned() });
     };
-    let asked = Asked {
+    let asked = conditions::Asked {
         host: &host,
         path: request.uri.path(),
         query: request.uri.query(),
@@ -275,10 +276,15 @@ impl From<Reason> for NoLease {
 
 /// Takes the lease; a request of a paused application waits for it in the queue.
 async fn take_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
-    match app.enter() {
+    match app.enter(asked(session, ctx)) {
         Entry::Open(lease, settings) => Ok((lease, settings)),
         Entry::Paused(_) | Entry::Stopped(_) | Entry::Gone => wait_for_lease(session, ctx, app).await,
     }
+}
+
+/// What tells a client of the canary's side from one of the live side.
+fn asked<'r>(session: &'r Session, ctx: &Context) -> choice::Asked<'r> {
+    choice::Asked { client: ctx.client.ip, headers: &session.req_header().headers }
 }
 
 async fn wait_for_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
@@ -290,7 +296,7 @@ async fn wait_for_lease(session: &mut Session, ctx: &Context, app: &App) -> Resu
     let arrived = Instant::now();
     let retry_after = Duration::from_secs(1);
     loop {
-        let max = match app.enter() {
+        let max = match app.enter(asked(session, ctx)) {
             Entry::Open(lease, settings) => return Ok((lease, settings)),
             Entry::Gone => {
                 let host = authority(session.req_header()).unwrap_or_default();

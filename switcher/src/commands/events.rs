@@ -66,6 +66,9 @@ fn sentence(event: &Event) -> String {
             phrase::counts(&phrase::lengths(&receipt.cut))
         ),
         Event::Bake { at, app, bake } => format!("{}  {app}: {}", phrase::moment(*at), phrase::bake(bake)),
+        Event::Canary { at, app, canary } => {
+            format!("{}  {app}: {}", phrase::moment(*at), phrase::canary(canary))
+        }
         Event::Health { at, app, slot, upstream, health, reason } => {
             let because = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!(

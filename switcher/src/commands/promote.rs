@@ -2,7 +2,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
-use switcher_config::wire::{AppStatus, Kind, Receipt};
+use switcher_config::wire::{AppStatus, DrainReceipt, Kind, Receipt};
 use switcher_config::{AppName, PerSlot, Slot};
 
 use super::deploy::finish;
@@ -255,6 +255,12 @@ fn page(receipt: &Receipt) -> Page {
             .words(&format!("{} drains in the background", receipt.from), Tone::Plain);
         return page;
     };
+    drained(&mut page, drain);
+    page
+}
+
+/// How a slot emptied.
+pub(super) fn drained(page: &mut Page, drain: &DrainReceipt) {
     page.line("", Tone::Plain, 2)
         .words(&format!("{} drained in {}", drain.slot, phrase::duration(drain.seconds)), Tone::Plain);
     page.line("  finished", Tone::Faint, 12).words(&phrase::counts(&drain.finished), Tone::Plain);
@@ -267,5 +273,4 @@ fn page(receipt: &Receipt) -> Page {
             .words(&exchange.route, Tone::Strong)
             .words(&format!("after {}", phrase::duration(exchange.age_seconds)), Tone::Plain);
     }
-    page
 }

@@ -9,7 +9,8 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use switcher_config::wire::{
-    AppStatus, BakeResult, CertificateStatus, DrainingStatus, Health, SlotStatus, Status, UpstreamStatus,
+    AppStatus, BakeResult, Canary, CanaryResult, CertificateStatus, DrainingStatus, Health, SlotStatus,
+    Status, UpstreamStatus,
 };
 use switcher_config::{AppName, Slot, Weight};
 use tokio::time::sleep;
@@ -119,6 +120,21 @@ fn app(page: &mut Page, name: &AppName, app: &AppStatus, now: Timestamp) {
             .is_none_or(|outcome| matches!(outcome.result, BakeResult::Passed | BakeResult::Superseded));
         let tone = if calm { Tone::Plain } else { Tone::Warn };
         page.line("  bake", Tone::Faint, COLUMN).words(&phrase::bake(bake), tone);
+    }
+    if let Some(canary) = &app.canary {
+        self::canary(page, canary);
+    }
+}
+
+fn canary(page: &mut Page, canary: &Canary) {
+    let calm = canary
+        .outcome
+        .as_ref()
+        .is_none_or(|outcome| matches!(outcome.result, CanaryResult::Promoted | CanaryResult::Aborted));
+    let tone = if calm { Tone::Plain } else { Tone::Warn };
+    page.line("  canary", Tone::Faint, COLUMN).words(&phrase::canary(canary), tone);
+    if canary.outcome.is_none() {
+        page.line("", Tone::Faint, COLUMN).words(&phrase::figures(&canary.seen), Tone::Faint);
     }
 }
 

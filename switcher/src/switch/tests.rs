@@ -100,6 +100,7 @@ fn seen() -> AppStatus {
         draining: Vec::new(),
         fence: None,
         bake: None,
+        canary: None,
     }
 }
 

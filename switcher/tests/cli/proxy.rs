@@ -220,6 +220,7 @@ fn healthy() -> Status {
         draining: Vec::new(),
         fence: None,
         bake: None,
+        canary: None,
     };
     let name: AppName = "shop".parse().expect("a name");
     Status {
