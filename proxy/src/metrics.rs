@@ -5,6 +5,8 @@
 //! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
 
 mod limits;
+#[cfg(test)]
+mod monitoring;
 
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
