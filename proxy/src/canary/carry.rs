@@ -60,6 +60,10 @@ pub async fn run(control: Arc<Control>) {
     let mut watches: HashMap<AppName, Watch> = HashMap::new();
     for turn in (0..TURNS).cycle() {
         tokio::time::sleep(TICK).await;
+        // Whoever has handed over leaves canaries to its successor.
+        if control.refuse_frozen().is_err() {
+            continue;
+        }
         let (view, now) = (control.view(), Instant::now());
         watches.retain(|name, _| view.apps.get(name).is_some_and(|app| app.canaries.now().is_some()));
         for (name, app) in view.turn(turn, TURNS) {
@@ -102,7 +106,8 @@ impl AppView {
         let ill = |watched: &[Arc<Watched>]| {
             !watched.is_empty() && watched.iter().all(|w| w.upstream().health() == Health::Unhealthy)
         };
-        let illness = ill(watched).then(|| slot_health(watched).1.unwrap_or_default());
+        let (health, reason) = slot_health(watched);
+        let reason = reason.unwrap_or_else(|| "it has not been probed often enough".to_owned());
         let (live, there) = open.since.figures(&self.live, &open.epoch, now);
         let age = open.before + now.saturating_duration_since(open.since.began);
         let over = canary.steps.as_ref().is_some_and(|steps| age >= steps.every.0);
@@ -110,7 +115,8 @@ impl AppView {
             limits: &canary.limits,
             share: Seen { live: &live, canary: &there, over },
             lately,
-            illness: illness.as_deref(),
+            illness: ill(watched).then_some(&reason),
+            unwell: (health != Health::Healthy).then_some(&reason),
             steps: canary.steps.as_ref(),
         })
     }

@@ -37,6 +37,8 @@ pub struct Standing<'a> {
     pub lately: Seen<'a>,
     /// Why no upstream of the canary's slot is healthy; none while one is.
     pub illness: Option<&'a str>,
+    /// Why the slot is not wholly healthy, so that no more clients go there; none when it is.
+    pub unwell: Option<&'a str>,
     /// The steps, where it has some.
     pub steps: Option<&'a CanaryPlan>,
 }
@@ -74,6 +76,10 @@ pub fn next(standing: &Standing<'_>) -> Next {
         }
     }
     match (of_share, standing.steps) {
+        (Verdict::Passed { .. }, Some(steps)) if steps.goes_on() && standing.unwell.is_some() => {
+            let why = standing.unwell.unwrap_or_default();
+            Next::Wait(format!("its slot is not healthy: {why}"))
+        }
         (Verdict::Passed { .. }, Some(steps)) => match (steps.left.first(), steps.then) {
             (Some(share), _) => Next::Raise(*share),
             (None, CanaryThen::Promote) => Next::Promote,
@@ -118,6 +124,7 @@ mod tests {
         live: BakeFigures,
         over: bool,
         illness: Option<&'static str>,
+        unwell: Option<&'static str>,
         steps: Option<CanaryPlan>,
     }
 
@@ -127,13 +134,15 @@ mod tests {
             let limits = BakeLimits::default();
             let lately = Seen { over: false, ..seen };
             let steps = self.steps.as_ref();
-            next(&Standing { limits: &limits, share: seen, lately, illness: self.illness, steps })
+            let (illness, unwell) = (self.illness, self.unwell);
+            next(&Standing { limits: &limits, share: seen, lately, illness, unwell, steps })
         }
     }
 
     fn well() -> Case {
         let steps = Some(plan(&["25%", "50%"], CanaryThen::Promote));
-        Case { canary: figures(200, 0), live: figures(2000, 0), over: true, illness: None, steps }
+        let (canary, live) = (figures(200, 0), figures(2000, 0));
+        Case { canary, live, over: true, illness: None, unwell: None, steps }
     }
 
     #[test]
@@ -151,6 +160,13 @@ mod tests {
         let why = "99 of the 100 requests came that are needed to judge".to_owned();
         assert_eq!(Case { canary: figures(99, 0), ..well() }.next(), Next::Wait(why));
         assert_eq!(Case { canary: figures(99, 0), steps: None, ..well() }.next(), Next::Stay);
+    }
+
+    #[test]
+    fn a_slot_with_an_ill_upstream_keeps_its_clients_and_gets_no_more() {
+        let unwell = Case { unwell: Some("503"), ..well() };
+        assert_eq!(unwell.next(), Next::Wait("its slot is not healthy: 503".to_owned()));
+        assert_eq!(Case { over: false, ..unwell }.next(), Next::Stay);
     }
 
     #[test]
@@ -177,7 +193,7 @@ mod tests {
         let limits = BakeLimits::default();
         let share = Seen { live: &live, canary: &canary, over: false };
         let lately = Seen { over: true, ..share };
-        let standing = Standing { limits: &limits, share, lately, illness: None, steps: None };
+        let standing = Standing { limits: &limits, share, lately, illness: None, unwell: None, steps: None };
         assert_eq!(next(&standing), Next::Stay, "1.2% of few is chance");
     }
 
@@ -188,7 +204,7 @@ mod tests {
         let standing = |over| {
             let share = Seen { live: &live, canary: &slow, over: false };
             let lately = Seen { over, ..share };
-            next(&Standing { limits: &limits, share, lately, illness: None, steps: None })
+            next(&Standing { limits: &limits, share, lately, illness: None, unwell: None, steps: None })
         };
         assert_eq!(standing(false), Next::Stay);
         assert!(matches!(standing(true), Next::End(CanaryResult::Worse, _)));

@@ -50,6 +50,7 @@ async fn under(site: &Site<'_>, lease: &Lease, args: &DeployArgs, mut interrupt:
         let live = Live::of(&site.app, &seen);
         return Err(Failure::new(Code::RepairUnsafe, message, live, site.ctx.command("repair")));
     }
+    site.without_canary(&seen)?;
     let order = order(site, args, release, &seen);
     if let Some(note) = risk(&order) {
         site.ctx.reporter.step(&format!("warning: {note}"));

@@ -126,6 +126,7 @@ async fn removals(site: &Site<'_>) -> Result<Vec<Removal>, Failure> {
         history: &history,
         active: proxy.active,
         standby_dialled: !proxy.slots.get(proxy.active.other()).upstreams.is_empty(),
+        canary: proxy.canary.as_ref().is_some_and(|canary| canary.outcome.is_none()),
         inside: &inside,
         one_offs: &one_offs,
         images: &images,

@@ -100,7 +100,10 @@ async fn order(site: &Site<'_>, args: &RollbackArgs) -> Result<Wish, Failure> {
     let seen = Seen { state: &state, history: &history, active: status.active, warm, schema };
     let (purpose, target) = match choose(&seen, args.to.as_ref(), args.force) {
         Choice::Warm(target) => (Purpose::Rollback, target),
-        Choice::Cold(target) => (Purpose::Redeploy, target),
+        Choice::Cold(target) => {
+            site.without_canary(&status)?;
+            (Purpose::Redeploy, target)
+        }
         Choice::Live(target) => return Ok(Wish::Done(target)),
         refusal @ (Choice::NothingDeployed
         | Choice::NothingBefore

@@ -35,6 +35,8 @@ pub struct Seen<'a> {
     pub active: Slot,
     /// Whether the proxy has addresses of the standby slot.
     pub standby_dialled: bool,
+    /// Whether a part of the clients is served by the standby slot.
+    pub canary: bool,
     /// What is in the slots.
     pub inside: &'a PerSlot<Option<Running>>,
     /// The one-off containers of this application: migrations and dumps.
@@ -212,7 +214,7 @@ fn standby(seen: &Seen<'_>, now: Timestamp) -> Option<Removal> {
     let inside = seen.inside.get(slot).as_ref()?;
     let is_current = seen.state.current_deployment.as_ref().is_some_and(|c| c.id == inside.deployment);
     // What the state calls live is not stopped because the proxy says otherwise: that is for `repair`.
-    if is_current || seen.open.is_some() {
+    if is_current || seen.canary || seen.open.is_some() {
         return None;
     }
     let ended = |state: &ContainerState| matches!(state, ContainerState::Exited(_) | ContainerState::Created);

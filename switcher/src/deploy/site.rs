@@ -310,6 +310,19 @@ impl<'a> Site<'a> {
         ))
     }
 
+    /// Refuses what would empty the standby slot while a part of the clients is served by it. The proxy refuses it as
+    /// well, but migrations have run by then.
+    pub(crate) fn without_canary(&self, status: &AppStatus) -> Result<(), Failure> {
+        let going = status.canary.as_ref().filter(|canary| canary.outcome.is_none());
+        let Some(canary) = going else { return Ok(()) };
+        let message = format!(
+            "a canary goes on in {}, with {} of the clients of {}: promote it or abort it first",
+            canary.slot, canary.rules.share, self.app
+        );
+        let next = self.ctx.command("canary abort");
+        Err(Failure::new(Code::CanaryGoesOn, message, Live::of(&self.app, status), next))
+    }
+
     /// The deployment in a standby slot. When the engine cannot be asked, what the proxy calls by a known version is it.
     pub(crate) async fn waiting_in(
         &self,

@@ -5,11 +5,12 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use switcher_config::Slot;
-use switcher_config::wire::CanaryRequest;
-use switcher_tests::http1::{get_with, request};
+use switcher_config::wire::{CanaryAbortRequest, CanaryRequest, Health};
+use switcher_config::{BakeLimits, Share, Slot};
+use switcher_tests::http1::{get, get_with, request};
 use switcher_tests::http2::{self, Http2};
-use switcher_tests::{Http1, Setup};
+use switcher_tests::port::Refusing;
+use switcher_tests::{Answer, App, Http1, Setup};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpListener;
 
@@ -141,8 +142,34 @@ async fn whoever_a_rule_names_is_there_by_whatever_protocol() {
     let newer = Http2::connect(proxy.http()).await;
     let answer = newer.exchange(http2::request("GET", "/", &[("x-beta", "1")]), b"").await;
     assert_eq!(answer.text(), "green");
-    let record = proxy.admin().shop().await.canary.expect("a canary");
-    assert_eq!(record.rules.headers[0].to_string(), "X-Beta=1");
+    get_with(proxy.http(), "/logged", &[("X-Beta", "1")]).await;
+    let record = proxy.record_of("/logged").await;
+    assert_eq!(record["slot"], "green", "the access log says who answered: {record}");
+    let metrics = get(proxy.status(), "/metrics").await.text();
+    let counted = "switcher_requests_total{app=\"shop\",class=\"2xx\",slot=\"green\"} ";
+    assert!(metrics.contains(counted) && !metrics.contains(&format!("{counted}0")), "{metrics}");
+}
+
+#[tokio::test]
+async fn a_sticky_cookie_belongs_to_a_side_and_an_upstream_that_refuses_is_passed_over() {
+    let (blue, green) = (App::start("blue").await, App::start("green").await);
+    let deaf = Refusing::start();
+    let setup = Setup::slots(&[blue.upstream()], &[deaf.address().to_string(), green.upstream()]);
+    let setup = setup.proxy("trusted_proxies", "[127.0.0.1]").shop("balance", "{sticky: at}");
+    let proxy = setup.start().await;
+    proxy.wait_health(Slot::Blue, Health::Healthy).await;
+    let calm = BakeLimits { max_error_rate: Share::percent(100), ..BakeLimits::default() };
+    let wish = CanaryRequest { force: true, limits: Some(calm), ..wish("100%") };
+    proxy.admin().canary(&wish).await.expect("a canary");
+    assert!(sides(&proxy, 20).await.iter().all(|side| *side == Slot::Green), "none is lost");
+    let cookie =
+        |answer: &Answer| answer.header("Set-Cookie").and_then(|c| c.split(';').next()).map(str::to_owned);
+    let there = cookie(&get(proxy.http(), "/").await).expect("a cookie");
+    assert_eq!(cookie(&get_with(proxy.http(), "/", &[("Cookie", &there)]).await), None, "it is known there");
+    proxy.admin().abort_canary(&CanaryAbortRequest::default()).await.expect("ended");
+    let answer = get_with(proxy.http(), "/", &[("Cookie", &there)]).await;
+    assert_eq!(answer.text(), "blue");
+    assert_ne!(cookie(&answer).expect("another cookie"), there);
 }
 
 #[tokio::test]

@@ -121,6 +121,7 @@ struct World {
     state: State,
     history: Vec<DeploymentRecord>,
     dialled: bool,
+    canary: bool,
     inside: PerSlot<Option<Running>>,
     one_offs: Vec<Container>,
     images: Vec<OnEngine>,
@@ -158,6 +159,7 @@ impl World {
             folders: (1..=9).map(|n| DeploymentFolder { id: id(n * 10), bytes: 5 }).collect(),
             history,
             dialled: true,
+            canary: false,
             inside: PerSlot { blue: Some(running(90, true)), green: Some(running(80, true)) },
             one_offs: Vec::new(),
             open: None,
@@ -172,6 +174,7 @@ impl World {
             history: &self.history,
             active: Slot::Blue,
             standby_dialled: self.dialled,
+            canary: self.canary,
             inside: &self.inside,
             one_offs: &self.one_offs,
             images: &self.images,
@@ -267,6 +270,11 @@ fn the_standby_slot_goes_cold_when_its_time_is_over() {
     assert!(world.cools(), "it ended, and the proxy still dials it");
     world.dialled = false;
     assert!(!world.cools(), "it is cold already");
+    let mut world = World::new();
+    warm(&mut world, Some(TODAY - 1));
+    assert!(world.cools());
+    world.canary = true;
+    assert!(!world.cools(), "a part of the clients is in there");
 }
 
 #[test]
