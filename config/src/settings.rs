@@ -37,8 +37,8 @@ pub use deploy::{
 };
 
 pub use middleware::{
-    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit,
-    Redirect, Replace, Rewrite,
+    BasicAuth, Breaker, Buffer, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
+    PathMiddleware, RateLimit, Redirect, Replace, Rewrite,
 };
 pub use pages::{ErrorPage, ErrorPagesFor};
 

@@ -45,7 +45,7 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use forward_auth::{AskedUrl, Copied};
-pub(crate) use limits::{HeadSize, HeaderCount, Window};
+pub(crate) use limits::{BufferSize, HeadSize, HeaderCount, Window};
 pub(crate) use listen::{ListenerKeys, Probes};
 pub(crate) use middleware::{
     AnswerStatus, ClearHeaders, HiddenHeaders, Line, Paths, Pattern, RedirectStatus,

@@ -165,7 +165,8 @@ async fn events_tell_of_switches_drains_health_and_modes_as_they_happen() {
             | Event::Reloaded { .. }
             | Event::Certificate { .. }
             | Event::Bake { .. }
-            | Event::Ejected { .. } => {}
+            | Event::Ejected { .. }
+            | Event::Breaker { .. } => {}
         }
         missing.retain(|m| *m != name);
     }

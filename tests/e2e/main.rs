@@ -8,6 +8,8 @@ mod admin;
 mod answer;
 mod bake;
 mod balance;
+mod breaker;
+mod buffer;
 mod canonical;
 mod challenge_http;
 mod cli;
