@@ -36,8 +36,9 @@ pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
-    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, PathTimeoutKeys,
-    RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, BreakerKeys, BufferKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys,
+    PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
+    RewriteKeys,
 };
 pub(crate) use tcp::TcpKeys;
 
@@ -437,6 +438,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`rate_limit`", RateLimitKeys::KEYS),
         ("`basic_auth`", BasicAuthKeys::KEYS),
         ("`forward_auth`", ForwardAuthKeys::KEYS),
+        ("`breaker`", BreakerKeys::KEYS),
         ("`rewrite`", RewriteKeys::KEYS),
         ("an item of `proxy.http`", ListenerKeys::KEYS),
         ("an item of `proxy.https`", TlsListenerKeys::KEYS),

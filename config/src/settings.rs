@@ -42,8 +42,8 @@ pub use deploy::{
 
 pub use matching::{Matching, Wanted};
 pub use middleware::{
-    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware,
-    PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
+    BasicAuth, Breaker, Buffer, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
+    PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
 pub use pages::{ErrorPage, ErrorPagesFor};
 

@@ -48,7 +48,7 @@ pub(crate) use deploy::{
 pub(crate) use dns::DnsKeys;
 pub(crate) use environment::{DatabaseUrl, Environment, Headers, Labels};
 pub(crate) use forward_auth::{AskedUrl, Copied};
-pub(crate) use limits::{HeadSize, HeaderCount, Window};
+pub(crate) use limits::{BufferSize, HeadSize, HeaderCount, Window};
 pub(crate) use listen::{DEFAULT as UNNAMED, ListenerKeys, ListenerName, Probes};
 pub(crate) use matching::{MethodName, Priority, WantedHeaders, WantedParameters};
 pub(crate) use middleware::{

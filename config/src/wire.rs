@@ -662,6 +662,20 @@ pub enum Event {
         #[serde(flatten)]
         ejection: Ejection,
     },
+    /// A circuit breaker of an application opened, or closed again.
+    Breaker {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// The application.
+        app: AppName,
+        /// Its slot.
+        slot: Slot,
+        /// When one request tries again; none when it has closed.
+        #[schema(value_type = Option<String>)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Timestamp>,
+    },
     /// Something happened to a certificate.
     Certificate {
         /// When.

@@ -103,6 +103,11 @@ pub enum Reason {
         /// When to come back.
         retry_after: Duration,
     },
+    /// 503: the application mostly fails and is left alone for a while.
+    Broken {
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// 503: the application is stopped.
     Stopped {
         /// The operator's sentence for the maintenance page.
@@ -145,6 +150,7 @@ impl Reason {
             | Self::Paused { .. }
             | Self::QueueFull { .. }
             | Self::Overloaded { .. }
+            | Self::Broken { .. }
             | Self::Stopped { .. }
             | Self::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
         }
@@ -176,6 +182,7 @@ impl Reason {
             Self::Paused { .. } => "paused",
             Self::QueueFull { .. } => "queue_full",
             Self::Overloaded { .. } => "overloaded",
+            Self::Broken { .. } => "breaker",
             Self::Stopped { .. } => "stopped",
             Self::ShuttingDown => "shutting_down",
         }
@@ -268,6 +275,7 @@ impl Reason {
                 "The application is paused and too many requests wait already; try again shortly.".into()
             }
             Self::Overloaded { .. } => "The application has more to do than it can; try again shortly.".into(),
+            Self::Broken { .. } => "The application fails too often; try again shortly.".into(),
             Self::Stopped { message: Some(message) } => message.clone().into(),
             Self::Stopped { message: None } => "The application is stopped for maintenance.".into(),
             Self::ShuttingDown => "The server is restarting; try again shortly.".into(),
@@ -280,6 +288,7 @@ impl Reason {
             Self::Paused { retry_after }
             | Self::QueueFull { retry_after }
             | Self::Overloaded { retry_after }
+            | Self::Broken { retry_after }
             | Self::TooMany { retry_after } => *retry_after,
             Self::TooManyAtOnce | Self::NoVerdict | Self::ShuttingDown => Duration::from_secs(1),
             Self::UnknownHost { .. }
@@ -320,9 +329,11 @@ impl Reason {
         let status = self.status();
         let (title, note) = match self {
             Self::Stopped { .. } => ("Down for maintenance", String::new()),
-            Self::Paused { .. } | Self::QueueFull { .. } | Self::Overloaded { .. } | Self::ShuttingDown => {
-                ("One moment, please", format!("{} \u{b7} ", status.as_u16()))
-            }
+            Self::Paused { .. }
+            | Self::QueueFull { .. }
+            | Self::Overloaded { .. }
+            | Self::Broken { .. }
+            | Self::ShuttingDown => ("One moment, please", format!("{} \u{b7} ", status.as_u16())),
             Self::UnknownHost { .. }
             | Self::NoPath
             | Self::Misdirected { .. }
@@ -528,6 +539,7 @@ mod tests {
             Reason::Paused { retry_after },
             Reason::QueueFull { retry_after },
             Reason::Overloaded { retry_after },
+            Reason::Broken { retry_after },
             Reason::Stopped { message: None },
             Reason::Stopped { message: Some("Back at noon.".into()) },
             Reason::ShuttingDown,

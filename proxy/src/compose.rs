@@ -28,7 +28,7 @@ use crate::decide::Denied;
 use crate::edge::crowd::Crowd;
 use crate::edge::{Door, Edge, Secure};
 use crate::folder::{FolderLock, UnusableFolder};
-use crate::gateway::{Gateway, Shared};
+use crate::gateway::{Budget, Gateway, Shared};
 use crate::hsts::Policies;
 use crate::limits;
 use crate::listen::{CannotListen, Inherited, Listeners, accept, remove_sockets};
@@ -170,6 +170,8 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         smoke: smoker(&listeners, &settings)?,
         crowd: Arc::new(Crowd::new(shares.connections, shares.per_address, metrics.limits().clone())),
         spares: Arc::new(Spares::new(shares.streams, metrics.limits().clone())),
+        kept: Arc::new(Budget::within(memory::limit())),
+        events: control.events.clone(),
         metrics: Arc::clone(&metrics),
         ending,
     });

@@ -1,8 +1,9 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
-//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses
-//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say
-//! of a place, `forward_auth` asks whether a request may pass, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
+//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `breaker` leaves an
+//! application alone that mostly fails; `buffer` takes bodies in; `forward` chooses upstreams, dresses the request and the
+//! answer; `introduce` opens connections; `middleware` does what the settings say of a place, `forward_auth` asks whether a
+//! request may pass, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
@@ -11,6 +12,8 @@
 
 mod admission;
 mod again;
+mod breaker;
+mod buffer;
 mod compress;
 mod context;
 mod crumbs;
@@ -40,6 +43,8 @@ use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
 use switcher_certs::{Challenges, Resolver};
+use switcher_config::wire::Event;
+use tokio::sync::broadcast;
 
 use crate::access_log::AccessLog;
 use crate::app::App;
@@ -55,6 +60,7 @@ use crate::smoke::Smoker;
 use crate::spare::Spares;
 use crate::tls::Front;
 
+pub use buffer::Budget;
 pub use context::Context;
 pub(crate) use reply::refuse;
 
@@ -82,6 +88,10 @@ pub struct Shared {
     pub crowd: Arc<Crowd>,
     /// Descriptors for requests of HTTP/2.
     pub spares: Arc<Spares>,
+    /// Memory for bodies that are taken in whole.
+    pub kept: Arc<Budget>,
+    /// Whoever follows what happens.
+    pub events: broadcast::Sender<Event>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.
@@ -110,6 +120,9 @@ impl ProxyHttp for Gateway {
         if !session.is_http2() && is_websocket(&session.req_header().headers) {
             tunnel::carry(session, ctx).await?;
             return Ok(true);
+        }
+        if ctx.chain.as_ref().is_some_and(|chain| chain.buffer.is_some()) {
+            buffer::take_in(session, ctx).await?;
         }
         Ok(false)
     }
@@ -146,6 +159,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Context,
     ) -> Result<()> {
+        buffer::give(body, ctx);
         ctx.request_body(body.as_ref().map_or(0, Bytes::len), end);
         forward::end_body_once(body, end);
         forward::bound_body(ctx)

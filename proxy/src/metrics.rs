@@ -77,6 +77,8 @@ pub struct SlotMetrics {
     retries: IntCounter,
     retries_refused: IntCounter,
     ejections: IntCounter,
+    breaker_opened: IntCounter,
+    breaker_refused: IntCounter,
     /// The line for room.
     pub queue: QueueMetrics,
     finished: ByKind<IntCounter>,
@@ -203,6 +205,8 @@ impl Metrics {
             retries: self.retries.with_label_values(&[app, slot]),
             retries_refused: self.balance.retries_refused.with_label_values(&[app, slot]),
             ejections: self.balance.ejections.with_label_values(&[app, slot]),
+            breaker_opened: self.balance.breaker_opened.with_label_values(&[app, slot]),
+            breaker_refused: self.balance.breaker_refused.with_label_values(&[app, slot]),
             queue: QueueMetrics {
                 waiting: self.balance.waiting.with_label_values(&[app, slot]),
                 refused: self.balance.refused.with_label_values(&[app, slot]),
@@ -390,6 +394,8 @@ impl CanaryFamilies {
 struct BalanceFamilies {
     retries_refused: IntCounterVec,
     ejections: IntCounterVec,
+    breaker_opened: IntCounterVec,
+    breaker_refused: IntCounterVec,
     waiting: IntGaugeVec,
     refused: IntCounterVec,
 }
@@ -413,6 +419,14 @@ impl BalanceFamilies {
                 "switcher_upstream_ejections_total",
                 "Times that an upstream was left out because it answered badly.",
             )?,
+            breaker_opened: counter(
+                "switcher_breaker_opened_total",
+                "Times that a slot was left alone because it mostly failed.",
+            )?,
+            breaker_refused: counter(
+                "switcher_breaker_refused_total",
+                "Requests that were answered 503 meanwhile.",
+            )?,
             waiting,
             refused: counter(
                 "switcher_queue_refused_total",
@@ -425,6 +439,8 @@ impl BalanceFamilies {
         // A series that was never made is not there to remove.
         let _ = (self.retries_refused.remove_label_values(slot), self.ejections.remove_label_values(slot));
         let _ = (self.waiting.remove_label_values(slot), self.refused.remove_label_values(slot));
+        let _ = self.breaker_opened.remove_label_values(slot);
+        let _ = self.breaker_refused.remove_label_values(slot);
     }
 }
 
@@ -479,6 +495,16 @@ impl SlotMetrics {
     pub fn observe(&self, status: u16, seconds: f64) {
         self.requests.count(status);
         self.duration.observe(seconds);
+    }
+
+    /// The slot mostly fails and is left alone for a while.
+    pub fn breaker_opened(&self) {
+        self.breaker_opened.inc();
+    }
+
+    /// A request was refused meanwhile.
+    pub fn breaker_refused(&self) {
+        self.breaker_refused.inc();
     }
 
     /// A request is tried on one more upstream.

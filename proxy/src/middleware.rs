@@ -2,9 +2,10 @@
 //!
 //! A [`Chain`] is the settings of one place, with everything prepared that a request would have to compute; an application
 //! that has none costs a request one look at a `None`. The order is that of the fields of
-//! [`switcher_config::settings::Middleware`]. What counts something (`rate`, `in_flight`) goes on over a reload that changes
+//! [`switcher_config::settings::Middleware`]. What counts something (`rate`, `in_flight`, `breaker`) goes on over a reload that changes
 //! nothing for its place. The gateway asks; every decision is a function of the request and of what is counted.
 
+mod breaker;
 mod compress;
 mod cors;
 mod forward_auth;
@@ -27,6 +28,7 @@ use switcher_config::{Bytes as Size, PathPrefix};
 use crate::control::Control;
 use crate::forwarded::Client;
 
+pub use breaker::{Breaker, Turned, Watch, Went};
 pub use compress::{Compressor, Encoder};
 pub use cors::{Cors, is_preflight};
 pub use forward_auth::{ForwardAuth, Verdict, has_body};
@@ -57,6 +59,10 @@ pub struct Chain {
     pub redirects: Redirects,
     /// What is answered in the application's place.
     pub answer: Option<Fixed>,
+    /// When the application is left alone for a while.
+    pub breaker: Option<Arc<Breaker>>,
+    /// Up to which size a body is taken in whole before an upstream is asked.
+    pub buffer: Option<Size>,
     /// Which target the application sees.
     pub rewrite: Option<Rewriting>,
     /// Headers of requests.
@@ -157,6 +163,10 @@ fn chain(
         Some(known) if known.settings.in_flight == settings.in_flight => known.in_flight.clone(),
         Some(_) | None => Some(Arc::new(in_flight::Limiter::new(limit))),
     });
+    let breaker = settings.breaker.get().map(|breaker| match known {
+        Some(known) if known.settings.breaker == settings.breaker => known.breaker.clone(),
+        Some(_) | None => Some(Arc::new(Breaker::new(*breaker))),
+    });
     Ok(Some(Arc::new(Chain {
         settings: settings.clone(),
         rate: rate.flatten(),
@@ -168,6 +178,8 @@ fn chain(
         body_size: settings.body_size.get().copied(),
         redirects: Redirects::new(settings.redirects.get().map_or(&[], Vec::as_slice)),
         answer: settings.answer.get().map(Fixed::from),
+        breaker: breaker.flatten(),
+        buffer: settings.buffer.get().map(|buffer| buffer.request),
         rewrite: settings.rewrite.get().map(Rewriting::new),
         request: settings.request_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),
         response: settings.response_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),

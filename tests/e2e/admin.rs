@@ -166,7 +166,8 @@ async fn events_tell_of_switches_drains_health_and_modes_as_they_happen() {
             | Event::Certificate { .. }
             | Event::Bake { .. }
             | Event::Canary { .. }
-            | Event::Ejected { .. } => {}
+            | Event::Ejected { .. }
+            | Event::Breaker { .. } => {}
         }
         missing.retain(|m| *m != name);
     }

@@ -8,6 +8,8 @@ mod admin;
 mod answer;
 mod bake;
 mod balance;
+mod breaker;
+mod buffer;
 mod canary;
 mod canonical;
 mod challenge_http;

@@ -7,10 +7,10 @@ use ipnet::IpNet;
 use crate::section::{record, section};
 use crate::settings::{Compress, Cors, HashBy, Own};
 use crate::values::{
-    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern, Positive,
-    RedirectStatus, Text,
+    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern,
+    Positive, RedirectStatus, Text,
 };
-use crate::{Bytes, PathPrefix, Span};
+use crate::{Bytes, PathPrefix, Share, Span};
 
 section! {
     /// What is done with requests on their way to an upstream and with their answers, in the order of these keys. Each may be
@@ -37,6 +37,10 @@ section! {
         redirects: Own<Vec<RedirectKeys>> = Own::Inherited;
         /// What is answered in the application's place.
         answer: Own<FixedAnswerKeys> = Own::Inherited;
+        /// When an application that mostly fails is left alone for a while; then 503 with Retry-After.
+        breaker: Own<BreakerKeys> = Own::Inherited;
+        /// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
+        buffer: Own<BufferKeys> = Own::Inherited;
         /// Which target the application sees.
         rewrite: Own<RewriteKeys> = Own::Inherited;
         /// Headers of the request as the application sees them.
@@ -133,6 +137,28 @@ section! {
         body: Option<Text> = None;
         /// The media type of the body.
         content_type: Line = Line("text/plain; charset=utf-8".into());
+    }
+}
+
+section! {
+    /// When an application that mostly fails is left alone for a while. Each slot begins anew with a switch.
+    BreakerKeys {
+        /// From which share of failures on: answers of 500 and above, and none at all.
+        errors: Share = Share::percent(50);
+        /// Of how many requests at least.
+        requests: Limit = Limit(20);
+        /// Within how long.
+        window: Positive = Positive(Span::seconds(10));
+        /// For how long; then one request tries, and the others follow when it was answered.
+        open: Positive = Positive(Span::seconds(10));
+    }
+}
+
+record! {
+    /// What is taken in whole before an upstream is asked.
+    BufferKeys, "write for example `buffer: {request: 1MiB}`" {
+        /// The largest body of a request for which that is done. A larger one, and one of unknown length, is passed on as it comes.
+        request: BufferSize;
     }
 }
 

@@ -1,16 +1,17 @@
 //! The sections of middleware turned into settings, and back.
 
 use crate::keys::{
-    BasicAuthKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys, PathTimeoutKeys,
-    RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, BreakerKeys, BufferKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys,
+    PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
+    RewriteKeys,
 };
 use crate::settings::{
-    BasicAuth, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own, PathMiddleware,
-    PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
+    BasicAuth, Breaker, Buffer, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
+    PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
 use crate::values::{
-    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, PathKeys, Paths,
-    Pattern, Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, PathKeys,
+    Paths, Pattern, Positive, RedirectStatus, Text,
 };
 
 fn all<T, U: From<T>>(own: Own<Vec<T>>) -> Own<Vec<U>> {
@@ -30,6 +31,8 @@ impl From<MiddlewareKeys> for Middleware {
             body_size: keys.body_size,
             redirects: all(keys.redirects),
             answer: keys.answer.map(Into::into),
+            breaker: keys.breaker.map(Into::into),
+            buffer: keys.buffer.map(Into::into),
             rewrite: keys.rewrite.map(Into::into),
             request_headers: keys.request_headers.map(Into::into),
             response_headers: keys.response_headers.map(Into::into),
@@ -51,6 +54,8 @@ impl From<Middleware> for MiddlewareKeys {
             body_size: middleware.body_size,
             redirects: all(middleware.redirects),
             answer: middleware.answer.map(Into::into),
+            breaker: middleware.breaker.map(Into::into),
+            buffer: middleware.buffer.map(Into::into),
             rewrite: middleware.rewrite.map(Into::into),
             request_headers: middleware.request_headers.map(Into::into),
             response_headers: middleware.response_headers.map(Into::into),
@@ -183,6 +188,30 @@ impl From<FixedAnswer> for FixedAnswerKeys {
     fn from(FixedAnswer { status, body, content_type }: FixedAnswer) -> Self {
         let body = Some(body).filter(|body| !body.is_empty()).map(Text);
         Self { status: AnswerStatus(status), body, content_type: Line(content_type) }
+    }
+}
+
+impl From<BreakerKeys> for Breaker {
+    fn from(BreakerKeys { errors, requests, window, open }: BreakerKeys) -> Self {
+        Self { errors, requests: requests.0, window: window.0, open: open.0 }
+    }
+}
+
+impl From<Breaker> for BreakerKeys {
+    fn from(Breaker { errors, requests, window, open }: Breaker) -> Self {
+        Self { errors, requests: Limit(requests), window: Positive(window), open: Positive(open) }
+    }
+}
+
+impl From<BufferKeys> for Buffer {
+    fn from(BufferKeys { request }: BufferKeys) -> Self {
+        Self { request: request.0 }
+    }
+}
+
+impl From<Buffer> for BufferKeys {
+    fn from(Buffer { request }: Buffer) -> Self {
+        Self { request: BufferSize(request) }
     }
 }
 

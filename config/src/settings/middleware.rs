@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use ipnet::IpNet;
 
 use super::{Compress, Cors, HashBy, Timeouts};
-use crate::{Bytes, PathPrefix, Span, UpstreamAddress};
+use crate::{Bytes, PathPrefix, Share, Span, UpstreamAddress};
 
 /// A key that may be left to the level above.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -75,6 +75,10 @@ pub struct Middleware {
     pub redirects: Own<Vec<Redirect>>,
     /// What is answered in the application's place.
     pub answer: Own<FixedAnswer>,
+    /// When an application that mostly fails is left alone for a while.
+    pub breaker: Own<Breaker>,
+    /// What is taken in whole before an upstream is asked.
+    pub buffer: Own<Buffer>,
     /// Which target the application sees.
     pub rewrite: Own<Rewrite>,
     /// Headers of the request as the application sees them.
@@ -100,6 +104,8 @@ impl Middleware {
             body_size: self.body_size.over(&above.body_size),
             redirects: self.redirects.over(&above.redirects),
             answer: self.answer.over(&above.answer),
+            breaker: self.breaker.over(&above.breaker),
+            buffer: self.buffer.over(&above.buffer),
             rewrite: self.rewrite.over(&above.rewrite),
             request_headers: self.request_headers.over(&above.request_headers),
             response_headers: self.response_headers.over(&above.response_headers),
@@ -123,6 +129,8 @@ impl Middleware {
             || self.body_size.get().is_some()
             || self.redirects.get().is_some_and(|redirects| !redirects.is_empty())
             || self.answer.get().is_some()
+            || self.breaker.get().is_some()
+            || self.buffer.get().is_some()
             || self.rewrite.get().is_some_and(|rewrite| *rewrite != Rewrite::default())
             || [&self.request_headers, &self.response_headers]
                 .iter()
@@ -245,6 +253,26 @@ pub struct FixedAnswer {
     pub body: String,
     /// The media type of the body. Default `text/plain; charset=utf-8`.
     pub content_type: String,
+}
+
+/// When an application that mostly fails is left alone for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Breaker {
+    /// From which share of failures on. Default 50%.
+    pub errors: Share,
+    /// Of how many requests at least. Default 20.
+    pub requests: u32,
+    /// Within how long. Default 10s.
+    pub window: Span,
+    /// For how long; then one request tries. Default 10s.
+    pub open: Span,
+}
+
+/// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Buffer {
+    /// The largest body of a request for which that is done.
+    pub request: Bytes,
 }
 
 /// Which target the application sees: first `strip`, then `replace`, then `prefix`. The query stays.

@@ -1,4 +1,4 @@
-//! Values of `proxy.limits`, within what the protocols and the parser allow.
+//! Values of `proxy.limits` and other bounds, within what the protocols and the parser allow.
 
 use std::str::FromStr;
 
@@ -47,6 +47,19 @@ impl FromStr for Window {
     }
 }
 leaf!(Window, "1MiB", |v| Shown::Text(v.0.to_string()), size_schema("1MiB"));
+
+/// How much of one body is kept in memory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct BufferSize(pub(crate) Bytes);
+
+impl FromStr for BufferSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        size_between(text, Bytes(1), Bytes(64 << 20)).map(Self)
+    }
+}
+leaf!(BufferSize, "1MiB", |v| Shown::Text(v.0.to_string()), size_schema("1MiB"));
 
 /// How many headers a request may have; the parser knows at most 256.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

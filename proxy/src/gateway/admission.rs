@@ -31,6 +31,7 @@ use crate::ledger::NewExchange;
 use crate::request_id::RequestId;
 use crate::route::{NoRoute, normalize_host};
 
+use super::breaker;
 use super::context::Context;
 use super::middleware;
 use super::reply;
@@ -93,7 +94,10 @@ pub(super) async fn admit(session: &mut Session, ctx: &mut Context) -> Result<bo
             }
             ctx.settings = Some(settings);
             enter(session, ctx, lease);
-            Ok(false)
+            match breaker::trips(ctx) {
+                Some(reason) => reply::send(session, ctx, &reason).await,
+                None => Ok(false),
+            }
         }
         Err(NoLease::Refused(reason)) => reply::send(session, ctx, &reason).await,
         Err(NoLease::ClientLeft) => Err(Error::new_down(ErrorType::ConnectionClosed)),

@@ -24,13 +24,15 @@ use crate::epoch::{EpochUpstream, Pass};
 use crate::forwarded::Client;
 use crate::ledger::{Cause, Exchange, Stage};
 use crate::metrics::Limit;
-use crate::middleware::{Chain, Encoder, Permit, Standing};
+use crate::middleware::{Chain, Encoder, Permit, Standing, Watch, Went};
 use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::spare::Descriptor;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
+use super::breaker;
+use super::buffer::Kept;
 use super::replace::{GIVES_WAY, Replacement};
 
 /// nginx's status for a client that went away before it was answered. Never sent.
@@ -100,6 +102,10 @@ pub struct Context {
     pub(super) permit: Option<Permit>,
     /// Where its client stands that may ask so often.
     pub(super) standing: Option<Standing>,
+    /// How it goes is told to the breaker of its place.
+    pub(super) watch: Option<Watch>,
+    /// Its body, when that was taken in whole.
+    pub(super) kept: Option<Kept>,
     /// What whoever was asked about it hands to the application.
     pub(super) handed: HeaderMap,
     /// The name that came with the right password.
@@ -157,6 +163,8 @@ impl Context {
             origin: None,
             permit: None,
             standing: None,
+            watch: None,
+            kept: None,
             handed: HeaderMap::new(),
             user: None,
             replacement: None,
@@ -279,6 +287,10 @@ impl Context {
         }
         let status = self.status.unwrap_or_else(|| self.unsent_status(gone));
         let duration = self.started.elapsed();
+        if self.watch.is_some() {
+            let badly = self.ended(status, error, duration).failed && !gone && !self.overloaded;
+            breaker::tell(self, if badly { Went::Badly } else { Went::Unsaid });
+        }
         match &self.pass {
             Some(pass) => {
                 pass.epoch().metrics.observe(status, duration.as_secs_f64());

@@ -29,6 +29,7 @@ use crate::kind;
 use crate::ledger::{Cause, Stage};
 use crate::lent;
 use crate::metrics::Limit;
+use crate::middleware::Went;
 use crate::request_id::{X_REQUEST_ID, X_REQUEST_ID_TEXT};
 use crate::sticky;
 use crate::tick::Tick;
@@ -38,7 +39,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 use super::admission::{authority, request_given_up};
 use super::context::{Context, Place};
 use super::introduce::introduce;
-use super::{again, crumbs, middleware, visitor};
+use super::{again, breaker, crumbs, middleware, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
@@ -233,6 +234,9 @@ pub(super) fn connected(session: &mut Session, ctx: &mut Context, connection: Op
     ctx.connected = Some(ctx.started.elapsed());
     // What was kept of the body is sent, and counted, once more.
     ctx.bytes_in = 0;
+    if let Some(kept) = &mut ctx.kept {
+        kept.is_given = false;
+    }
     let bodyless = session.is_body_empty();
     let exclusive = ctx.exclusive;
     let Some(exchange) = ctx.exchange() else { return Ok(()) };
@@ -293,6 +297,10 @@ fn parts_of(head: &mut RequestHeader) -> request::Parts {
 /// section 10.1.1).
 fn plain_framing(head: &RequestHeader, request: &mut request::Parts, ctx: &Context) -> Result<()> {
     let headers = &mut request.headers;
+    if ctx.kept.is_some() {
+        // The client was told to go on already.
+        headers.remove(header::EXPECT);
+    }
     if headers.get(header::TRANSFER_ENCODING).is_some_and(|coding| coding != "chunked") {
         headers.insert(header::TRANSFER_ENCODING, HeaderValue::from_static("chunked"));
     }
@@ -363,6 +371,9 @@ fn remembering(ctx: &Context) -> Option<HeaderValue> {
 fn settle(response: &ResponseHeader, ctx: &mut Context) {
     let failed = response.status.is_server_error().then(|| response.status.as_str());
     again::judge(ctx, failed);
+    breaker::tell(ctx, if failed.is_some() { Went::Badly } else { Went::Well });
+    // Nothing is sent again once an answer has begun.
+    ctx.kept = None;
     ctx.status = Some(response.status.as_u16());
     ctx.first_byte = Some(ctx.started.elapsed());
     let Some(exchange) = ctx.exchange() else { return };

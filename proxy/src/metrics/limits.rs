@@ -39,6 +39,8 @@ pub enum Limit {
     RateLimit,
     /// `in_flight` of middleware: a request was answered 429.
     InFlight,
+    /// Memory for bodies that `buffer` of middleware takes in was spent: one was passed on as it came.
+    Buffer,
     /// `proxy_protocol` of a listener: a connection without a good header was closed.
     ProxyProtocol,
 }
@@ -53,7 +55,7 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 15] = [
+    const ALL: [(Self, &str); 16] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
@@ -68,6 +70,7 @@ impl Limit {
         (Self::Http2Resets, "http2_resets"),
         (Self::RateLimit, "rate_limit"),
         (Self::InFlight, "in_flight"),
+        (Self::Buffer, "buffer"),
         (Self::ProxyProtocol, "proxy_protocol"),
     ];
 }

@@ -83,6 +83,14 @@ fn sentence(event: &Event) -> String {
             phrase::moment(ejection.until),
             ejection.reason
         ),
+        Event::Breaker { at, app, slot, until: Some(until) } => format!(
+            "{}  {app}: {slot} mostly fails and gets no requests until {}",
+            phrase::moment(*at),
+            phrase::moment(*until)
+        ),
+        Event::Breaker { at, app, slot, until: None } => {
+            format!("{}  {app}: {slot} answers and gets requests again", phrase::moment(*at))
+        }
         Event::Certificate { at, happened } => {
             format!("{}  certificate for {}", phrase::moment(*at), certificate(happened))
         }
