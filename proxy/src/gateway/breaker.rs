@@ -17,7 +17,7 @@ use super::context::Context;
 pub(super) fn trips(ctx: &mut Context) -> Option<Reason> {
     let breaker = ctx.chain.as_ref()?.breaker.as_ref().filter(|_| !ctx.previews)?;
     let epoch = ctx.pass.as_ref().map(Pass::epoch)?;
-    match breaker.enter(epoch.pool, Tick::now()) {
+    match breaker.enter(epoch.slot, epoch.pool, Tick::now()) {
         Ok(watch) => {
             ctx.watch = Some(watch);
             None

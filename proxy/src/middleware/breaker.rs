@@ -1,14 +1,15 @@
 //! The circuit breaker: an application that mostly fails is left alone for a while, and then tried again with one request.
 //!
 //! [`State`] is pure: it is told of requests and answers, each with the moment, and says who may pass. A [`Breaker`] keeps
-//! the state of one place for the epoch that is live, so that a switch begins with a closed one; what is told of an epoch
-//! before it counts for nothing.
+//! the state of one place for the newest epoch of each slot, so that a switch begins with a closed one, and a canary's
+//! failures are not the live slot's; what is told of an epoch before it counts for nothing.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use switcher_config::settings::Breaker as Settings;
+use switcher_config::{PerSlot, Slot};
 
 use crate::tick::{Tick, millis};
 
@@ -134,8 +135,8 @@ pub enum Turned {
 #[derive(Debug)]
 pub struct Breaker {
     settings: Settings,
-    /// Of the newest epoch that was heard of.
-    now: Mutex<(u64, State)>,
+    /// Of the newest epoch of each slot that was heard of.
+    now: Mutex<PerSlot<(u64, State)>>,
 }
 
 impl Breaker {
@@ -143,12 +144,13 @@ impl Breaker {
         Self { settings, now: Mutex::default() }
     }
 
-    /// Whether a request of this epoch, which is told from others by the number of its pool, may pass.
+    /// Whether a request of this epoch of a slot, which is told from others by the number of its pool, may pass.
     ///
     /// # Errors
     /// With when to come back, when it may not.
-    pub fn enter(self: &Arc<Self>, epoch: u64, now: Tick) -> Result<Watch, Duration> {
-        let mut kept = self.now.lock();
+    pub fn enter(self: &Arc<Self>, slot: Slot, epoch: u64, now: Tick) -> Result<Watch, Duration> {
+        let mut slots = self.now.lock();
+        let kept = slots.get_mut(slot);
         if epoch > kept.0 {
             *kept = (epoch, State::default());
         }
@@ -162,7 +164,9 @@ impl Breaker {
         };
         match pass {
             Pass::No(wait) => Err(wait),
-            Pass::Counted | Pass::Trial => Ok(Watch { breaker: Arc::clone(self), epoch, pass, said: false }),
+            Pass::Counted | Pass::Trial => {
+                Ok(Watch { breaker: Arc::clone(self), slot, epoch, pass, said: false })
+            }
         }
     }
 }
@@ -171,6 +175,7 @@ impl Breaker {
 #[derive(Debug)]
 pub struct Watch {
     breaker: Arc<Breaker>,
+    slot: Slot,
     epoch: u64,
     pass: Pass,
     said: bool,
@@ -182,7 +187,8 @@ impl Watch {
         if std::mem::replace(&mut self.said, true) {
             return None;
         }
-        let mut kept = self.breaker.now.lock();
+        let mut slots = self.breaker.now.lock();
+        let kept = slots.get_mut(self.slot);
         if kept.0 != self.epoch {
             return None;
         }
@@ -255,16 +261,25 @@ mod tests {
     #[test]
     fn an_epoch_begins_with_a_closed_one_and_what_went_before_says_nothing() {
         let breaker = Arc::new(Breaker::new(SETTINGS));
-        let mut straggler = breaker.enter(1, Tick(0)).expect("closed");
-        let told =
-            (0..4).filter_map(|n| breaker.enter(1, Tick(n)).expect("closed").tell(Went::Badly, Tick(n)));
+        let mut straggler = breaker.enter(Slot::Blue, 1, Tick(0)).expect("closed");
+        let told = (0..4).filter_map(|n| {
+            breaker.enter(Slot::Blue, 1, Tick(n)).expect("closed").tell(Went::Badly, Tick(n))
+        });
         assert_eq!(told.collect::<Vec<_>>(), [Turned::Open(Duration::from_secs(5))], "told once");
-        assert!(breaker.enter(1, Tick(10)).is_err());
-        let watches: Vec<_> = (0..4).map(|n| breaker.enter(2, Tick(10 + n)).expect("a new epoch")).collect();
+        assert!(breaker.enter(Slot::Blue, 1, Tick(10)).is_err());
+        let watches: Vec<_> =
+            (0..4).map(|n| breaker.enter(Slot::Blue, 2, Tick(10 + n)).expect("a new epoch")).collect();
         straggler.tell(Went::Badly, Tick(20));
-        assert!(breaker.enter(1, Tick(20)).is_ok(), "what is left of the old one drains");
+        assert!(breaker.enter(Slot::Blue, 1, Tick(20)).is_ok(), "what is left of the old one drains");
         drop(watches);
-        assert!(breaker.enter(2, Tick(30)).is_ok());
+        assert!(breaker.enter(Slot::Blue, 2, Tick(30)).is_ok());
+        let other = (0..4).map(|n| breaker.enter(Slot::Green, 9, Tick(n)).expect("of the other slot"));
+        let turned = other.filter_map(|mut watch| watch.tell(Went::Badly, Tick(30))).count();
+        assert_eq!(turned, 1, "a canary that fails is left alone");
+        assert!(
+            breaker.enter(Slot::Green, 9, Tick(31)).is_err()
+                && breaker.enter(Slot::Blue, 2, Tick(31)).is_ok()
+        );
     }
 
     #[test]
@@ -272,10 +287,10 @@ mod tests {
         let breaker = Arc::new(Breaker::new(SETTINGS));
         *breaker.now.lock() = (1, State::Open(Tick(0)));
         let now = Tick::now();
-        let trial = breaker.enter(1, now).expect("a trial");
-        assert!(breaker.enter(1, now).is_err());
+        let trial = breaker.enter(Slot::Blue, 1, now).expect("a trial");
+        assert!(breaker.enter(Slot::Blue, 1, now).is_err());
         drop(trial);
-        assert!(breaker.enter(1, Tick::now().after(Duration::from_millis(1))).is_ok());
+        assert!(breaker.enter(Slot::Blue, 1, Tick::now().after(Duration::from_millis(1))).is_ok());
     }
 
     proptest! {
