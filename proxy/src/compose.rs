@@ -148,8 +148,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     drop::<Inherited>(inherited);
 
     let metrics = metrics()?;
-    let control = Arc::new(Control::new(file, remembered, Arc::clone(&settings), Arc::clone(&metrics)));
-    control.apply(Arc::clone(&settings)).await?;
+    let control = begin(file, remembered, &settings, &metrics).await?;
     let plan = Plan::new(&settings);
     let certificates = store(&plan)?;
     let (manager, work) =
@@ -197,6 +196,18 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         admin_accepting: tokio::sync::Mutex::default(),
     };
     process.serve(takeover, signal, work).await
+}
+
+/// The control plane, with the settings in force.
+async fn begin(
+    file: RoutingFile,
+    remembered: Routing,
+    settings: &Arc<Settings>,
+    metrics: &Arc<Metrics>,
+) -> Result<Arc<Control>, CannotRun> {
+    let control = Arc::new(Control::new(file, remembered, Arc::clone(settings), Arc::clone(metrics)));
+    control.apply(Arc::clone(settings)).await?;
+    Ok(control)
 }
 
 /// What the settings name and cannot be done without.

@@ -135,9 +135,8 @@ impl Metrics {
             "Requests for no application, by status class.",
             &["class"],
         )?;
-        gauge("switcher_build_info", "Always 1; the version is a label.", &["version"])?
-            .with_label_values(&[version])
-            .set(1);
+        let build = gauge("switcher_build_info", "Always 1; the version is a label.", &["version"])?;
+        build.with_label_values(&[version]).set(1);
         Ok(Self {
             requests: counter(
                 "switcher_requests_total",

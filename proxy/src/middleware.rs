@@ -32,7 +32,7 @@ pub use breaker::{Breaker, Turned, Watch, Went};
 pub use compress::{Compressor, Encoder};
 pub use cors::{Cors, is_preflight};
 pub use forward_auth::{ForwardAuth, Verdict, has_body};
-pub use headers::Rules as HeaderRules;
+pub use headers::{Rules as HeaderRules, take_out};
 pub use in_flight::Permit;
 pub use password::{Login, Users};
 pub use rate::{Limiter, Standing};

@@ -131,7 +131,7 @@ fn htpasswd(file: &Path, arguments: &[&str]) -> bool {
 async fn login(proxy: &Proxy, credentials: &str) -> Answer {
     use base64::Engine as _;
     let value = format!("Basic {}", base64::engine::general_purpose::STANDARD.encode(credentials));
-    get_with(proxy.http(), "/who", &[("Authorization", &value), ("X-User", "root")]).await
+    get_with(proxy.http(), "/who", &[("Authorization", &value), ("X-User", "root"), ("X_User", "root")]).await
 }
 
 #[tokio::test]
@@ -160,6 +160,7 @@ async fn names_and_passwords_of_htpasswd_are_asked_for() {
         }
         let seen = app.last();
         assert_eq!((seen.header("x-user"), seen.header("authorization")), (Some("ann"), None));
+        assert_eq!(seen.header("x_user"), None, "some read it as the same");
         assert_eq!(get(proxy.http(), "/open").await.status, 200);
         assert!(htpasswd(&file, &[kind, "ann", "another"]));
         until(PATIENCE, "the file to be read again", || async {

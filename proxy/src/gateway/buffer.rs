@@ -115,7 +115,7 @@ pub(super) async fn take_in(session: &mut Session, ctx: &mut Context) -> Result<
         exchange.body_ended();
         exchange.set_stage(Stage::Opening);
     }
-    ctx.kept = Some(Kept { whole: whole.freeze(), is_given: false, _room: room });
+    ctx.kept = Some(Box::new(Kept { whole: whole.freeze(), is_given: false, _room: room }));
     Ok(())
 }
 

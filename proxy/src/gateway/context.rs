@@ -105,9 +105,9 @@ pub struct Context {
     /// How it goes is told to the breaker of its place.
     pub(super) watch: Option<Watch>,
     /// Its body, when that was taken in whole.
-    pub(super) kept: Option<Kept>,
+    pub(super) kept: Option<Box<Kept>>,
     /// What whoever was asked about it hands to the application.
-    pub(super) handed: HeaderMap,
+    pub(super) handed: Option<Box<HeaderMap>>,
     /// The name that came with the right password.
     pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
@@ -165,7 +165,7 @@ impl Context {
             standing: None,
             watch: None,
             kept: None,
-            handed: HeaderMap::new(),
+            handed: None,
             user: None,
             replacement: None,
             encoder: None,

@@ -27,7 +27,7 @@ pub(super) async fn answered(session: &mut Session, ctx: &mut Context, auth: &Fo
     };
     match verdict {
         Ok(Verdict::Passes(handed)) => {
-            ctx.handed = handed;
+            ctx.handed = Some(Box::new(handed));
             Ok(false)
         }
         Ok(Verdict::Answer(answer)) => reply::handed_on(session, ctx, answer).await,

@@ -10,7 +10,7 @@ use pingora::{ErrorType, OrErr as _, Result};
 
 use crate::answer::Reason;
 use crate::metrics::Limit;
-use crate::middleware::{Asked, Chain, Chains, Standing, is_preflight};
+use crate::middleware::{Asked, Chain, Chains, Standing, is_preflight, take_out};
 
 use super::context::Context;
 use super::{forward_auth, reply};
@@ -112,7 +112,7 @@ pub(super) fn dress_request(chain: &Chain, request: &mut request::Parts, ctx: &C
             request.headers.remove(header::AUTHORIZATION);
         }
         if let Some(name) = &login.user_header {
-            request.headers.remove(name);
+            take_out(&mut request.headers, std::slice::from_ref(name));
             if let Some(user) = ctx.user.as_deref().and_then(|user| HeaderValue::try_from(user).ok()) {
                 request.headers.insert(name, user);
             }
@@ -120,7 +120,7 @@ pub(super) fn dress_request(chain: &Chain, request: &mut request::Parts, ctx: &C
     }
     if let Some(auth) = &chain.forward_auth {
         auth.strip(&mut request.headers);
-        for (name, value) in &ctx.handed {
+        for (name, value) in ctx.handed.iter().flat_map(|handed| handed.iter()) {
             request.headers.append(name, value.clone());
         }
     }

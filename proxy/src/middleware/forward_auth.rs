@@ -30,6 +30,8 @@ use crate::edge::socket::Socket;
 use crate::health::dial::{Io, verified};
 use crate::hop::HopByHop;
 
+use super::headers::take_out;
+
 /// How many questions are asked at once; others wait, within their time.
 const AT_ONCE: usize = 128;
 
@@ -120,18 +122,9 @@ impl ForwardAuth {
         shown
     }
 
-    /// Takes out of a request what only a yes may say, also under names that some applications read as the same.
+    /// Takes out of a request what only a yes may say.
     pub fn strip(&self, request: &mut HeaderMap) {
-        let reads_as = |name: &HeaderName, handed: &HeaderName| {
-            let (name, handed) = (name.as_str(), handed.as_str());
-            let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
-            name.len() == handed.len() && name.bytes().map(dash).eq(handed.bytes().map(dash))
-        };
-        let spoofed = |name: &&HeaderName| self.handed.iter().any(|handed| reads_as(name, handed));
-        let names: Vec<_> = request.keys().filter(spoofed).cloned().collect();
-        for name in names {
-            request.remove(name);
-        }
+        take_out(request, &self.handed);
     }
 
     /// Asks with these headers.

@@ -73,6 +73,20 @@ fn frames(name: &HeaderName) -> bool {
     [header::CONTENT_LENGTH, header::TRANSFER_ENCODING, header::CONNECTION, header::UPGRADE].contains(name)
 }
 
+/// Takes headers out of a request that only the proxy may write, also under names that some applications read as the same.
+pub fn take_out(request: &mut HeaderMap, names: &[HeaderName]) {
+    let reads_as = |name: &HeaderName, ours: &HeaderName| {
+        let dash = |byte: u8| if byte == b'_' { b'-' } else { byte };
+        let (name, ours) = (name.as_str(), ours.as_str());
+        name.len() == ours.len() && name.bytes().map(dash).eq(ours.bytes().map(dash))
+    };
+    let spoofed = |name: &&HeaderName| names.iter().any(|ours| reads_as(name, ours));
+    let names: Vec<_> = request.keys().filter(spoofed).cloned().collect();
+    for name in names {
+        request.remove(name);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
