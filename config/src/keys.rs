@@ -4,6 +4,7 @@
 
 mod acme;
 mod balance;
+mod cache;
 mod deploy;
 mod limits;
 mod middleware;
@@ -32,6 +33,7 @@ use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
+pub(crate) use cache::CacheKeys;
 pub(crate) use limits::{AppLimitKeys, Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use middleware::{
     BasicAuthKeys, FixedAnswerKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys, RedirectKeys, ReplaceKeys,
@@ -94,6 +96,8 @@ section! {
         error_pages: StatusPages = StatusPages::default();
         /// What is done with the requests of every application that does not say otherwise.
         middleware: MiddlewareKeys = MiddlewareKeys::default();
+        /// How much the response cache holds, over all applications whose middleware says `cache: on`.
+        cache: CacheKeys = CacheKeys::default();
     }
 }
 

@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
 use crate::bake;
+use crate::cache::Cache;
 use crate::command::Command;
 use crate::control::Control;
 use crate::decide::Denied;
@@ -160,6 +161,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         crowd: Arc::new(Crowd::new(shares.connections, shares.per_address, metrics.limits().clone())),
         spares: Arc::new(Spares::new(shares.streams, metrics.limits().clone())),
         metrics: Arc::clone(&metrics),
+        cache: Cache::start(&settings.proxy.cache),
         ending,
     });
     let reloader = Arc::new(Reloader {

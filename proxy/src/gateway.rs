@@ -1,8 +1,8 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses
-//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say of a place, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
-//! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
+//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say
+//! of a place; `cache` serves what is held of answers; `compress` compresses; `crumbs` joins cookies; `tunnel` carries WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
 //! instructions and never across an await: a shard of the ledger, the line of those who wait for room, the record of an
@@ -10,6 +10,7 @@
 
 mod admission;
 mod again;
+mod cache;
 mod compress;
 mod context;
 mod crumbs;
@@ -37,10 +38,13 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
+use pingora_cache::key::HashBinary;
+use pingora_cache::{CacheKey, CacheMeta, RespCacheable};
 use switcher_certs::{Challenges, Resolver};
 
 use crate::access_log::AccessLog;
 use crate::app::App;
+use crate::cache::Cache;
 use crate::connection::current_request;
 use crate::edge::crowd::Crowd;
 use crate::hop::is_websocket;
@@ -80,6 +84,8 @@ pub struct Shared {
     pub crowd: Arc<Crowd>,
     /// Descriptors for requests of HTTP/2.
     pub spares: Arc<Spares>,
+    /// Answers that are held.
+    pub cache: &'static Cache,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.
@@ -110,6 +116,37 @@ impl ProxyHttp for Gateway {
             return Ok(true);
         }
         Ok(false)
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        cache::begin(session, ctx);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, session: &Session, ctx: &mut Context) -> Result<CacheKey> {
+        cache::key(session.req_header(), ctx)
+    }
+
+    fn cache_miss(&self, session: &mut Session, _ctx: &mut Context) {
+        cache::missed(session);
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<RespCacheable> {
+        Ok(cache::holds(session, response, ctx))
+    }
+
+    fn cache_vary_filter(
+        &self,
+        held: &CacheMeta,
+        _ctx: &mut Context,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        cache::variance(held, request)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -155,6 +192,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        cache::came(response, ctx);
         again::after_answer(session, response.status, ctx)
     }
 
@@ -165,6 +203,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<()> {
         forward::dress_response(response, ctx)?;
+        cache::tell(session, response, ctx)?;
         replace::upstream(session, response, ctx)?;
         compress::head(session.req_header(), response, ctx)
     }
@@ -176,6 +215,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        cache::body(body, ctx);
         replace::body(body, ctx);
         compress::body(body, end, ctx)?;
         if end {

@@ -45,6 +45,8 @@ pub struct Chain {
     pub redirects: Redirects,
     /// What is answered in the application's place.
     pub answer: Option<Fixed>,
+    /// Whether answers are held that the application declares cacheable.
+    pub caches: bool,
     /// Which target the application sees.
     pub rewrite: Option<Rewriting>,
     /// Headers of requests.
@@ -145,6 +147,7 @@ fn chain(settings: &Middleware, known: Option<&Arc<Chain>>) -> Result<Option<Arc
         login: settings.basic_auth.get().map(Login::new).transpose()?,
         redirects: Redirects::new(settings.redirects.get().map_or(&[], Vec::as_slice)),
         answer: settings.answer.get().map(Fixed::from),
+        caches: settings.cache.get().is_some(),
         rewrite: settings.rewrite.get().map(Rewriting::new),
         request: settings.request_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),
         response: settings.response_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),

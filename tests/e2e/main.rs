@@ -8,6 +8,7 @@ mod admin;
 mod answer;
 mod bake;
 mod balance;
+mod cache;
 mod canonical;
 mod challenge_http;
 mod cli;

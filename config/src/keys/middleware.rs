@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{Compress, HashBy, Own};
+use crate::settings::{Cached, Compress, HashBy, Own};
 use crate::values::{
     AnswerStatus, ClearHeaders, Header, HiddenHeaders, Limit, Line, Pattern, Positive, RedirectStatus, Text,
 };
@@ -29,6 +29,8 @@ section! {
         redirects: Own<Vec<RedirectKeys>> = Own::Inherited;
         /// What is answered in the application's place.
         answer: Own<FixedAnswerKeys> = Own::Inherited;
+        /// Whether answers are held that their application declares cacheable: `on` or `off`. How much is held stands in `proxy.cache`.
+        cache: Own<Cached> = Own::Inherited;
         /// Which target the application sees.
         rewrite: Own<RewriteKeys> = Own::Inherited;
         /// Headers of the request as the application sees them.

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::{Compress, HashBy};
+use super::{Cached, Compress, HashBy};
 use crate::{PathPrefix, Span};
 
 /// A key that may be left to the level above.
@@ -69,6 +69,8 @@ pub struct Middleware {
     pub redirects: Own<Vec<Redirect>>,
     /// What is answered in the application's place.
     pub answer: Own<FixedAnswer>,
+    /// Whether answers are held that their application declares cacheable.
+    pub cache: Own<Cached>,
     /// Which target the application sees.
     pub rewrite: Own<Rewrite>,
     /// Headers of the request as the application sees them.
@@ -91,6 +93,7 @@ impl Middleware {
             basic_auth: self.basic_auth.over(&above.basic_auth),
             redirects: self.redirects.over(&above.redirects),
             answer: self.answer.over(&above.answer),
+            cache: self.cache.over(&above.cache),
             rewrite: self.rewrite.over(&above.rewrite),
             request_headers: self.request_headers.over(&above.request_headers),
             response_headers: self.response_headers.over(&above.response_headers),
@@ -111,6 +114,7 @@ impl Middleware {
             || self.basic_auth.get().is_some()
             || self.redirects.get().is_some_and(|redirects| !redirects.is_empty())
             || self.answer.get().is_some()
+            || self.cache.get().is_some()
             || self.rewrite.get().is_some_and(|rewrite| *rewrite != Rewrite::default())
             || [&self.request_headers, &self.response_headers]
                 .iter()
