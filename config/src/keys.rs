@@ -4,6 +4,7 @@
 
 mod acme;
 mod balance;
+mod cache;
 mod deploy;
 mod limits;
 mod matching;
@@ -33,6 +34,7 @@ use crate::words::Protocol;
 use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, WeightedAddress};
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
+pub(crate) use cache::CacheKeys;
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
@@ -97,6 +99,8 @@ section! {
         error_pages: StatusPages = StatusPages::default();
         /// What is done with the requests of every application that does not say otherwise.
         middleware: MiddlewareKeys = MiddlewareKeys::default();
+        /// How much the response cache holds, over all applications whose middleware says `cache: on`.
+        cache: CacheKeys = CacheKeys::default();
     }
 }
 

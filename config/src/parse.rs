@@ -67,6 +67,7 @@ impl From<ProxyKeys> for ProxySettings {
             release_header: keys.headers.release.0,
             error_pages: keys.error_pages.0,
             middleware: keys.middleware.into(),
+            cache: keys.cache.into(),
         }
     }
 }
@@ -96,6 +97,7 @@ impl From<ProxySettings> for ProxyKeys {
             },
             error_pages: StatusPages(proxy.error_pages),
             middleware: proxy.middleware.into(),
+            cache: proxy.cache.into(),
         }
     }
 }

@@ -5,6 +5,7 @@
 mod access_log;
 mod acme;
 mod balance;
+mod cache;
 mod compress;
 mod cors;
 mod deploy;
@@ -29,6 +30,7 @@ pub use acme::{
 };
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
+pub use cache::{Cache, Cached};
 pub use compress::{Coding, Compress};
 pub use cors::{Cors, Origin, Those};
 pub use limits::{Http2Limits, Limits};
@@ -127,6 +129,8 @@ pub struct ProxySettings {
     pub error_pages: Vec<ErrorPage>,
     /// What is done with the requests of every application that does not say otherwise. Default nothing.
     pub middleware: Middleware,
+    /// How much the response cache holds. Default 64MiB.
+    pub cache: Cache,
 }
 
 /// A TLS listener and what it speaks.

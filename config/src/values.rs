@@ -7,6 +7,7 @@
 mod access_log;
 mod acme;
 mod balance;
+mod cache;
 mod command;
 mod compress;
 mod container;

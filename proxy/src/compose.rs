@@ -21,6 +21,7 @@ use tokio::task::JoinHandle;
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
 use crate::bake;
+use crate::cache::Cache;
 use crate::canary;
 use crate::command::Command;
 use crate::control::Control;
@@ -172,6 +173,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         kept: Arc::new(Budget::within(memory::limit())),
         events: control.events.clone(),
         metrics: Arc::clone(&metrics),
+        cache: Cache::start(&settings.proxy.cache),
         ending,
     });
     let reloader = Arc::new(Reloader {

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 use crate::bake::tally::Tally;
 use crate::balance::{hash, room, turns};
 use crate::budget::Budget;
+use crate::cache::Part;
 use crate::health::Dialer;
 use crate::ledger::{Exchange, Ledger, NewExchange};
 use crate::metrics::SlotMetrics;
@@ -89,6 +90,8 @@ pub struct Epoch {
     pub(crate) room: room::Line,
     /// How many retries it can afford.
     pub budget: Budget,
+    /// What the response cache holds of its answers, once it does: that goes with it.
+    pub held: OnceLock<Part>,
     /// Held while it is decided whether one more upstream can be spared.
     ejecting: Mutex<()>,
     myself: Weak<Self>,
@@ -148,6 +151,7 @@ impl Epoch {
             line: turns::Line::default(),
             room: room::Line::default(),
             budget: Budget::default(),
+            held: OnceLock::new(),
             ejecting: Mutex::default(),
             myself: Weak::clone(myself),
             _alive: alive,

@@ -3,7 +3,7 @@
 //! `admission` finds the application and takes the lease; `again` decides what is tried once more; `breaker` leaves an
 //! application alone that mostly fails; `buffer` takes bodies in; `forward` chooses upstreams, dresses the request and the
 //! answer; `introduce` opens connections; `middleware` does what the settings say of a place, `forward_auth` asks whether a
-//! request may pass, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
+//! request may pass, `cache` serves what is held of answers, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
@@ -14,6 +14,7 @@ mod admission;
 mod again;
 mod breaker;
 mod buffer;
+mod cache;
 mod compress;
 mod context;
 mod crumbs;
@@ -42,12 +43,15 @@ use pingora::proxy::{FailToProxy, ProxyHttp, ProxyWarnLogContext, Session};
 use pingora::server::ShutdownWatch;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, Result};
+use pingora_cache::key::HashBinary;
+use pingora_cache::{CacheKey, CacheMeta, RespCacheable};
 use switcher_certs::{Challenges, Resolver};
 use switcher_config::wire::Event;
 use tokio::sync::broadcast;
 
 use crate::access_log::AccessLog;
 use crate::app::App;
+use crate::cache::Cache;
 use crate::connection::current_request;
 use crate::edge::crowd::Crowd;
 use crate::hop::is_websocket;
@@ -92,6 +96,8 @@ pub struct Shared {
     pub kept: Arc<Budget>,
     /// Whoever follows what happens.
     pub events: broadcast::Sender<Event>,
+    /// Answers that are held.
+    pub cache: &'static Cache,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.
@@ -125,6 +131,37 @@ impl ProxyHttp for Gateway {
             buffer::take_in(session, ctx).await?;
         }
         Ok(false)
+    }
+
+    fn request_cache_filter(&self, session: &mut Session, ctx: &mut Context) -> Result<()> {
+        cache::begin(session, ctx);
+        Ok(())
+    }
+
+    fn cache_key_callback(&self, session: &Session, ctx: &mut Context) -> Result<CacheKey> {
+        cache::key(session.req_header(), ctx)
+    }
+
+    fn cache_miss(&self, session: &mut Session, _ctx: &mut Context) {
+        cache::missed(session);
+    }
+
+    fn response_cache_filter(
+        &self,
+        session: &Session,
+        response: &ResponseHeader,
+        ctx: &mut Context,
+    ) -> Result<RespCacheable> {
+        Ok(cache::holds(session, response, ctx))
+    }
+
+    fn cache_vary_filter(
+        &self,
+        held: &CacheMeta,
+        _ctx: &mut Context,
+        request: &RequestHeader,
+    ) -> Option<HashBinary> {
+        cache::variance(held, request)
     }
 
     async fn upstream_peer(&self, session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
@@ -171,6 +208,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        cache::came(response, ctx);
         again::after_answer(session, response.status, ctx)
     }
 
@@ -181,6 +219,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<()> {
         forward::dress_response(response, ctx)?;
+        cache::tell(session, response, ctx)?;
         replace::upstream(session, response, ctx)?;
         compress::head(session.req_header(), response, ctx)
     }
@@ -192,6 +231,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        cache::body(body, ctx);
         replace::body(body, ctx);
         compress::body(body, end, ctx)?;
         if end {

@@ -15,6 +15,7 @@ pub mod apply;
 pub mod bake;
 pub mod balance;
 pub mod budget;
+pub mod cache;
 pub mod canary;
 pub mod certificates;
 pub mod command;

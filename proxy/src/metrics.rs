@@ -4,6 +4,7 @@
 //! gateway holds handles that were looked up once, so a request costs a few atomic additions. Each [`Metrics`] has a registry
 //! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
 
+mod cache;
 mod limits;
 #[cfg(test)]
 mod monitoring;
@@ -18,6 +19,7 @@ use switcher_config::{AppName, Generation, PerSlot, Share, Slot};
 use crate::certificates::CertificateMetrics;
 use crate::hygiene::Violation;
 
+pub use cache::{CacheMetrics, CacheResult};
 pub use limits::{Limit, LimitMetrics};
 
 /// The media type of [`Metrics::encode`].
@@ -54,6 +56,8 @@ pub struct Metrics {
     malformed: Malformed,
     tls: TlsMetrics,
     limits: LimitMetrics,
+    /// What is counted of the response cache.
+    pub cache: CacheMetrics,
     /// What is counted of certificates.
     pub certificates: CertificateMetrics,
 }
@@ -90,6 +94,15 @@ pub struct SlotMetrics {
 struct Classes([IntCounter; 5]);
 
 impl Classes {
+    /// Those of requests for no application.
+    fn unrouted(registry: &Registry) -> prometheus::Result<Self> {
+        let options =
+            Opts::new("switcher_unrouted_requests_total", "Requests for no application, by status class.");
+        let family = IntCounterVec::new(options, &["class"])?;
+        registry.register(Box::new(family.clone()))?;
+        Ok(Self(CLASSES.map(|class| family.with_label_values(&[class]))))
+    }
+
     fn count(&self, status: u16) {
         // A status outside the five classes is nobody's success.
         let class = usize::from(status / 100).checked_sub(1).unwrap_or(4).min(4);
@@ -130,13 +143,9 @@ impl Metrics {
         };
         let slot = ["app", "slot"];
         let kind = ["app", "slot", "kind"];
-        let unrouted = counter(
-            "switcher_unrouted_requests_total",
-            "Requests for no application, by status class.",
-            &["class"],
-        )?;
-        let build = gauge("switcher_build_info", "Always 1; the version is a label.", &["version"])?;
-        build.with_label_values(&[version]).set(1);
+        gauge("switcher_build_info", "Always 1; the version is a label.", &["version"])?
+            .with_label_values(&[version])
+            .set(1);
         Ok(Self {
             requests: counter(
                 "switcher_requests_total",
@@ -168,12 +177,13 @@ impl Metrics {
             active: gauge("switcher_active", "1 for the live slot.", &slot)?,
             generation: gauge("switcher_generation", "The generation of the last mutation.", &["app"])?,
             held: gauge("switcher_held", "Requests held while the application is paused.", &["app"])?,
-            unrouted: Classes(CLASSES.map(|class| unrouted.with_label_values(&[class]))),
+            unrouted: Classes::unrouted(&registry)?,
             access_log_dropped: dropped(&registry)?,
             unasked: unasked(&registry)?,
             malformed: Malformed::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?,
+            cache: CacheMetrics::new(&registry)?,
             certificates: CertificateMetrics::new(&registry)?,
             registry,
         })

@@ -63,6 +63,8 @@ pub struct Chain {
     pub breaker: Option<Arc<Breaker>>,
     /// Up to which size a body is taken in whole before an upstream is asked.
     pub buffer: Option<Size>,
+    /// Whether answers are held that the application declares cacheable.
+    pub caches: bool,
     /// Which target the application sees.
     pub rewrite: Option<Rewriting>,
     /// Headers of requests.
@@ -180,6 +182,7 @@ fn chain(
         answer: settings.answer.get().map(Fixed::from),
         breaker: breaker.flatten(),
         buffer: settings.buffer.get().map(|buffer| buffer.request),
+        caches: settings.cache.get().is_some(),
         rewrite: settings.rewrite.get().map(Rewriting::new),
         request: settings.request_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),
         response: settings.response_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),

@@ -64,6 +64,7 @@ impl Reloader {
         self.shared.rules.store(Arc::new(Rules::new(&settings)));
         self.shared.pages.keep(&settings);
         self.shared.hsts.replace(&settings);
+        self.shared.cache.set(&settings.proxy.cache);
         let shares = limits::shares_now(&settings.proxy.limits);
         self.shared.crowd.set(shares.connections, shares.per_address);
         self.shared.spares.set(shares.streams);

@@ -97,6 +97,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         release_header: None,
         error_pages: Vec::new(),
         middleware: Middleware::default(),
+        cache: switcher_config::settings::Cache::default(),
     };
     let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
     let switcher = SwitcherSettings {

@@ -10,6 +10,7 @@ mod bake;
 mod balance;
 mod breaker;
 mod buffer;
+mod cache;
 mod canary;
 mod canonical;
 mod challenge_http;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{Compress, Cors, HashBy, Own};
+use crate::settings::{Cached, Compress, Cors, HashBy, Own};
 use crate::values::{
     AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern,
     Positive, RedirectStatus, Text,
@@ -41,6 +41,8 @@ section! {
         breaker: Own<BreakerKeys> = Own::Inherited;
         /// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
         buffer: Own<BufferKeys> = Own::Inherited;
+        /// Whether answers are held that their application declares cacheable: `on` or `off`. How much is held stands in `proxy.cache`.
+        cache: Own<Cached> = Own::Inherited;
         /// Which target the application sees.
         rewrite: Own<RewriteKeys> = Own::Inherited;
         /// Headers of the request as the application sees them.

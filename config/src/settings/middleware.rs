@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
 
-use super::{Compress, Cors, HashBy, Timeouts};
+use super::{Cached, Compress, Cors, HashBy, Timeouts};
 use crate::{Bytes, PathPrefix, Share, Span, UpstreamAddress};
 
 /// A key that may be left to the level above.
@@ -79,6 +79,8 @@ pub struct Middleware {
     pub breaker: Own<Breaker>,
     /// What is taken in whole before an upstream is asked.
     pub buffer: Own<Buffer>,
+    /// Whether answers are held that their application declares cacheable.
+    pub cache: Own<Cached>,
     /// Which target the application sees.
     pub rewrite: Own<Rewrite>,
     /// Headers of the request as the application sees them.
@@ -106,6 +108,7 @@ impl Middleware {
             answer: self.answer.over(&above.answer),
             breaker: self.breaker.over(&above.breaker),
             buffer: self.buffer.over(&above.buffer),
+            cache: self.cache.over(&above.cache),
             rewrite: self.rewrite.over(&above.rewrite),
             request_headers: self.request_headers.over(&above.request_headers),
             response_headers: self.response_headers.over(&above.response_headers),
@@ -131,6 +134,7 @@ impl Middleware {
             || self.answer.get().is_some()
             || self.breaker.get().is_some()
             || self.buffer.get().is_some()
+            || self.cache.get().is_some()
             || self.rewrite.get().is_some_and(|rewrite| *rewrite != Rewrite::default())
             || [&self.request_headers, &self.response_headers]
                 .iter()

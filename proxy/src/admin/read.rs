@@ -128,6 +128,7 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
         }
     }
     admin.metrics.certificates.set(&admin.certificates.status());
+    admin.metrics.cache.set_bytes(admin.reloader.shared.cache.bytes());
     admin.metrics.set_access_log_dropped(admin.access_log.dropped());
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),

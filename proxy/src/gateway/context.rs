@@ -112,6 +112,10 @@ pub struct Context {
     pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
     pub(super) replacement: Option<Replacement>,
+    /// How old the application's answer was when it came. Only where it may be held.
+    pub(super) age: Duration,
+    /// The application sends a body for the cache that its client did not ask for.
+    pub(super) for_cache_alone: bool,
     /// What compresses the answer.
     pub(super) encoder: Option<Box<Encoder>>,
     /// Whether it previews the standby slot.
@@ -168,6 +172,8 @@ impl Context {
             handed: None,
             user: None,
             replacement: None,
+            age: Duration::ZERO,
+            for_cache_alone: false,
             encoder: None,
             previews: false,
             smokes: false,

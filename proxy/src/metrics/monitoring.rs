@@ -24,6 +24,7 @@ fn families() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     for slot in Slot::ALL {
         metrics.set_slot(&shop, slot, Health::Unknown, &ByKind::default());
     }
+    metrics.set_canary(&shop, None);
     let certificate = |source| CertificateStatus {
         names: vec!["shop.test".to_owned()],
         source,
@@ -121,12 +122,8 @@ fn the_dashboard_and_the_alerts_ask_for_what_exists() {
 }
 
 /// Families that need no panel.
-const UNSEEN: [&str; 4] = [
-    "switcher_certificate_events_total",
-    "switcher_forward_auth_failures_total",
-    "switcher_generation",
-    "switcher_tls_handshakes_in_flight",
-];
+const UNSEEN: [&str; 3] =
+    ["switcher_certificate_events_total", "switcher_generation", "switcher_tls_handshakes_in_flight"];
 
 #[test]
 fn an_expression_about_what_does_not_exist_is_noticed() {

@@ -32,21 +32,44 @@ const NEVER: [&[u8]; 2] = [b"text/event-stream", b"application/grpc"];
 #[derive(Debug)]
 pub struct Compressor {
     algorithms: Vec<Coding>,
-    types: Vec<(Box<[u8]>, Option<Box<[u8]>>)>,
+    types: Vec<MediaTypes>,
     min_size: u64,
+}
+
+/// One media type, or several by what stands before and behind a `*`.
+#[derive(Debug)]
+enum MediaTypes {
+    One(Box<[u8]>),
+    Several(Box<[u8]>, Box<[u8]>),
+}
+
+impl MediaTypes {
+    fn new(types: &str) -> Self {
+        match types.split_once('*') {
+            Some((before, after)) => Self::Several(before.as_bytes().into(), after.as_bytes().into()),
+            None => Self::One(types.as_bytes().into()),
+        }
+    }
+
+    fn fit(&self, media: &[u8]) -> bool {
+        match self {
+            Self::One(one) => **one == *media,
+            Self::Several(before, after) => {
+                media.len() >= before.len() + after.len()
+                    && media.starts_with(before)
+                    && media.ends_with(after)
+            }
+        }
+    }
 }
 
 impl Compressor {
     /// Prepares what the settings say.
     #[must_use]
     pub fn new(settings: &Compress) -> Self {
-        let halves = |types: &String| match types.split_once('*') {
-            Some((before, after)) => (before.as_bytes().into(), Some(after.as_bytes().into())),
-            None => (types.as_bytes().into(), None),
-        };
         Self {
             algorithms: settings.algorithms.clone(),
-            types: settings.types.iter().map(halves).collect(),
+            types: settings.types.iter().map(|types| MediaTypes::new(types)).collect(),
             min_size: settings.min_size.0.max(1),
         }
     }
@@ -97,15 +120,8 @@ impl Compressor {
     fn is_for(&self, media: &[u8]) -> bool {
         let end = media.iter().position(|b| matches!(b, b';' | b' ')).unwrap_or(media.len());
         let media = media[..end].to_ascii_lowercase();
-        let fits = |(before, after): &(Box<[u8]>, Option<Box<[u8]>>)| match after {
-            None => **before == *media,
-            Some(after) => {
-                media.len() >= before.len() + after.len()
-                    && media.starts_with(before)
-                    && media.ends_with(after)
-            }
-        };
-        self.types.iter().any(fits) && !NEVER.iter().any(|never| media.starts_with(never))
+        self.types.iter().any(|types| types.fit(&media))
+            && !NEVER.iter().any(|never| media.starts_with(never))
     }
 }
 
