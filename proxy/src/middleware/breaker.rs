@@ -285,7 +285,7 @@ mod tests {
     #[test]
     fn a_trial_that_is_dropped_makes_room_for_the_next() {
         let breaker = Arc::new(Breaker::new(SETTINGS));
-        *breaker.now.lock() = (1, State::Open(Tick(0)));
+        breaker.now.lock().blue = (1, State::Open(Tick(0)));
         let now = Tick::now();
         let trial = breaker.enter(Slot::Blue, 1, now).expect("a trial");
         assert!(breaker.enter(Slot::Blue, 1, now).is_err());
