@@ -158,11 +158,14 @@ async fn an_answer_that_comes_after_the_switch_is_not_held_for_the_new_version()
     late.send(&request("GET", slow, &[], b"")).await;
     until(PATIENCE, "it to be at the application", || async { blue.requests().len() == 1 }).await;
     proxy.admin().promote(Slot::Green).await.expect("promoted");
-    let next = tokio::spawn(async move { get(proxy.http(), slow).await.text() });
+    let address = proxy.http();
+    let next = tokio::spawn(async move { get(address, slow).await.text() });
     until(PATIENCE, "the next to be at the new version", || async { green.requests().len() == 1 }).await;
     go_on.add_permits(2);
     assert_eq!(late.head().await.status(), 200);
     assert_eq!(next.await.expect("an answer"), "green 1");
+    assert_eq!(told(&get(address, slow).await), HIT, "it is that of the new version");
+    assert_eq!(get(address, slow).await.text(), "green 1");
 }
 
 #[tokio::test]
