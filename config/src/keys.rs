@@ -7,6 +7,7 @@ mod balance;
 mod deploy;
 mod limits;
 mod middleware;
+mod mirror;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -37,6 +38,7 @@ pub(crate) use middleware::{
     BasicAuthKeys, FixedAnswerKeys, InFlightKeys, MiddlewareKeys, RateLimitKeys, RedirectKeys, ReplaceKeys,
     RequestHeaderKeys, ResponseHeaderKeys, RewriteKeys,
 };
+pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
 pub(crate) use tcp::TcpKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
@@ -170,6 +172,10 @@ section! {
         paths: Paths = Paths::default();
         /// What one request may ask of the application.
         limits: AppLimitKeys = AppLimitKeys::default();
+        /// Copies of live requests to the slot that is not live, to compare the answers; left out: none.
+        mirror: Option<MirrorKeys> = None;
+        /// Assets that a slot answers 404 and the other one may have; left out: no other slot is asked. `{}` is enough for names with a hash in them.
+        asset_fallback: Option<AssetFallbackKeys> = None;
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
@@ -422,6 +428,8 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`limits` of an application", AppLimitKeys::KEYS),
         ("`maintenance`", MaintenanceKeys::KEYS),
         ("`preview`", PreviewKeys::KEYS),
+        ("`mirror`", MirrorKeys::KEYS),
+        ("`asset_fallback`", AssetFallbackKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("`queue`", QueueKeys::KEYS),

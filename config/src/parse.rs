@@ -7,6 +7,7 @@ mod balance;
 mod deploy;
 mod limits;
 mod middleware;
+mod mirror;
 
 use crate::PerSlot;
 use crate::keys::{
@@ -127,6 +128,8 @@ impl From<AppKeys> for AppSettings {
             middleware: keys.middleware.into(),
             paths: keys.paths.into(),
             body_size: keys.limits.body_size,
+            mirror: keys.mirror.map(Into::into),
+            asset_fallback: keys.asset_fallback.map(Into::into),
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
             upstream_proxy_protocol: keys.upstream_proxy_protocol,
@@ -164,6 +167,8 @@ impl From<AppSettings> for AppKeys {
             middleware: app.middleware.into(),
             paths: app.paths.into(),
             limits: AppLimitKeys { body_size: app.body_size },
+            mirror: app.mirror.map(Into::into),
+            asset_fallback: app.asset_fallback.map(Into::into),
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
             upstream_proxy_protocol: app.upstream_proxy_protocol,

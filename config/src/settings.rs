@@ -9,6 +9,7 @@ mod deploy;
 mod limits;
 mod listen;
 mod middleware;
+mod mirror;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -38,6 +39,7 @@ pub use middleware::{
     BasicAuth, FixedAnswer, HeaderRules, InFlight, Middleware, Own, PathMiddleware, RateLimit, Redirect,
     Replace, Rewrite,
 };
+pub use mirror::{AssetFallback, AssetPattern, Mirror, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
 
 /// Everything the configuration says.
@@ -186,6 +188,10 @@ pub struct AppSettings {
     pub paths: Vec<PathMiddleware>,
     /// The largest body of a request; larger ones are answered 413. Default: none.
     pub body_size: Option<Bytes>,
+    /// Copies of requests to the slot that is not live. Default: none.
+    pub mirror: Option<Mirror>,
+    /// Which requests that a slot answers 404 are asked of the other one. Default: none.
+    pub asset_fallback: Option<AssetFallback>,
     /// Who is let into the slot that is not live. Default: nobody.
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.

@@ -15,6 +15,7 @@ mod environment;
 mod limits;
 mod listen;
 mod middleware;
+mod mirror;
 mod pages;
 mod tls;
 mod web;
@@ -47,6 +48,7 @@ pub(crate) use listen::{ListenerKeys, Probes};
 pub(crate) use middleware::{
     AnswerStatus, ClearHeaders, HiddenHeaders, Line, Paths, Pattern, RedirectStatus,
 };
+pub(crate) use mirror::AssetName;
 pub(crate) use pages::StatusPages;
 pub(crate) use tls::{HstsKeys, OneHost, TlsFileKeys, TlsListenerKeys};
 pub(crate) use web::{HookUrl, PublicUrl};

@@ -1,7 +1,7 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
-//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `forward` chooses
-//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say of a place; `crumbs` joins cookies; `tunnel` carries
+//! `admission` finds the application and takes the lease; `again` decides what is tried once more, `asset` what the other slot is asked for; `forward` chooses
+//! upstreams, dresses the request and the answer; `introduce` opens connections; `middleware` does what the settings say of a place; `mirror` offers copies to the standby slot; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
@@ -10,11 +10,13 @@
 
 mod admission;
 mod again;
+mod asset;
 mod context;
 mod crumbs;
 mod forward;
 mod introduce;
 mod middleware;
+mod mirror;
 mod replace;
 mod reply;
 mod tunnel;
@@ -132,7 +134,9 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        forward::dress_request(session, request, ctx)
+        forward::dress_request(session, request, ctx)?;
+        mirror::offer(session, request, ctx);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -153,6 +157,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        asset::after_answer(session, response.status, ctx)?;
         again::after_answer(session, response.status, ctx)
     }
 
@@ -173,6 +178,7 @@ impl ProxyHttp for Gateway {
         end: bool,
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
+        mirror::hear(body.as_ref().map_or(0, Bytes::len), ctx);
         replace::body(body, ctx);
         if end {
             ctx.facts().answered.store(true, Ordering::Relaxed);
@@ -184,12 +190,16 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        forward::connect_failed(ctx, error)
+        let mut error = forward::connect_failed(ctx, error);
+        if !error.retry() && asset::gives_up(session, ctx, &error) {
+            error.set_retry(true);
+        }
+        error
     }
 
     fn error_while_proxy(

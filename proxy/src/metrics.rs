@@ -5,6 +5,7 @@
 //! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
 
 mod limits;
+mod mirror;
 
 use prometheus::{
     HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
@@ -17,6 +18,7 @@ use crate::certificates::CertificateMetrics;
 use crate::hygiene::Violation;
 
 pub use limits::{Limit, LimitMetrics};
+pub use mirror::{Fallback, MirrorMetrics};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -36,6 +38,7 @@ pub struct Metrics {
     durations: HistogramVec,
     retries: IntCounterVec,
     balance: BalanceFamilies,
+    standby: mirror::StandbyFamilies,
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
@@ -143,6 +146,7 @@ impl Metrics {
             durations: histogram(&registry)?,
             retries: counter("switcher_retries_total", "Requests tried on one more upstream.", &slot)?,
             balance: BalanceFamilies::new(&registry)?,
+            standby: mirror::StandbyFamilies::new(&registry)?,
             drain_finished: counter(
                 "switcher_drain_finished_total",
                 "Exchanges that finished by themselves in a drain.",
@@ -215,6 +219,7 @@ impl Metrics {
         let _ = (self.generation.remove_label_values(&[app]), self.held.remove_label_values(&[app]));
         let _ =
             (self.bake_rollbacks.remove_label_values(&[app]), self.bake_running.remove_label_values(&[app]));
+        self.standby.forget(app);
         for result in BakeResult::ALL {
             let _ = self.bakes.remove_label_values(&[app, result.as_str()]);
         }
@@ -239,6 +244,17 @@ impl Metrics {
                 );
             }
         }
+    }
+
+    /// What is counted of an application's copies.
+    #[must_use]
+    pub fn mirror(&self, app: &AppName) -> MirrorMetrics {
+        self.standby.mirror(app)
+    }
+
+    /// An asset was asked of the other slot.
+    pub fn fell_back(&self, app: &AppName, outcome: Fallback) {
+        self.standby.fell_back(app, outcome);
     }
 
     /// What the TLS front counts.
@@ -555,7 +571,8 @@ mod tests {
     #[test]
     fn every_family_is_there_before_anything_happens() {
         let metrics = Metrics::new("0.1.0").unwrap();
-        let _handles = metrics.app(&shop());
+        let _handles = (metrics.app(&shop()), metrics.mirror(&shop()));
+        metrics.fell_back(&shop(), Fallback::Found);
         metrics.set_app(&shop(), Slot::Blue, Generation::FIRST, 0);
         for slot in Slot::ALL {
             metrics.set_slot(&shop(), slot, Health::Unknown, &ByKind::default());
@@ -628,6 +645,8 @@ mod tests {
     fn a_forgotten_application_leaves_nothing_behind() {
         let metrics = Metrics::new("0.1.0").unwrap();
         metrics.app(&shop()).slots.blue.observe(200, 0.1);
+        metrics.mirror(&shop()).compared(0.1, 0.2);
+        metrics.fell_back(&shop(), Fallback::Missing);
         metrics.set_app(&shop(), Slot::Blue, Generation::FIRST, 0);
         metrics.set_slot(&shop(), Slot::Green, Health::Healthy, &ByKind::default());
         assert!(metrics.encode().unwrap().contains("\"shop\""));

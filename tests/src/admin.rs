@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
-    AppStatus, Bake, CertificateStatus, Changed, DrainReceipt, Fence, Imported, InFlight, PauseRequest,
-    PromoteRequest, Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked,
-    Status, StopRequest, Switched,
+    AppStatus, Bake, CertificateStatus, Changed, DrainReceipt, Fence, Imported, InFlight, Mirrored,
+    PauseRequest, PromoteRequest, Refusal, RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest,
+    Revoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot};
 use tokio::net::UnixStream;
@@ -142,6 +142,14 @@ impl Admin {
     /// When there was none.
     pub async fn bake(&self, wait: &str) -> Outcome<Bake> {
         self.typed("GET", &format!("/v1/apps/shop/bake?wait={wait}"), &()).await
+    }
+
+    /// What came of copies of requests of `shop`.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn mirrored(&self) -> Outcome<Mirrored> {
+        self.typed("GET", "/v1/apps/shop/mirror", &()).await
     }
 
     /// What is inside a slot of `shop`.

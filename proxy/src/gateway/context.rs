@@ -31,6 +31,8 @@ use crate::spare::Descriptor;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
+use super::asset::Asked;
+use super::mirror::{self, Copied};
 use super::replace::{GIVES_WAY, Replacement};
 
 /// nginx's status for a client that went away before it was answered. Never sent.
@@ -102,6 +104,12 @@ pub struct Context {
     pub(super) user: Option<String>,
     /// The page in the place of an upstream's answer.
     pub(super) replacement: Option<Replacement>,
+    /// Whether it was offered to be copied.
+    pub(super) offered: bool,
+    /// Its copy.
+    pub(super) copied: Option<Copied>,
+    /// How far it is with the slot that may have what this one has not.
+    pub(super) asked: Asked,
     /// Whether it previews the standby slot.
     pub(super) previews: bool,
     /// Whether the proxy itself asks, for a smoke test.
@@ -152,6 +160,9 @@ impl Context {
             standing: None,
             user: None,
             replacement: None,
+            offered: false,
+            copied: None,
+            asked: Asked::default(),
             previews: false,
             smokes: false,
             own_answer: None,
@@ -202,6 +213,16 @@ impl Context {
             }
             self.weighs = true;
         }
+    }
+
+    /// Moves the request to another epoch, where none of this one's upstreams means anything.
+    pub(super) fn go_over(&mut self, pass: Pass) {
+        self.leave_upstream();
+        self.upstream = None;
+        self.tried = Tried::default();
+        self.stale = false;
+        self.rule = Rule::default();
+        self.pass = Some(pass);
     }
 
     /// A stale connection says nothing of its upstream: that may be asked once more, by a fresh one.
@@ -265,6 +286,7 @@ impl Context {
         }
         let status = self.status.unwrap_or_else(|| self.unsent_status(gone));
         let duration = self.started.elapsed();
+        mirror::tell(self, status, session.is_some() && error.is_none());
         match &self.pass {
             Some(pass) => {
                 pass.epoch().metrics.observe(status, duration.as_secs_f64());
