@@ -67,6 +67,12 @@ impl Share {
         Self(if percent > 100 { 10_000 } else { percent * 100 })
     }
 
+    /// The share in hundredths of a percent.
+    #[must_use]
+    pub const fn basis_points(self) -> u16 {
+        self.0
+    }
+
     /// The share as a fraction of one.
     #[must_use]
     pub fn fraction(self) -> f64 {

@@ -9,6 +9,7 @@ mod deploy;
 mod limits;
 mod matching;
 mod middleware;
+mod mirror;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -42,6 +43,7 @@ pub(crate) use middleware::{
     PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
     RewriteKeys,
 };
+pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
 pub(crate) use tcp::TcpKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
@@ -181,6 +183,10 @@ section! {
         middleware: MiddlewareKeys = MiddlewareKeys::default();
         /// What is done with those of some paths: `{/admin: {allow: [10.0.0.0/8]}}`. The longest path that fits counts; what it leaves out is as in `middleware`. `timeouts` may stand there too.
         paths: Paths = Paths::default();
+        /// Copies of live requests to the slot that is not live, to compare the answers; left out: none.
+        mirror: Option<MirrorKeys> = None;
+        /// Assets that a slot answers 404 and the other one may have; left out: no other slot is asked. `{}` is enough for names with a hash in them.
+        asset_fallback: Option<AssetFallbackKeys> = None;
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
@@ -432,6 +438,8 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`timeouts`", TimeoutKeys::KEYS),
         ("`maintenance`", MaintenanceKeys::KEYS),
         ("`preview`", PreviewKeys::KEYS),
+        ("`mirror`", MirrorKeys::KEYS),
+        ("`asset_fallback`", AssetFallbackKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("`queue`", QueueKeys::KEYS),

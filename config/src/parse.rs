@@ -8,6 +8,7 @@ mod deploy;
 mod limits;
 mod matching;
 mod middleware;
+mod mirror;
 
 use crate::PerSlot;
 use crate::keys::{
@@ -132,6 +133,8 @@ impl From<AppKeys> for AppSettings {
             maintenance: keys.maintenance.into(),
             middleware: keys.middleware.into(),
             paths: keys.paths.into(),
+            mirror: keys.mirror.map(Into::into),
+            asset_fallback: keys.asset_fallback.map(Into::into),
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
             upstream_proxy_protocol: keys.upstream_proxy_protocol,
@@ -171,6 +174,8 @@ impl From<AppSettings> for AppKeys {
             maintenance: app.maintenance.into(),
             middleware: app.middleware.into(),
             paths: app.paths.into(),
+            mirror: app.mirror.map(Into::into),
+            asset_fallback: app.asset_fallback.map(Into::into),
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
             upstream_proxy_protocol: app.upstream_proxy_protocol,

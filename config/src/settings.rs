@@ -13,6 +13,7 @@ mod limits;
 mod listen;
 mod matching;
 mod middleware;
+mod mirror;
 mod pages;
 
 use std::collections::BTreeMap;
@@ -47,6 +48,7 @@ pub use middleware::{
     BasicAuth, Breaker, Buffer, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
     PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
+pub use mirror::{AssetFallback, AssetPattern, Mirror, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
 
 /// Everything the configuration says.
@@ -201,6 +203,10 @@ pub struct AppSettings {
     pub middleware: Middleware,
     /// What is done with those of some paths. Default nothing.
     pub paths: Vec<PathMiddleware>,
+    /// Copies of requests to the slot that is not live. Default: none.
+    pub mirror: Option<Mirror>,
+    /// Which requests that a slot answers 404 are asked of the other one. Default: none.
+    pub asset_fallback: Option<AssetFallback>,
     /// Who is let into the slot that is not live. Default: nobody.
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.

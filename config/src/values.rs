@@ -20,6 +20,7 @@ mod limits;
 mod listen;
 mod matching;
 mod middleware;
+mod mirror;
 mod pages;
 mod tls;
 mod web;
@@ -55,6 +56,7 @@ pub(crate) use matching::{MethodName, Priority, WantedHeaders, WantedParameters}
 pub(crate) use middleware::{
     AnswerStatus, ClearHeaders, HiddenHeaders, Line, PathKeys, Paths, Pattern, RedirectStatus,
 };
+pub(crate) use mirror::AssetName;
 pub(crate) use pages::StatusPages;
 pub(crate) use tls::{HstsKeys, OneHost, TlsFileKeys, TlsListenerKeys};
 pub(crate) use web::{HookUrl, PublicUrl};

@@ -4,6 +4,7 @@ mod bake;
 mod canary;
 mod certificate;
 mod fence;
+mod mirror;
 
 use std::collections::BTreeMap;
 
@@ -29,6 +30,7 @@ pub use certificate::{
     RevocationReason, RevokeRequest, Revoked, Verdict,
 };
 pub use fence::{Claim, Fence};
+pub use mirror::{MirrorAnswer, MirrorDifference, MirrorOutcome, Mirrored};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]

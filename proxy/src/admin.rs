@@ -7,6 +7,7 @@
 mod certificates;
 mod change;
 mod events;
+mod mirror;
 mod preview;
 mod read;
 mod refusal;
@@ -92,6 +93,7 @@ fn reading() -> OpenApiRouter<Admin> {
         .routes(routes!(read::in_flight))
         .routes(routes!(read::drain))
         .routes(routes!(read::bake))
+        .routes(routes!(mirror::mirror))
         .routes(routes!(certificates::list))
         .routes(routes!(certificates::root))
         .routes(routes!(read::metrics))

@@ -3,19 +3,23 @@
 //! The pointer holds both epochs, the mode and the settings together, so that a request reads all of
 //! them in one atomic load and never sees half of a change. Only `control` stores it.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use arc_swap::ArcSwap;
-use switcher_config::AppName;
 use switcher_config::settings::AppSettings;
+use switcher_config::wire::Health;
+use switcher_config::{AppName, Slot};
 use tokio::sync::watch;
 
 use crate::canary::choice::{Asked, CanarySide, Side};
 use crate::epoch::{Epoch, Lease};
+use crate::health::Dialer;
 use crate::hold::HoldQueue;
 use crate::metrics::AppMetrics;
 use crate::middleware::Chains;
+use crate::mirror::Mirror;
 use crate::preview::Guard;
+use crate::upstream::Upstream;
 
 /// One application.
 pub struct App {
@@ -25,6 +29,8 @@ pub struct App {
     pub hold: HoldQueue,
     /// Its counters.
     pub metrics: AppMetrics,
+    /// Copies of its requests, once there was one to be made.
+    pub mirror: OnceLock<Arc<Mirror>>,
     live: ArcSwap<Live>,
     changed: watch::Sender<()>,
 }
@@ -78,7 +84,8 @@ impl App {
     #[must_use]
     pub fn new(name: Arc<AppName>, live: Live, metrics: AppMetrics) -> Self {
         let (changed, _) = watch::channel(());
-        Self { name, hold: HoldQueue::default(), metrics, live: ArcSwap::from_pointee(live), changed }
+        let (hold, mirror) = (HoldQueue::default(), OnceLock::new());
+        Self { name, hold, metrics, mirror, live: ArcSwap::from_pointee(live), changed }
     }
 
     /// Takes a lease on the live epoch, or on the canary's where the client is on that side, or says why not. Choosing and
@@ -116,6 +123,41 @@ impl App {
         let live = self.live.load();
         let there = live.gate != Gate::Gone;
         there.then(|| (Lease::new(Arc::clone(&live.standby)), Arc::clone(&live.settings)))
+    }
+
+    /// A lease on a slot, live or standby, whatever the gate says, for a request that was admitted before; `None` when
+    /// the application is gone.
+    #[must_use]
+    pub fn enter_slot(&self, slot: Slot) -> Option<Lease> {
+        let live = self.live.load();
+        let epoch = if live.epoch.slot == slot { &live.epoch } else { &live.standby };
+        (live.gate != Gate::Gone).then(|| Lease::new(Arc::clone(epoch)))
+    }
+
+    /// A healthy upstream of the standby slot, the next one at each turn, and who dials it. Whoever has them holds no
+    /// epoch.
+    #[must_use]
+    pub fn standby_upstream(&self, turn: usize) -> Option<(Arc<Upstream>, Arc<Dialer>)> {
+        let live = self.live.load();
+        let upstreams = live.standby.upstreams.iter().map(|one| &one.upstream);
+        let able = upstreams.filter(|one| one.weight() > 0 && one.health() == Health::Healthy);
+        let count = able.clone().count();
+        let chosen = able.clone().nth(turn.checked_rem(count)?)?;
+        Some((Arc::clone(chosen), Arc::clone(&live.standby.trust.dialer)))
+    }
+
+    /// The slot that new requests enter, unless they are a canary's.
+    #[must_use]
+    pub fn live_slot(&self) -> Slot {
+        self.live.load().epoch.slot
+    }
+
+    /// Whether an upstream is one of the standby slot now.
+    #[must_use]
+    pub fn is_standby(&self, upstream: &Arc<Upstream>) -> bool {
+        let live = self.live.load();
+        live.gate != Gate::Gone
+            && live.standby.upstreams.iter().any(|one| Arc::ptr_eq(&one.upstream, upstream))
     }
 
     /// Who previews the standby slot.

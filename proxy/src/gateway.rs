@@ -1,9 +1,9 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
-//! `admission` finds the application and takes the lease; `again` decides what is tried once more; `breaker` leaves an
+//! `admission` finds the application and takes the lease; `again` decides what is tried once more, `asset` what the other slot is asked for; `breaker` leaves an
 //! application alone that mostly fails; `buffer` takes bodies in; `forward` chooses upstreams, dresses the request and the
 //! answer; `introduce` opens connections; `middleware` does what the settings say of a place, `forward_auth` asks whether a
-//! request may pass, `cache` serves what is held of answers, and `compress` compresses; `crumbs` joins cookies; `tunnel` carries
+//! request may pass, `cache` serves what is held of answers, `compress` compresses, and `mirror` offers copies to the standby slot; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
@@ -12,6 +12,7 @@
 
 mod admission;
 mod again;
+mod asset;
 mod breaker;
 mod buffer;
 mod cache;
@@ -22,6 +23,7 @@ mod forward;
 mod forward_auth;
 mod introduce;
 mod middleware;
+mod mirror;
 mod replace;
 mod reply;
 mod tunnel;
@@ -186,7 +188,9 @@ impl ProxyHttp for Gateway {
         request: &mut RequestHeader,
         ctx: &mut Context,
     ) -> Result<()> {
-        forward::dress_request(session, request, ctx)
+        forward::dress_request(session, request, ctx)?;
+        mirror::offer(session, request, ctx);
+        Ok(())
     }
 
     async fn request_body_filter(
@@ -208,6 +212,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        asset::after_answer(session, response.status, ctx)?;
         cache::came(response, ctx);
         again::after_answer(session, response.status, ctx)
     }
@@ -232,6 +237,7 @@ impl ProxyHttp for Gateway {
         ctx: &mut Context,
     ) -> Result<Option<Duration>> {
         cache::body(body, ctx);
+        mirror::hear(body.as_ref().map_or(0, Bytes::len), ctx);
         replace::body(body, ctx);
         compress::body(body, end, ctx)?;
         if end {
@@ -253,12 +259,16 @@ impl ProxyHttp for Gateway {
 
     fn fail_to_connect(
         &self,
-        _session: &mut Session,
+        session: &mut Session,
         _peer: &HttpPeer,
         ctx: &mut Context,
         error: Box<Error>,
     ) -> Box<Error> {
-        forward::connect_failed(ctx, error)
+        let mut error = forward::connect_failed(ctx, error);
+        if !error.retry() && asset::gives_up(session, ctx, &error) {
+            error.set_retry(true);
+        }
+        error
     }
 
     fn error_while_proxy(

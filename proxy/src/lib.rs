@@ -44,6 +44,7 @@ pub mod listen;
 pub mod memory;
 pub mod metrics;
 pub mod middleware;
+pub mod mirror;
 pub mod outlier;
 pub mod page;
 pub mod pages;

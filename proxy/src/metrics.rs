@@ -6,6 +6,7 @@
 
 mod cache;
 mod limits;
+mod mirror;
 #[cfg(test)]
 mod monitoring;
 
@@ -21,6 +22,7 @@ use crate::hygiene::Violation;
 
 pub use cache::{CacheMetrics, CacheResult};
 pub use limits::{Limit, LimitMetrics};
+pub use mirror::{Fallback, MirrorMetrics};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -40,6 +42,7 @@ pub struct Metrics {
     durations: HistogramVec,
     retries: IntCounterVec,
     balance: BalanceFamilies,
+    standby: mirror::StandbyFamilies,
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
@@ -155,6 +158,7 @@ impl Metrics {
             durations: histogram(&registry)?,
             retries: counter("switcher_retries_total", "Requests tried on one more upstream.", &slot)?,
             balance: BalanceFamilies::new(&registry)?,
+            standby: mirror::StandbyFamilies::new(&registry)?,
             drain_finished: counter(
                 "switcher_drain_finished_total",
                 "Exchanges that finished by themselves in a drain.",
@@ -232,6 +236,7 @@ impl Metrics {
         let _ = (self.generation.remove_label_values(&[app]), self.held.remove_label_values(&[app]));
         let _ =
             (self.bake.rollbacks.remove_label_values(&[app]), self.bake.running.remove_label_values(&[app]));
+        self.standby.forget(app);
         for result in BakeResult::ALL {
             let _ = self.bake.results.remove_label_values(&[app, result.as_str()]);
         }
@@ -260,6 +265,17 @@ impl Metrics {
                 );
             }
         }
+    }
+
+    /// What is counted of an application's copies.
+    #[must_use]
+    pub fn mirror(&self, app: &AppName) -> MirrorMetrics {
+        self.standby.mirror(app)
+    }
+
+    /// An asset was asked of the other slot.
+    pub fn fell_back(&self, app: &AppName, outcome: Fallback) {
+        self.standby.fell_back(app, outcome);
     }
 
     /// What the TLS front counts.
@@ -656,7 +672,8 @@ mod tests {
     #[test]
     fn every_family_is_there_before_anything_happens() {
         let metrics = Metrics::new("0.1.0").unwrap();
-        let _handles = metrics.app(&shop());
+        let _handles = (metrics.app(&shop()), metrics.mirror(&shop()));
+        metrics.fell_back(&shop(), Fallback::Found);
         metrics.set_app(&shop(), Slot::Blue, Generation::FIRST, 0);
         for slot in Slot::ALL {
             metrics.set_slot(&shop(), slot, Health::Unknown, &ByKind::default());
@@ -729,6 +746,8 @@ mod tests {
     fn a_forgotten_application_leaves_nothing_behind() {
         let metrics = Metrics::new("0.1.0").unwrap();
         metrics.app(&shop()).slots.blue.observe(200, 0.1);
+        metrics.mirror(&shop()).compared(0.1, 0.2);
+        metrics.fell_back(&shop(), Fallback::Missing);
         metrics.set_app(&shop(), Slot::Blue, Generation::FIRST, 0);
         metrics.set_slot(&shop(), Slot::Green, Health::Healthy, &ByKind::default());
         assert!(metrics.encode().unwrap().contains("\"shop\""));

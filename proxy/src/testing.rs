@@ -30,6 +30,8 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         canonical_host: None,
         hsts: switcher_config::settings::Hsts::Off,
         client_ca: None,
+        mirror: None,
+        asset_fallback: None,
         preview: None,
         redirect: true,
         slots: PerSlot { blue: slot(blue), green: slot(green) },

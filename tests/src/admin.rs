@@ -7,8 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
     AppStatus, Bake, CanaryAbortRequest, CanaryChanged, CanaryRequest, CertificateStatus, Changed,
-    DrainReceipt, Fence, Imported, InFlight, PauseRequest, PromoteRequest, Refusal, RegisterRequest,
-    Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked, Status, StopRequest, Switched,
+    DrainReceipt, Fence, Imported, InFlight, Mirrored, PauseRequest, PromoteRequest, Refusal,
+    RegisterRequest, Reloaded, RenewRequest, Renewed, RevokeRequest, Revoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot};
 use tokio::net::UnixStream;
@@ -158,6 +158,14 @@ impl Admin {
     /// When there was none.
     pub async fn bake(&self, wait: &str) -> Outcome<Bake> {
         self.typed("GET", &format!("/v1/apps/shop/bake?wait={wait}"), &()).await
+    }
+
+    /// What came of copies of requests of `shop`.
+    ///
+    /// # Errors
+    /// When that is refused.
+    pub async fn mirrored(&self) -> Outcome<Mirrored> {
+        self.typed("GET", "/v1/apps/shop/mirror", &()).await
     }
 
     /// What is inside a slot of `shop`.

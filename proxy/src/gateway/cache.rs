@@ -15,6 +15,7 @@ use crate::cache::{self, varies, verdict};
 use crate::metrics::CacheResult;
 
 use super::admission::authority;
+use super::asset;
 use super::context::Context;
 
 const CACHE_STATUS: HeaderName = HeaderName::from_static("cache-status");
@@ -74,7 +75,13 @@ pub(super) fn came(answer: &ResponseHeader, ctx: &mut Context) {
 
 /// Whether an application's answer is held.
 pub(super) fn holds(session: &Session, answer: &ResponseHeader, ctx: &Context) -> RespCacheable {
-    let authorized = ctx.user.is_some() || session.req_header().headers.contains_key(header::AUTHORIZATION);
+    // It would be found as an answer of the slot that the request came to.
+    if asset::was_asked(ctx) {
+        return RespCacheable::Uncacheable(NoCacheReason::OriginNotCache);
+    }
+    // Who was asked whether the request may pass may have told the application who it is.
+    let is_known = ctx.user.is_some() || ctx.chain.as_ref().is_some_and(|chain| chain.forward_auth.is_some());
+    let authorized = is_known || session.req_header().headers.contains_key(header::AUTHORIZATION);
     verdict(answer, ctx.age, authorized, SystemTime::now())
 }
 

@@ -31,8 +31,10 @@ use crate::spare::Descriptor;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
+use super::asset::Asked;
 use super::breaker;
 use super::buffer::Kept;
+use super::mirror::{self, Copied};
 use super::replace::{GIVES_WAY, Replacement};
 
 /// nginx's status for a client that went away before it was answered. Never sent.
@@ -118,6 +120,12 @@ pub struct Context {
     pub(super) for_cache_alone: bool,
     /// What compresses the answer.
     pub(super) encoder: Option<Box<Encoder>>,
+    /// Whether it was offered to be copied.
+    pub(super) offered: bool,
+    /// Its copy.
+    pub(super) copied: Option<Copied>,
+    /// How far it is with the slot that may have what this one has not.
+    pub(super) asked: Asked,
     /// Whether it previews the standby slot.
     pub(super) previews: bool,
     /// Whether the proxy itself asks, for a smoke test.
@@ -175,6 +183,9 @@ impl Context {
             age: Duration::ZERO,
             for_cache_alone: false,
             encoder: None,
+            offered: false,
+            copied: None,
+            asked: Asked::default(),
             previews: false,
             smokes: false,
             own_answer: None,
@@ -230,6 +241,16 @@ impl Context {
             }
             self.weighs = true;
         }
+    }
+
+    /// Moves the request to another epoch, where none of this one's upstreams means anything.
+    pub(super) fn go_over(&mut self, pass: Pass) {
+        self.leave_upstream();
+        self.upstream = None;
+        self.tried = Tried::default();
+        self.stale = false;
+        self.rule = Rule::default();
+        self.pass = Some(pass);
     }
 
     /// A stale connection says nothing of its upstream: that may be asked once more, by a fresh one.
@@ -297,6 +318,7 @@ impl Context {
             let badly = self.ended(status, error, duration).failed && !gone && !self.overloaded;
             breaker::tell(self, if badly { Went::Badly } else { Went::Unsaid });
         }
+        mirror::tell(self, status, session.is_some() && error.is_none());
         match &self.pass {
             Some(pass) => {
                 pass.epoch().metrics.observe(status, duration.as_secs_f64());

@@ -39,13 +39,34 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 use super::admission::{authority, request_given_up};
 use super::context::{Context, Place};
 use super::introduce::introduce;
-use super::{again, breaker, crumbs, middleware, visitor};
+use super::{again, asset, breaker, crumbs, middleware, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
 
 /// Chooses the next upstream and says how to reach it.
 pub(super) async fn next_peer(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
+    let Some(patience) = asset::patience(ctx) else { return peer_of_slot(session, ctx).await };
+    // In a box, as it is rare.
+    let found = match tokio::time::timeout(patience, Box::pin(peer_of_slot(session, ctx))).await {
+        Ok(found) => found,
+        Err(_) => Error::e_explain(ErrorType::HTTPStatus(503), "the other slot has no room"),
+    };
+    match found {
+        Ok(mut peer) => {
+            let options = &mut peer.options;
+            let connecting = options.total_connection_timeout.map_or(patience, |limit| limit.min(patience));
+            options.total_connection_timeout = Some(connecting);
+            options.read_timeout = Some(patience);
+            Ok(peer)
+        }
+        Err(error) if asset::gives_up(session, ctx, &error) => Box::pin(peer_of_slot(session, ctx)).await,
+        Err(error) => Err(error),
+    }
+}
+
+/// Chooses the next upstream of the slot that the request is in.
+async fn peer_of_slot(session: &mut Session, ctx: &mut Context) -> Result<Box<HttpPeer>> {
     let settings = ctx.settings.clone().ok_or_else(not_admitted)?;
     if ctx.cause().is_some() {
         return Error::e_explain(ErrorType::ConnectionClosed, "closed by the proxy");
@@ -457,7 +478,8 @@ pub(super) fn websocket_goodbye(ctx: &mut Context) -> Option<Bytes> {
 /// No connection was made, so nothing was sent: any request may go to the next upstream.
 pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Error> {
     if !is_our_own(&error) {
-        ctx.connect_failed = true;
+        // What the other slot does is not this one's fault.
+        ctx.connect_failed |= asset::patience(ctx).is_none();
         if let Some(upstream) = ctx.upstream() {
             upstream.upstream.suspect(connect_problem(error.etype()));
         }
@@ -504,7 +526,14 @@ pub(super) fn broken(
         count_retry(ctx);
         return error;
     }
+    // One that is silent would be silent again.
+    let silent = *error.etype() == ErrorType::ReadTimedout && asset::gives_up(session, ctx, &error);
     let repeatable = again::repeatable(session, ctx);
+    if silent {
+        error.set_retry(true);
+        count_retry(ctx);
+        return error;
+    }
     if repeatable {
         error.retry.decide_reuse(reused);
     } else {
@@ -518,7 +547,7 @@ pub(super) fn broken(
     }
     error.set_retry(false);
     again::judge_break(ctx, &error);
-    if repeatable && again::after_break(ctx, &error) {
+    if asset::gives_up(session, ctx, &error) || repeatable && again::after_break(ctx, &error) {
         error.set_retry(true);
         count_retry(ctx);
     }

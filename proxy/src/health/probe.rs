@@ -180,11 +180,11 @@ async fn exchange(
     }
 }
 
-/// The task of a connection; it ends with the probe, also when that runs out of time.
-struct Driven(JoinHandle<()>);
+/// The task of a connection; it ends with whoever holds this, also when that runs out of time.
+pub(crate) struct Driven(JoinHandle<()>);
 
 impl Driven {
-    fn new<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) -> Self {
+    pub(crate) fn new<E>(connection: impl Future<Output = Result<(), E>> + Send + 'static) -> Self {
         // The exchange learns of every failure by itself.
         Self(tokio::spawn(async move { drop(connection.await) }))
     }

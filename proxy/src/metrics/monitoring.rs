@@ -25,6 +25,7 @@ fn families() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
         metrics.set_slot(&shop, slot, Health::Unknown, &ByKind::default());
     }
     metrics.set_canary(&shop, None);
+    metrics.set_bake(&shop, false);
     let certificate = |source| CertificateStatus {
         names: vec!["shop.test".to_owned()],
         source,
