@@ -10,7 +10,7 @@ use regex::Regex;
 use switcher_config::wire::{ByKind, CertificateSource, CertificateStatus, Health};
 use switcher_config::{AppName, Generation, Slot};
 
-use super::Metrics;
+use super::{Fallback, Metrics};
 
 const DASHBOARD: &str = include_str!("../../monitoring/grafana.json");
 const ALERTS: &str = include_str!("../../monitoring/alerts.yaml");
@@ -26,6 +26,8 @@ fn families() -> BTreeMap<String, BTreeMap<String, BTreeSet<String>>> {
     }
     metrics.set_canary(&shop, None);
     metrics.set_bake(&shop, false);
+    let _mirror = metrics.mirror(&shop);
+    metrics.fell_back(&shop, Fallback::Found);
     let certificate = |source| CertificateStatus {
         names: vec!["shop.test".to_owned()],
         source,
