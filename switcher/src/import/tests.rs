@@ -1,0 +1,1 @@
+//! Configurations of other programs, each written to a configuration that loads.
