@@ -7,12 +7,18 @@
 
 pub mod action;
 pub mod assemble;
+pub mod caddy;
+pub mod compose;
+pub mod data;
+pub mod kamal;
 pub mod nginx;
 pub mod note;
 pub mod settle;
 pub mod sheet;
 pub mod shelf;
 pub mod site;
+pub mod target;
+pub mod traefik;
 pub mod tree;
 pub mod values;
 
@@ -24,9 +30,10 @@ pub use site::Imported;
 #[cfg(test)]
 mod tests;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::cli::MovedFrom;
+use crate::init::settle::Unsettled;
 
 /// Why a source cannot be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -53,12 +60,35 @@ impl Unreadable {
     }
 }
 
-/// Reads files of one source.
+/// Why nothing comes of an import.
+#[derive(Debug, thiserror::Error)]
+pub enum Failed {
+    /// A source cannot be read.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
+    /// Nothing of it loads; with what was noticed.
+    #[error("{0}")]
+    Unsettled(Unsettled, Vec<Note>),
+}
+
+/// Makes a configuration that loads of files of one source. `folder` is where it will stand.
 ///
 /// # Errors
-/// When one of them cannot be read, or is not what it should be.
-pub fn read(from: MovedFrom, files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
-    match from {
-        MovedFrom::Nginx => nginx::read(files, shelf),
-    }
+/// When one of them cannot be read, or nothing of it loads.
+pub fn take_over(
+    from: MovedFrom,
+    files: &[PathBuf],
+    shelf: &Shelf,
+    folder: &Path,
+) -> Result<Settled, Failed> {
+    let imported = match from {
+        MovedFrom::Traefik => traefik::read(files, shelf)?,
+        MovedFrom::Nginx => nginx::read(files, shelf)?,
+        MovedFrom::Caddy => caddy::read(files, shelf)?,
+        MovedFrom::Kamal => kamal::read(files, shelf)?,
+        MovedFrom::Compose => return compose::settled(files, shelf, folder),
+    };
+    let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
+    let (title, notes) = (format!("{from} ({})", shown.join(", ")), imported.notes.clone());
+    settle(imported, &title).map_err(|error| Failed::Unsettled(error, notes))
 }

@@ -32,14 +32,26 @@ pub struct MoveArgs {
 /// Programs whose configuration can be taken over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum MovedFrom {
-    /// nginx.conf, or a file of sites-enabled
+    /// traefik.yml or .toml, files of the file provider, or a Compose file with labels
+    Traefik,
+    /// nginx.conf with what it includes, or a file of sites-enabled
     Nginx,
+    /// A Caddyfile
+    Caddy,
+    /// config/deploy.yml
+    Kamal,
+    /// A Compose file whose services are to be deployed
+    Compose,
 }
 
 impl fmt::Display for MovedFrom {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
+            Self::Traefik => "Traefik",
             Self::Nginx => "nginx",
+            Self::Caddy => "Caddy",
+            Self::Kamal => "Kamal",
+            Self::Compose => "Compose",
         })
     }
 }

@@ -10,7 +10,7 @@ use crate::cli::MoveArgs;
 use crate::code::Code;
 use crate::context::{Context, quoted};
 use crate::failure::{Failure, Live};
-use crate::import::{self, Kind, Note, Settled, Shelf, Unreadable, settle};
+use crate::import::{Failed, Kind, Note, Settled, Shelf, Unreadable, take_over};
 use crate::init::settle::Unsettled;
 
 /// The name of the configuration in this folder.
@@ -20,10 +20,12 @@ const HERE: &str = "switcher.yaml";
 pub(super) fn run(ctx: &Context, args: &MoveArgs) -> Outcome {
     let output = args.output.clone().or_else(|| ctx.global.config.clone()).unwrap_or_else(|| HERE.into());
     let here = std::env::current_dir().map_err(|error| system(ctx, &error.to_string()))?;
-    let imported = import::read(args.from, &args.files, &Shelf::at(&here)).map_err(|error| unread(&error))?;
-    let files: Vec<String> = args.files.iter().map(|file| file.display().to_string()).collect();
-    let (title, notes) = (format!("{} ({})", args.from, files.join(", ")), imported.notes.clone());
-    let settled = settle(imported, &title).map_err(|error| unsettled(ctx, error, &notes))?;
+    let folder = here.join(&output).parent().map_or_else(|| here.clone(), Path::to_path_buf);
+    let settled =
+        take_over(args.from, &args.files, &Shelf::at(&here), &folder).map_err(|error| match error {
+            Failed::Unreadable(error) => unread(&error),
+            Failed::Unsettled(error, notes) => unsettled(ctx, error, &notes),
+        })?;
     let beside: Vec<PathBuf> = settled.files.iter().map(|(name, _)| beside(&output, name)).collect();
     if !args.dry_run {
         free(ctx, args, &output, &beside)?;
@@ -71,7 +73,7 @@ fn tell(ctx: &Context, args: &MoveArgs, settled: &Settled, output: &Path, beside
     let needless: serde_json::Map<String, Value> =
         settled.needless.iter().map(|(name, count)| (name.clone(), json!(count))).collect();
     let value = json!({
-        "from": args.from.to_string(), "output": output, "written": !args.dry_run, "beside": beside, "apps": apps,
+        "from": args.from.to_string().to_lowercase(), "output": output, "written": !args.dry_run, "beside": beside, "apps": apps,
         "notes": settled.notes, "needless": needless, "next": next,
         "config": args.dry_run.then_some(&settled.text),
     });

@@ -157,7 +157,7 @@ impl Later {
             Self::Compress => "answers are passed on as the application made them; let it compress them",
             Self::ForwardAuth(url) => {
                 return format!(
-                    "nobody is asked for leave here; let the application ask {url}, or guard it with `basic_auth` or `allow`"
+                    "nobody is asked for leave here, so nobody is let in until then (`deny`); let the application ask {url}, or guard it with `basic_auth` or `allow`"
                 );
             }
             Self::Cors => {
@@ -227,8 +227,20 @@ const ORDER: [&str; 10] = [
 /// The keys of `middleware` for these actions. A later one of the same key adds to lists and headers, and wins otherwise.
 #[must_use]
 pub fn middleware(actions: &[At<Action>]) -> Vec<Entry> {
+    // What was guarded by something that is not done here stays closed.
+    let guard = actions.iter().find(|at| matches!(at.value, Action::Later(Later::ForwardAuth(_))));
+    let closed = guard.map(|at| {
+        Entry::line("deny", "[0.0.0.0/0, \"::/0\"]")
+            .from(&at.place, "deny")
+            .behind("it was guarded by something that is not done here: nobody is let in until you say how")
+    });
     let of = |key: &'static str| actions.iter().filter(move |action| action.value.key() == Some(key));
-    ORDER.iter().filter_map(|key| entry(key, &of(key).collect::<Vec<_>>())).collect()
+    let entries = ORDER.iter().filter(|key| closed.is_none() || **key != "deny");
+    closed
+        .clone()
+        .into_iter()
+        .chain(entries.filter_map(|key| entry(key, &of(key).collect::<Vec<_>>())))
+        .collect()
 }
 
 fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {

@@ -7,12 +7,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use switcher_config::{AppName, HostPattern, PathPrefix};
 
-use super::action::{Action, Later, middleware};
+use super::action::{Action, HeaderChange, Later, middleware};
 use super::note::Note;
 use super::sheet::{Entry, list, pairs, scalar};
 use super::site::{Imported, Match, Route, Site, Tls, Upstream};
 use super::tree::{At, Place};
 use crate::init::draft::label;
+use crate::init::secret::is_secret;
 
 /// An application in the making.
 struct App {
@@ -363,6 +364,14 @@ fn later(route: &Route, notes: &mut Vec<Note>) {
     for action in &route.actions {
         if let Action::Later(later) = &action.value {
             notes.push(Note::left(&action.place, later.what(), later.suggestion()));
+        }
+        if let Action::Request(change) | Action::Response(change) = &action.value
+            && let HeaderChange::Set(name, value) | HeaderChange::Add(name, value) = change
+            && is_secret(name, value)
+        {
+            let suggestion =
+                "its value looks like a secret and was not copied; set the variable that stands there";
+            notes.push(Note::left(&action.place, format!("header {name}"), suggestion));
         }
     }
 }

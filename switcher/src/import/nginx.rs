@@ -8,7 +8,6 @@ mod location;
 mod rule;
 mod scope;
 mod server;
-mod target;
 mod token;
 mod upstream;
 
@@ -27,7 +26,7 @@ use super::tree::{Naming, Node, Place, untaken};
 pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     let mut imported = Imported::default();
     let mut nodes = Vec::new();
-    let mut place = Place { file: "nginx".into(), line: 0 };
+    let mut place = Place { file: "nginx".into(), line: 0, until: 0 };
     for file in files {
         let folder = file.parent().unwrap_or(Path::new("")).to_owned();
         let mut reader = token::Reader { shelf, folder, notes: Vec::new(), nodes: 0 };
@@ -68,7 +67,9 @@ fn needless(node: &Node, imported: &mut Imported) {
     for child in &node.children {
         // WebSockets are passed on without being asked for.
         let upgrade = child.name == "map" && child.seen().first() == Some(&"$http_upgrade");
-        if !child.is_taken() && (upgrade || advice::NEEDLESS.contains(&child.name.as_str())) {
+        let modern =
+            child.name == "ssl_protocols" && child.seen().iter().all(|v| ["TLSv1.2", "TLSv1.3"].contains(v));
+        if !child.is_taken() && (upgrade || modern || advice::NEEDLESS.contains(&child.name.as_str())) {
             imported.needless(&child.name, &child.take_whole().place);
         }
         if child.is_taken() {

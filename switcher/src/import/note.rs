@@ -36,21 +36,14 @@ pub struct Note {
 impl Note {
     /// Something that is not carried over.
     pub fn left(place: &Place, what: impl Into<String>, suggestion: impl Into<String>) -> Self {
-        let (file, line) = (Arc::clone(&place.file), place.line);
+        let (file, line, until) = (Arc::clone(&place.file), place.line, place.until);
         let (what, suggestion) = (what.into(), suggestion.into());
-        Self { file, line, until: line, kind: Kind::NotCarriedOver, what, suggestion }
+        Self { file, line, until, kind: Kind::NotCarriedOver, what, suggestion }
     }
 
     /// Something that acts otherwise from now on.
     pub fn differs(place: &Place, what: impl Into<String>, suggestion: impl Into<String>) -> Self {
         Self { kind: Kind::Differs, ..Self::left(place, what, suggestion) }
-    }
-
-    /// The same, up to a line.
-    #[must_use]
-    pub fn until(mut self, line: usize) -> Self {
-        self.until = line.max(self.line);
-        self
     }
 
     /// `nginx.conf:12: proxy_cache zone: …`.

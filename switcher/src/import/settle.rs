@@ -7,7 +7,7 @@ use switcher_config::{Loaded, Report};
 
 use super::assemble::assemble;
 use super::note::{Kind, Note, gathered};
-use super::sheet::{Entry, Row, rows, take_out};
+use super::sheet::{Entry, Row, Value, rows, take_out};
 use super::site::Imported;
 use crate::init::draft::wrapped;
 use crate::init::settle::{Unsettled, check};
@@ -58,6 +58,9 @@ pub fn settle(mut imported: Imported, title: &str) -> Result<Settled, Unsettled>
 fn refused(sheet: &mut Vec<Entry>, written: &[Row], report: &Report, notes: &mut Vec<Note>) -> bool {
     for problem in &report.problems {
         let row = problem.line.and_then(|line| written.get(line.checked_sub(1)?));
+        if row.is_some_and(|row| own_authority(sheet, &row.way, &problem.message, notes)) {
+            return true;
+        }
         if let Some((place, what)) = row.and_then(|row| take_out(sheet, &row.way)) {
             let hint = if problem.hint.is_empty() { String::new() } else { format!("; {}", problem.hint) };
             let suggestion = format!("{}{hint}", problem.message).replace('\n', " ");
@@ -66,6 +69,29 @@ fn refused(sheet: &mut Vec<Entry>, written: &[Row], report: &Report, notes: &mut
         }
     }
     false
+}
+
+/// Hosts that no public authority gives certificates for get them from our own; answers whether that was it.
+fn own_authority(sheet: &mut [Entry], way: &[usize], why: &str, notes: &mut Vec<Note>) -> bool {
+    let [section, app, key] = way else { return false };
+    let Some(Value::Section(apps)) = sheet.get_mut(*section).map(|entry| &mut entry.value) else {
+        return false;
+    };
+    let Some(app) = apps.get_mut(*app) else { return false };
+    let Value::Section(keys) = &mut app.value else { return false };
+    if keys.get(*key).is_none_or(|entry| entry.key != "hosts") {
+        return false;
+    }
+    let Some(tls) = keys.iter_mut().find(|entry| entry.key == "tls") else { return false };
+    if tls.value != Value::Line("auto".to_owned()) {
+        return false;
+    }
+    tls.value = Value::Line("internal".to_owned());
+    if let Some((place, what)) = &app.origin {
+        let suggestion = format!("{why}; `tls: internal` stands there, by our own authority");
+        notes.push(Note::differs(place, what.clone(), suggestion));
+    }
+    true
 }
 
 fn counted(needless: &[(String, super::tree::Place)]) -> Vec<(String, usize)> {

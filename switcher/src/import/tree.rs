@@ -18,13 +18,15 @@ pub struct Place {
     pub file: Arc<str>,
     /// The line, counted from 1.
     pub line: usize,
+    /// The line it ends at, where a whole block is meant.
+    pub until: usize,
 }
 
 impl Place {
     /// A place.
     #[must_use]
     pub fn new(file: &Arc<str>, line: usize) -> Self {
-        Self { file: Arc::clone(file), line }
+        Self { file: Arc::clone(file), line, until: line }
     }
 }
 
@@ -106,6 +108,12 @@ impl Node {
     #[must_use]
     pub fn is_taken(&self) -> bool {
         self.taken.get()
+    }
+
+    /// The place of everything in it.
+    #[must_use]
+    pub fn whole(&self) -> Place {
+        Place { until: last(self), ..self.place.clone() }
     }
 
     /// Takes the first child of that name; names are compared without case.
@@ -208,7 +216,7 @@ fn walk<'a>(
         let below = node.children.iter().map(|child| child.name.as_str());
         let inside: Vec<&str> = below.filter(|name| !name.is_empty()).collect();
         let inside = if inside.is_empty() { String::new() } else { format!(" (with {})", inside.join(", ")) };
-        notes.push(Note::left(&node.place, format!("{}{inside}", what()), advice(&names)).until(last(node)));
+        notes.push(Note::left(&node.whole(), format!("{}{inside}", what()), advice(&names)));
     } else {
         let unread: Vec<&str> =
             node.words.iter().filter(|word| !word.taken.get()).map(|word| word.text.as_str()).collect();

@@ -2,12 +2,12 @@
 
 use super::rule;
 use super::scope::Scope;
-use super::target::{Held, Sent, sent};
 use super::upstream::{Pool, pool};
 use crate::import::action::{Action, Later};
 use crate::import::note::Note;
 use crate::import::sheet::{Entry, pairs, scalar};
 use crate::import::site::{Imported, Match, Route};
+use crate::import::target::{Held, Sent, sent};
 use crate::import::tree::{At, Node, Place};
 use crate::import::values::{escaped, replacement, size, time};
 
@@ -64,7 +64,6 @@ pub(super) fn outcome(
         node.give_back();
         return None;
     };
-    let mut actions = rule::before(scope, around, imported);
     let answered = match returned(node, scope, around, &held, imported) {
         Some(Answered::Https(place)) => return Some(Outcome::Https(place)),
         Some(Answered::By(action)) => Some(action),
@@ -80,6 +79,7 @@ pub(super) fn outcome(
             return None;
         }
     };
+    let mut actions = rule::before(scope, around, imported);
     let what = if node.name == "server" { "server".to_owned() } else { node.shown() };
     let mut route = Route {
         place: node.place.clone(),

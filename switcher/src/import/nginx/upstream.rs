@@ -94,7 +94,10 @@ fn resolved(text: &str, scope: &Scope<'_>) -> Result<String, String> {
 
 fn address(authority: &str, protocol: &str) -> String {
     let open = authority.rsplit(']').next().unwrap_or(authority);
-    if authority.starts_with("unix:") || open.contains(':') {
+    if let Some(path) = authority.strip_prefix("unix:") {
+        return format!("{protocol}unix:/{}", path.trim_start_matches('/'));
+    }
+    if open.contains(':') {
         return format!("{protocol}{authority}");
     }
     format!("{protocol}{authority}:{}", if protocol == "https://" { 443 } else { 80 })
@@ -125,6 +128,7 @@ fn members(block: &Node, protocol: &str, imported: &mut Imported) -> Pool {
             imported.notes.push(Note::left(&server.place, server.shown(), suggestion));
             continue;
         }
+        window = window.filter(|window| window != "0s");
         if fails.is_some_and(|fails| fails > 0) || window.is_some() && fails != Some(0) {
             let window = window.unwrap_or_else(|| "10s".to_owned());
             let said = [

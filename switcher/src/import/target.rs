@@ -1,10 +1,10 @@
-//! Where nginx sends a client on to: `return` and `rewrite` as patterns and targets of ours. Pure.
+//! Where a client is sent on to: targets with nginx's variables as patterns and targets of ours. Pure.
 
 use crate::import::values::{escaped, replacement};
 
 /// Which requests a block is for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Held {
+pub enum Held {
     /// Every path that begins so.
     Prefix(String),
     /// This path alone.
@@ -15,17 +15,23 @@ pub(super) enum Held {
 
 /// A target that a client is sent to.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Sent {
+pub enum Sent {
     /// The same place by https, and perhaps at this host.
     Https,
     /// By a pattern.
-    To { from: String, to: String },
+    To {
+        /// The pattern for the path.
+        from: String,
+        /// Where to.
+        to: String,
+    },
     /// It cannot be known before a request comes.
     Unknown(String),
 }
 
-/// What a `return` with a target means. `own` is the first name of the server, `tls` whether it speaks TLS.
-pub(super) fn sent(target: &str, held: &Held, own: Option<&str>, tls: bool) -> Sent {
+/// What a target means. `own` is the first name of the server, `tls` whether it speaks TLS.
+#[must_use]
+pub fn sent(target: &str, held: &Held, own: Option<&str>, tls: bool) -> Sent {
     let mut target = target.replace("${", "$").replace('}', "");
     let scheme = if tls { "https" } else { "http" };
     let host_stays =
