@@ -3,6 +3,7 @@
 mod canary;
 mod certs;
 mod database;
+mod import;
 mod init;
 mod lock;
 mod logs;
@@ -27,6 +28,7 @@ use crate::progress::Progress;
 pub use canary::{CanaryArgs, CanaryTarget, Then};
 pub use certs::{CertsCommand, ImportArgs, ImportSource, Reason, RevokeArgs};
 pub use database::{MigrateCommand, RestoreArgs, SnapshotCommand};
+pub use import::{MoveArgs, MovedFrom};
 pub use init::InitArgs;
 pub use lock::LockCommand;
 pub use logs::{LogsArgs, LogsTarget, Tail};
@@ -187,6 +189,8 @@ pub enum Command {
     /// Make a bare server a working host: write the configuration from a Compose file or the running containers, and
     /// with --systemd the services, with --github a workflow; what is there already is never changed
     Init(InitArgs),
+    /// Write the configuration that does what another proxy's does, and list what does not come along
+    Import(MoveArgs),
     /// Look for everything that could stand in the way of a deployment; changes nothing
     Doctor,
     /// Explain an error code, or list them all

@@ -10,6 +10,7 @@ mod drain;
 mod events;
 mod explain;
 mod history;
+mod import;
 mod init;
 pub(crate) mod lock;
 mod logs;
@@ -73,6 +74,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         Command::Lock(what) => block_on(&ctx, lock::run(&ctx, what)),
         Command::Events => block_on(&ctx, events::run(&ctx)),
         Command::Init(args) => run_on_one_thread(&ctx, init::run(&ctx, args)),
+        Command::Import(args) => import::run(&ctx, &args),
         Command::Doctor => run_on_one_thread(&ctx, doctor::run(&ctx)),
         Command::Logs(args) => block_on(&ctx, logs::run(&ctx, args)),
         Command::Watch(args) => match run_on_one_thread(&ctx, watch::run(&ctx, args)) {

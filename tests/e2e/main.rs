@@ -35,6 +35,7 @@ mod hsts;
 mod http1;
 mod http2;
 mod hygiene;
+mod import;
 mod init;
 mod limits;
 mod middleware;

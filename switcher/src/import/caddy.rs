@@ -1,119 +1,129 @@
-//! Caddy's storage: `certificates/<authority>/<name>/<name>.crt`, `.key` and `.json` below its data folder.
+//! Caddy: the Caddyfile's site blocks become sites; snippets and files that are imported stand where they are named.
 //!
-//! The authority's folder is its directory's URL with everything but letters, digits, dots and hyphens made a
-//! hyphen; `local` is Caddy's own authority. The `.json` holds the names and what the issuer said, for ACME the
-//! directory's URL as `issuer_data.ca`.
+//! What no reader asks for is told by [`advice`].
 
-use std::fs;
-use std::io;
-use std::path::{Path, PathBuf};
+mod advice;
+mod block;
+mod matcher;
+mod proxied;
+mod site;
+mod snippet;
+mod token;
 
-use serde_json::Value;
+use std::path::PathBuf;
 
-use super::{Found, SourceError, Unusable, directory_on, pem_files};
+use super::Unreadable;
+use super::sheet::Entry;
+use super::shelf::Shelf;
+use super::site::Imported;
+use super::tree::{Naming, Node, Place, untaken};
 
-/// The folder of Caddy's own authority.
-const LOCAL: &str = "local";
-
-/// Reads all of them.
-pub(super) fn read(path: &Path) -> Result<Vec<Found>, SourceError> {
-    let root = root(path)?;
-    let mut found = Vec::new();
-    for authority in folders(&root)? {
-        match folders(&authority) {
-            Ok(names) => found.extend(names.iter().filter_map(|folder| one(&authority, folder))),
-            Err(error) => found.push(Found {
-                place: authority.display().to_string(),
-                ca: None,
-                pem: Err(if error.is_permission() {
-                    Unusable::Forbidden(error.to_string())
-                } else {
-                    Unusable::Damaged(error.to_string())
-                }),
-            }),
-        }
+/// Reads Caddyfiles.
+///
+/// # Errors
+/// When one cannot be read, or is not written in Caddy's syntax.
+pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
+    let mut imported = Imported::default();
+    let mut nodes = Vec::new();
+    for file in files {
+        let shown = file.display().to_string();
+        let text = shelf.text(file).map_err(|why| Unreadable::file(shown.clone(), why))?;
+        let read = token::read(&shown, &defaults(&text))?;
+        let folder = file.parent().map(PathBuf::from).unwrap_or_default();
+        nodes.extend(snippet::expanded(sites_of(read), &folder, shelf, &mut imported.notes)?);
     }
-    Ok(found)
+    let place = Place { file: "caddy".into(), line: 0, until: 0 };
+    let root = Node::new(place, "", Vec::new(), nodes);
+    let globals = globals(&root, &mut imported);
+    for node in root.children.iter().filter(|node| !node.name.is_empty()) {
+        node.take();
+        site::site(node, &globals, &mut imported);
+    }
+    imported.notes.extend(untaken(&root, Naming::Directives, &advice::advice));
+    Ok(imported)
 }
 
-/// The folder `certificates`: in the data folder, which may lie deeper when Caddy's home or a volume was named.
-fn root(path: &Path) -> Result<PathBuf, SourceError> {
-    fs::metadata(path).map_err(SourceError::unreadable(path))?;
-    if path.file_name().is_some_and(|name| name == "certificates") {
-        return Ok(path.to_owned());
+/// `{$NAME:default}` as its default; a name without one stays as it is, and is told where it matters.
+fn defaults(text: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("{$") {
+        out.push_str(&rest[..at]);
+        let after = &rest[at..];
+        let Some(end) = after.find('}') else { break };
+        match after[2..end].split_once(':') {
+            Some((_, default)) => out.push_str(default),
+            None => out.push_str(&after[..=end]),
+        }
+        rest = &after[end + 1..];
     }
-    for place in ["certificates", "caddy/certificates", ".local/share/caddy/certificates"] {
-        let folder = path.join(place);
-        match fs::metadata(&folder) {
-            Ok(found) if found.is_dir() => return Ok(folder),
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return Err(SourceError::unreadable(&folder)(error));
+    out + rest
+}
+
+/// A file with a single site may leave its braces out: then the first line is its address.
+fn sites_of(nodes: Vec<Node>) -> Vec<Node> {
+    let bare = |node: &Node| node.children.is_empty() && !node.name.is_empty() && node.name != "import";
+    let Some(first) = nodes.iter().position(|node| !node.name.is_empty() && !node.name.starts_with('('))
+    else {
+        return nodes;
+    };
+    let open = bare(&nodes[first]) && nodes.len() > first + 1;
+    if !open {
+        return nodes;
+    }
+    let mut nodes = nodes;
+    let directives = nodes.split_off(first + 1);
+    let Some(address) = nodes.pop() else { return directives };
+    let words = address.seen().into_iter().map(str::to_owned).collect();
+    nodes.push(Node::new(address.place.clone(), &address.name, words, directives));
+    nodes
+}
+
+/// What the global options say.
+#[derive(Debug, Clone)]
+struct Globals {
+    http: String,
+    https: String,
+    /// Whether certificates are ordered.
+    authority: bool,
+    /// Whether plain HTTP is sent on.
+    redirect: bool,
+}
+
+fn globals(root: &Node, imported: &mut Imported) -> Globals {
+    let mut globals =
+        Globals { http: "80".to_owned(), https: "443".to_owned(), authority: true, redirect: true };
+    for options in root.children.iter().filter(|node| node.name.is_empty()) {
+        options.take();
+        if let Some(port) = options.text("http_port") {
+            port.clone_into(&mut globals.http);
+        }
+        if let Some(port) = options.text("https_port") {
+            port.clone_into(&mut globals.https);
+        }
+        for (key, ours) in [("email", "email"), ("acme_ca", "directory")] {
+            if let Some(node) = options.get(key)
+                && let Some(text) = node.word(0)
+            {
+                imported.acme.push(Entry::text(ours, text).from(&node.place, node.shown()));
             }
-            Ok(_) | Err(_) => {}
+        }
+        for automatic in options.all("auto_https") {
+            for word in automatic.words() {
+                globals.authority &= word != "off" && word != "disable_certs";
+                globals.redirect &= word != "off" && word != "disable_redirects";
+            }
+        }
+        for name in
+            ["admin", "debug", "persist_config", "grace_period", "shutdown_delay", "order", "storage", "log"]
+        {
+            for node in options.all(name) {
+                imported.needless(name, &node.take_whole().place);
+            }
+        }
+        if options.get("local_certs").is_some() {
+            globals.authority = false;
         }
     }
-    Err(SourceError::not_it(path, "is no data folder of Caddy: there is no folder `certificates` in it"))
-}
-
-/// The folders in a folder, in order.
-fn folders(path: &Path) -> Result<Vec<PathBuf>, SourceError> {
-    let mut folders = Vec::new();
-    for entry in fs::read_dir(path).map_err(SourceError::unreadable(path))? {
-        let entry = entry.map_err(SourceError::unreadable(path))?.path();
-        if entry.is_dir() {
-            folders.push(entry);
-        }
-    }
-    folders.sort();
-    Ok(folders)
-}
-
-/// One certificate; none where there is nothing yet.
-fn one(authority: &Path, folder: &Path) -> Option<Found> {
-    let name = folder.file_name()?.to_str()?;
-    let file = |end: &str| folder.join(format!("{name}.{end}"));
-    let (chain, key) = (file("crt"), file("key"));
-    if matches!((chain.try_exists(), key.try_exists()), (Ok(false), Ok(false))) {
-        return None;
-    }
-    let place = chain.display().to_string();
-    if authority.file_name().is_some_and(|name| name == LOCAL) {
-        let why = "it is from Caddy's own authority; the proxy has one of its own for `tls: internal`";
-        return Some(Found { place, ca: None, pem: Err(Unusable::LeftOut(why.to_owned())) });
-    }
-    let said = fs::read(file("json")).ok().and_then(|json| serde_json::from_slice::<Value>(&json).ok());
-    let ca = said
-        .and_then(|json| json["issuer_data"]["ca"].as_str().map(ToOwned::to_owned))
-        .or_else(|| of_folder(authority.file_name()?.to_str()?));
-    Some(Found { place, ca, pem: pem_files(&chain, &key) })
-}
-
-/// The directory of a well-known authority, by the folder's name: `acme-v02.api.letsencrypt.org-directory`.
-fn of_folder(folder: &str) -> Option<String> {
-    let host = folder.strip_suffix("-directory").or_else(|| folder.strip_suffix("-v2-DV90"))?;
-    directory_on(host)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_folder_of_a_well_known_authority_names_its_directory() {
-        for (folder, url) in [
-            (
-                "acme-v02.api.letsencrypt.org-directory",
-                Some("https://acme-v02.api.letsencrypt.org/directory"),
-            ),
-            (
-                "acme-staging-v02.api.letsencrypt.org-directory",
-                Some("https://acme-staging-v02.api.letsencrypt.org/directory"),
-            ),
-            ("acme.zerossl.com-v2-DV90", Some("https://acme.zerossl.com/v2/DV90")),
-            ("ca.example.net-directory", None),
-            ("local", None),
-        ] {
-            assert_eq!(of_folder(folder).as_deref(), url, "{folder}");
-        }
-    }
+    globals
 }

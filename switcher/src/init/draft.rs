@@ -6,6 +6,8 @@
 mod application;
 mod environment;
 
+pub(crate) use application::label;
+
 use std::collections::BTreeSet;
 
 use super::kind::Sorted;

@@ -72,7 +72,11 @@ fn text(draft: &Draft) -> String {
     kept.join("\n") + "\n"
 }
 
-fn check(text: &str) -> Result<Result<Loaded, Report>, Unsettled> {
+/// Loads a text as a configuration, with no variable set.
+///
+/// # Errors
+/// When there is no room for a temporary file.
+pub fn check(text: &str) -> Result<Result<Loaded, Report>, Unsettled> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join("switcher.yaml");
     replace(&file, text.as_bytes(), 0o600, Durability::Unsynced).map_err(|error| error.source)?;

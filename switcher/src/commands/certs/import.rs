@@ -15,7 +15,7 @@ use crate::code::Code;
 use crate::configuration;
 use crate::context::Context;
 use crate::failure::{Failure, Live, Served};
-use crate::import::{self, Entry, Inbox, InboxError, SourceError, Unusable};
+use crate::foreign_certificates::{self, Entry, Inbox, InboxError, SourceError, Unusable};
 use crate::layout::{Page, Tone};
 
 /// What became of everything that lay there.
@@ -61,8 +61,8 @@ enum Fate {
 pub(super) async fn run(ctx: &Context, args: &ImportArgs) -> Outcome {
     let path = std::path::absolute(&args.path).unwrap_or_else(|_| args.path.clone());
     let origin = format!("{}:{}", args.from, path.display());
-    let found = import::read(args.from, &path).map_err(|error| no_source(ctx, &error))?;
-    let entries = import::survey(found, Timestamp::now());
+    let found = foreign_certificates::read(args.from, &path).map_err(|error| no_source(ctx, &error))?;
+    let entries = foreign_certificates::survey(found, Timestamp::now());
     if entries.is_empty() {
         let message = format!("no certificate lies in {}", path.display());
         return Err(Failure::new(Code::CertSource, message, Live::Unchanged, help(ctx)));

@@ -132,7 +132,7 @@ mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
     use super::*;
-    use crate::import::fixtures::issue;
+    use crate::foreign_certificates::fixtures::issue;
 
     fn bundle() -> Bundle {
         let issued = issue(&["*.shop.example.com"]);

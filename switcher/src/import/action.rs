@@ -1,0 +1,381 @@
+//! What another program does with requests, and what does it here: the one place for each feature.
+//!
+//! [`Action::entry`] answers the key of `middleware` that does it, or [`Action::later`] why there is none yet. Pure.
+
+use super::sheet::{Entry, list, pairs, scalar};
+use super::tree::{At, Place};
+use crate::init::secret::is_secret;
+
+/// What is done with a request or with its answer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Only these networks are let in.
+    Allow(Vec<String>),
+    /// These networks are not let in.
+    Deny(Vec<String>),
+    /// How often one may ask.
+    Rate(Rate),
+    /// How much one may ask for at once.
+    InFlight {
+        /// How many requests.
+        requests: u64,
+        /// Whose are counted together, as `by` writes it; none for everybody's.
+        by: Option<String>,
+    },
+    /// Names and passwords.
+    BasicAuth(BasicAuth),
+    /// Sent on to another place.
+    Redirect {
+        /// The pattern for the path.
+        from: String,
+        /// Where to, with `$1`.
+        to: String,
+        /// The status.
+        status: u16,
+    },
+    /// Answered in the application's place.
+    Answer {
+        /// The status.
+        status: u16,
+        /// The body.
+        body: String,
+        /// Its media type; none for plain text.
+        content_type: Option<String>,
+    },
+    /// Taken off the front of the path.
+    Strip(String),
+    /// Replaced in the path.
+    Replace {
+        /// The pattern.
+        from: String,
+        /// What stands in its place.
+        to: String,
+    },
+    /// Put in front of the path.
+    Prefix(String),
+    /// A header of the request.
+    Request(HeaderChange),
+    /// A header of the answer.
+    Response(HeaderChange),
+    /// Something that this version does not do.
+    Later(Later),
+}
+
+/// How often one may ask.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rate {
+    /// How many requests.
+    pub requests: u64,
+    /// In which time.
+    pub per: String,
+    /// How many at once.
+    pub burst: Option<u64>,
+    /// Whose are counted together, as `by` writes it.
+    pub by: Option<String>,
+}
+
+/// Names and passwords.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct BasicAuth {
+    /// The file.
+    pub file: String,
+    /// What browsers show.
+    pub realm: Option<String>,
+    /// The header that names the user.
+    pub user_header: Option<String>,
+    /// Whether the application sees the password.
+    pub forward: bool,
+}
+
+/// A change of a header.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum HeaderChange {
+    /// Taken away.
+    Remove(String),
+    /// Put in the place of what is there.
+    Set(String, String),
+    /// Put beside what is there.
+    Add(String, String),
+}
+
+/// Something that this version does not do, with what a mapping will need.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Later {
+    /// Answers are compressed.
+    Compress,
+    /// Another service is asked for leave.
+    ForwardAuth(String),
+    /// Answers for other origins.
+    Cors,
+    /// A bound on bodies below a path.
+    BodySize(String),
+    /// Upstreams that fail are left alone.
+    Breaker,
+    /// Bodies are kept before they are passed on.
+    Buffer,
+    /// Answers are kept.
+    Cache,
+    /// Files of this folder are served.
+    Files(String),
+    /// Requests are told apart by something else than host and path.
+    Match(String),
+    /// Something is reached by other listeners than the rest.
+    EntryPoint(String),
+    /// Connections that are no HTTP.
+    Tcp,
+    /// Copies of requests go to another place.
+    Mirror,
+    /// Several pools share the requests.
+    Weighted,
+}
+
+impl Later {
+    /// What it is called.
+    #[must_use]
+    pub const fn what(&self) -> &'static str {
+        match self {
+            Self::Compress => "compressed answers",
+            Self::ForwardAuth(_) => "another service asked for leave",
+            Self::Cors => "answers for other origins (CORS)",
+            Self::BodySize(_) => "a bound on bodies below a path",
+            Self::Breaker => "a circuit breaker",
+            Self::Buffer => "kept bodies",
+            Self::Cache => "kept answers",
+            Self::Files(_) => "files that are served",
+            Self::Match(_) => "a rule beyond host and path",
+            Self::EntryPoint(_) => "listeners of its own",
+            Self::Tcp => "connections that are no HTTP",
+            Self::Mirror => "copied requests",
+            Self::Weighted => "weighted services",
+        }
+    }
+
+    /// What to do about it.
+    #[must_use]
+    pub fn suggestion(&self) -> String {
+        let text = match self {
+            Self::Compress => "answers are passed on as the application made them; let it compress them",
+            Self::ForwardAuth(url) => {
+                return format!(
+                    "nobody is asked for leave here, so nobody is let in until then (`deny`); let the application ask {url}, or guard it with `basic_auth` or `allow`"
+                );
+            }
+            Self::Cors => {
+                "let the application answer preflight requests, or set the headers with `response_headers`"
+            }
+            Self::BodySize(size) => {
+                return format!("write `limits: {{body_size: {size}}}` for the application as a whole");
+            }
+            Self::Breaker => "`outliers` leaves an upstream out for a while that answers badly",
+            Self::Buffer => "bodies are passed on as they come, and never kept",
+            Self::Cache => "answers are not kept here; let the application or a cache in front of it do it",
+            Self::Files(folder) => {
+                return format!(
+                    "files are not served here; serve {folder} by the application, or by a file server as the upstream"
+                );
+            }
+            Self::Match(what) => {
+                return format!(
+                    "applications are told apart by host and path alone; {what} has to be looked at by the application"
+                );
+            }
+            Self::EntryPoint(name) => {
+                return format!("every application is reached by every listener; {name} is not kept apart");
+            }
+            Self::Tcp => "only HTTP is proxied; publish this port another way",
+            Self::Mirror => "requests are not copied; ask the standby slot with `preview` instead",
+            Self::Weighted => "weights are those of the upstreams of one slot, as `{address: …, weight: 3}`",
+        };
+        text.to_owned()
+    }
+}
+
+impl Action {
+    /// The key of `middleware` that it belongs to; none when there is none yet.
+    #[must_use]
+    pub const fn key(&self) -> Option<&'static str> {
+        match self {
+            Self::Allow(_) => Some("allow"),
+            Self::Deny(_) => Some("deny"),
+            Self::Rate(_) => Some("rate_limit"),
+            Self::InFlight { .. } => Some("in_flight"),
+            Self::BasicAuth(_) => Some("basic_auth"),
+            Self::Redirect { .. } => Some("redirects"),
+            Self::Answer { .. } => Some("answer"),
+            Self::Strip(_) | Self::Replace { .. } | Self::Prefix(_) => Some("rewrite"),
+            Self::Request(_) => Some("request_headers"),
+            Self::Response(_) => Some("response_headers"),
+            Self::Later(_) => None,
+        }
+    }
+}
+
+/// The keys of `middleware`, in the order in which they act.
+const ORDER: [&str; 10] = [
+    "allow",
+    "deny",
+    "rate_limit",
+    "in_flight",
+    "basic_auth",
+    "redirects",
+    "answer",
+    "rewrite",
+    "request_headers",
+    "response_headers",
+];
+
+/// The keys of `middleware` for these actions. A later one of the same key adds to lists and headers, and wins otherwise.
+#[must_use]
+pub fn middleware(actions: &[At<Action>]) -> Vec<Entry> {
+    // What was guarded by something that is not done here stays closed.
+    let guard = actions.iter().find(|at| matches!(at.value, Action::Later(Later::ForwardAuth(_))));
+    let closed = guard.map(|at| {
+        Entry::line("deny", "[0.0.0.0/0, \"::/0\"]")
+            .from(&at.place, "deny")
+            .behind("it was guarded by something that is not done here: nobody is let in until you say how")
+    });
+    let of = |key: &'static str| actions.iter().filter(move |action| action.value.key() == Some(key));
+    let entries = ORDER.iter().filter(|key| closed.is_none() || **key != "deny");
+    closed
+        .clone()
+        .into_iter()
+        .chain(entries.filter_map(|key| entry(key, &of(key).collect::<Vec<_>>())))
+        .collect()
+}
+
+fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {
+    let last = actions.last()?;
+    let entry = match &last.value {
+        Action::Allow(_) | Action::Deny(_) => Entry::line(key, list(&networks(actions))),
+        Action::Rate(rate) => Entry::line(key, rate.yaml()),
+        Action::InFlight { requests, by } => {
+            let mut said = vec![("requests", requests.to_string())];
+            said.extend(by.iter().map(|by| ("by", scalar(by))));
+            Entry::line(key, pairs(&said))
+        }
+        Action::BasicAuth(auth) => Entry::line(key, auth.yaml()),
+        Action::Redirect { .. } => {
+            Entry::section(key, actions.iter().filter_map(|at| redirect(at)).collect())
+        }
+        Action::Answer { status, body, content_type } => {
+            let mut said = vec![("status", status.to_string())];
+            said.extend((!body.is_empty()).then(|| ("body", scalar(body))));
+            said.extend(content_type.iter().map(|kind| ("content_type", scalar(kind))));
+            Entry::line(key, pairs(&said))
+        }
+        Action::Strip(_) | Action::Replace { .. } | Action::Prefix(_) => rewrite(key, actions),
+        Action::Request(_) | Action::Response(_) => headers(key, actions),
+        Action::Later(_) => return None,
+    };
+    Some(entry.from(&last.place, key))
+}
+
+fn networks(actions: &[&At<Action>]) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    for action in actions {
+        if let Action::Allow(networks) | Action::Deny(networks) = &action.value {
+            found.extend(networks.iter().map(|network| network_of(network)));
+        }
+    }
+    found.dedup();
+    found
+}
+
+/// A single address as the network that holds nothing else.
+fn network_of(text: &str) -> String {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(ip) => format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 }),
+        Err(_) => text.to_owned(),
+    }
+}
+
+impl Rate {
+    fn yaml(&self) -> String {
+        let mut said = vec![("requests", self.requests.to_string()), ("per", scalar(&self.per))];
+        said.extend(self.burst.map(|burst| ("burst", burst.to_string())));
+        said.extend(self.by.iter().map(|by| ("by", scalar(by))));
+        pairs(&said)
+    }
+}
+
+impl BasicAuth {
+    fn yaml(&self) -> String {
+        let mut said = vec![("file", scalar(&self.file))];
+        said.extend(self.realm.iter().map(|realm| ("realm", scalar(realm))));
+        said.extend(self.user_header.iter().map(|header| ("user_header", scalar(header))));
+        said.extend(self.forward.then(|| ("forward", "true".to_owned())));
+        pairs(&said)
+    }
+}
+
+fn redirect(at: &At<Action>) -> Option<Entry> {
+    let Action::Redirect { from, to, status } = &at.value else { return None };
+    let said = [("from", scalar(from)), ("to", scalar(to)), ("status", status.to_string())];
+    Some(Entry::line("", pairs(&said)).from(&at.place, "redirect"))
+}
+
+/// The last word on each: strip, replace, prefix.
+fn rewrite(key: &str, actions: &[&At<Action>]) -> Entry {
+    let mut said: Vec<(&str, String)> = Vec::new();
+    for action in actions {
+        let (name, value) = match &action.value {
+            Action::Strip(path) => ("strip", scalar(path)),
+            Action::Replace { from, to } => ("replace", pairs(&[("from", scalar(from)), ("to", scalar(to))])),
+            Action::Prefix(path) => ("prefix", scalar(path)),
+            Action::Allow(_)
+            | Action::Deny(_)
+            | Action::Rate(_)
+            | Action::InFlight { .. }
+            | Action::BasicAuth(_)
+            | Action::Redirect { .. }
+            | Action::Answer { .. }
+            | Action::Request(_)
+            | Action::Response(_)
+            | Action::Later(_) => continue,
+        };
+        said.retain(|(known, _)| *known != name);
+        said.push((name, value));
+    }
+    Entry::line(key, pairs(&said))
+}
+
+fn headers(key: &str, actions: &[&At<Action>]) -> Entry {
+    let mut removed: Vec<Entry> = Vec::new();
+    let (mut set, mut added): (Vec<Entry>, Vec<Entry>) = (Vec::new(), Vec::new());
+    for action in actions {
+        let (Action::Request(change) | Action::Response(change)) = &action.value else { continue };
+        let place = &action.place;
+        match change {
+            HeaderChange::Remove(name) => removed.push(Entry::text("", name).from(place, name.clone())),
+            HeaderChange::Set(name, value) => {
+                set.retain(|entry| !entry.key.eq_ignore_ascii_case(name));
+                set.push(header(name, value, place));
+            }
+            HeaderChange::Add(name, value) if added.iter().chain(&set).all(|known| known.key != *name) => {
+                added.push(header(name, value, place));
+            }
+            // YAML has each key once: what is said again stands in the place of the first.
+            HeaderChange::Add(name, value) => {
+                added.retain(|entry| !entry.key.eq_ignore_ascii_case(name));
+                added.push(header(name, value, place));
+            }
+        }
+    }
+    let sections = [("remove", removed), ("set", set), ("add", added)];
+    Entry::section(key, sections.into_iter().map(|(name, entries)| Entry::section(name, entries)).collect())
+}
+
+/// A header; a secret's value is read from the environment.
+fn header(name: &str, value: &str, place: &Place) -> Entry {
+    let entry = if is_secret(name, value) {
+        let variable: String = name
+            .chars()
+            .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_uppercase() } else { '_' })
+            .collect();
+        Entry::line(name, format!("\"${{{variable}:-}}\""))
+            .behind("it looks like a secret, so it was not copied")
+    } else {
+        Entry::text(name, value)
+    };
+    entry.from(place, name)
+}

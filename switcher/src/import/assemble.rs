@@ -1,0 +1,409 @@
+//! Sites become applications: one for each set of upstreams of a site, with what differs below a path in its `paths`. Pure.
+//!
+//! Applications are switched one by one, so routes that lead to the same upstreams belong to one. A route that leads
+//! elsewhere, or has other bounds, is an application of its own with that path.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use switcher_config::{AppName, HostPattern, PathPrefix};
+
+use super::action::{Action, HeaderChange, Later, middleware};
+use super::note::Note;
+use super::sheet::{Entry, list, pairs, scalar};
+use super::site::{Imported, Match, Route, Site, Tls, Upstream};
+use super::tree::{At, Place};
+use crate::init::draft::label;
+use crate::init::secret::is_secret;
+
+/// An application in the making.
+struct App {
+    name: String,
+    /// The route of its whole path.
+    route: Route,
+    /// Redirects of paths below, which say by their patterns whom they mean.
+    redirects: Vec<At<Action>>,
+    /// What differs below a path.
+    paths: Vec<Route>,
+}
+
+/// The whole configuration, not checked yet. What cannot be said is added to the notes.
+#[must_use]
+pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
+    let sites = std::mem::take(&mut imported.sites);
+    let mut names = BTreeSet::new();
+    let mut claimed = BTreeMap::new();
+    let mut apps = Vec::new();
+    let (mut tls, mut authority) = (false, false);
+    for mut site in sites {
+        if !hosts(&mut site, imported) {
+            continue;
+        }
+        wildcard(&mut site, imported);
+        tls |= site.tls != Tls::Off;
+        authority |= site.tls == Tls::Auto;
+        for app in applications(&site, &mut names, &mut imported.notes) {
+            if let Some(hosts) = unclaimed(&site, &app, &mut claimed, &mut imported.notes) {
+                apps.push(entry(&site, &hosts, app, &mut imported.notes));
+            }
+        }
+    }
+    let mut sheet = vec![proxy(imported, tls).above(format!(
+        "Written by `switcher import` from {title}. It is yours now: nothing overwrites it. `switcher config check` tests it."
+    ))];
+    if authority {
+        let keys = std::mem::take(&mut imported.acme);
+        let comment =
+            "Certificates, by Let's Encrypt: the names must lead to this machine, at ports 80 and 443.";
+        let entry = if keys.is_empty() {
+            Entry::line("acme", "{}").behind("{email: you@example.com}, where the authority writes to")
+        } else {
+            Entry::section("acme", keys)
+        };
+        sheet.push(entry.above(comment));
+    }
+    let state =
+        Entry::line("state_dir", "/var/lib/switcher-deployments").behind("history, journals, snapshots");
+    sheet.push(Entry::section("switcher", vec![state]));
+    sheet.push(Entry::section("apps", apps).above(
+        "What served until now is the slot `blue`. Start the next version beside it, give `green` its addresses (here, or \
+         with `switcher register green ADDRESS`), and `switcher promote green` moves the traffic.",
+    ));
+    sheet
+}
+
+fn proxy(imported: &mut Imported, tls: bool) -> Entry {
+    let mut keys = Vec::new();
+    let (http, https) = (std::mem::take(&mut imported.http), std::mem::take(&mut imported.https));
+    keys.push(listeners("http", http, "0.0.0.0:80"));
+    if tls {
+        keys.push(listeners("https", https, "0.0.0.0:443"));
+    }
+    keys.push(
+        Entry::line("admin", "/run/switcher/admin.sock")
+            .behind("who may open this file may switch: mode 0600"),
+    );
+    keys.push(Entry::line("status", "127.0.0.1:9180").behind("read-only: /status /metrics /health /ready"));
+    keys.push(
+        Entry::line("data_dir", "/var/lib/switcher")
+            .behind("which slot is live, and the certificates: keep it"),
+    );
+    keys.append(&mut imported.proxy);
+    Entry::section("proxy", keys)
+}
+
+fn listeners(key: &str, given: Vec<At<String>>, default: &str) -> Entry {
+    let mut seen = BTreeSet::new();
+    let given: Vec<At<String>> = given.into_iter().filter(|at| seen.insert(at.value.clone())).collect();
+    match given.as_slice() {
+        [] => Entry::line(key, default),
+        [one] => Entry::text(key, &one.value),
+        [_, _, ..] => {
+            let item = |at: &At<String>| Entry::text("", &at.value).from(&at.place, "listener");
+            Entry::section(key, given.iter().map(item).collect())
+        }
+    }
+}
+
+/// Keeps the hosts that can be written; answers whether the site is left.
+fn hosts(site: &mut Site, imported: &mut Imported) -> bool {
+    let before = site.hosts.len();
+    let mut seen = BTreeSet::new();
+    site.hosts.retain(|host| {
+        let good = host.value.parse::<HostPattern>().is_ok();
+        if !good {
+            let suggestion = "hosts are names, or `*.` and a name; write `hosts` by hand";
+            imported.notes.push(Note::left(&host.place, format!("host {}", host.value), suggestion));
+        }
+        good && seen.insert(host.value.to_ascii_lowercase())
+    });
+    if before > 0 && site.hosts.is_empty() {
+        let suggestion = "none of its hosts can be written here, and it must not take every host";
+        imported.notes.push(Note::left(&site.place, format!("site {}", site.name), suggestion));
+        return false;
+    }
+    true
+}
+
+/// An authority gives certificates for `*.` only to those who can set records.
+fn wildcard(site: &mut Site, imported: &mut Imported) {
+    let dns = imported.acme.iter().any(|entry| entry.key == "dns");
+    let Some(host) = site.hosts.iter().find(|host| host.value.starts_with("*.")) else { return };
+    if site.tls == Tls::Auto && !dns {
+        let suggestion = "a certificate for it needs `acme: {dns: …}`; until then `tls: internal` stands there, by our own \
+                          authority";
+        imported.notes.push(Note::differs(&host.place, format!("host {}", host.value), suggestion));
+        site.tls = Tls::Internal;
+    }
+}
+
+fn path_of(text: &str) -> String {
+    let trimmed = text.trim_end_matches('/');
+    if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() }
+}
+
+fn applications(site: &Site, names: &mut BTreeSet<String>, notes: &mut Vec<Note>) -> Vec<App> {
+    // What this version does not do is told, and makes no application.
+    let (mut routes, nothing): (Vec<&Route>, Vec<&Route>) = site.routes.iter().partition(|route| does(route));
+    nothing.iter().for_each(|route| later(route, notes));
+    routes.sort_by_key(|route| (path_of(route.path.path()).len(), matches!(route.path, Match::Only(_))));
+    let mut apps: Vec<App> = Vec::new();
+    for route in routes {
+        let path = path_of(route.path.path());
+        let Ok(prefix) = path.parse::<PathPrefix>() else {
+            let suggestion = format!("{path} is no path that can be written here; write `path` by hand");
+            notes.push(Note::left(&route.place, route.what.clone(), suggestion));
+            continue;
+        };
+        let above = apps.iter_mut().rev().find(|app| below(&app.route, prefix.as_str()));
+        match above {
+            Some(app) if joins(app, route) => join(app, route, &path, notes),
+            Some(_) | None => {
+                if matches!(route.path, Match::Only(_)) && !only_redirects(route) {
+                    notes.push(whole_path(route));
+                }
+                let name = name(site, route, &path, names);
+                apps.push(App { name, route: route.clone(), redirects: Vec::new(), paths: Vec::new() });
+            }
+        }
+    }
+    apps
+}
+
+fn does(route: &Route) -> bool {
+    let acts =
+        |at: &At<Action>| !matches!(at.value, Action::Later(_) | Action::Request(_) | Action::Response(_));
+    !route.upstreams.is_empty()
+        || route.keys.iter().any(|entry| entry.key == "deploy")
+        || route.actions.iter().any(acts)
+            && route.actions.iter().all(|at| !matches!(at.value, Action::Later(Later::Files(_))))
+}
+
+fn below(route: &Route, path: &str) -> bool {
+    route
+        .path
+        .path()
+        .parse::<PathPrefix>()
+        .is_ok_and(|prefix| prefix.matches(if path.is_empty() { "/" } else { path }))
+}
+
+fn whole_path(route: &Route) -> Note {
+    let suggestion = "paths are prefixes of whole segments here: what lies below it is meant too";
+    Note::differs(&route.place, route.what.clone(), suggestion)
+}
+
+/// Whether it does nothing but send on, by patterns that say whom they mean.
+fn only_redirects(route: &Route) -> bool {
+    let sends = |at: &At<Action>| matches!(at.value, Action::Redirect { .. });
+    let beside = |at: &At<Action>| matches!(at.value, Action::Later(_) | Action::Response(_));
+    route.upstreams.is_empty()
+        && route.actions.iter().any(sends)
+        && route.actions.iter().all(|at| sends(at) || beside(at))
+}
+
+/// Whether both change the headers of answers in the same way.
+fn same_answers(one: &[At<Action>], other: &[At<Action>]) -> bool {
+    let headers =
+        |actions: &[At<Action>]| middleware(actions).into_iter().find(|e| e.key == "response_headers");
+    match (headers(one), headers(other)) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one.same(&other),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
+/// Whether a route belongs to an application that has its path already.
+fn joins(app: &App, route: &Route) -> bool {
+    let values = |upstreams: &[At<Upstream>]| upstreams.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
+    let keys = || {
+        app.route.keys.len() == route.keys.len()
+            && app.route.keys.iter().zip(&route.keys).all(|(one, other)| one.same(other))
+    };
+    let same = values(&app.route.upstreams) == values(&route.upstreams) && keys();
+    same || route.upstreams.is_empty() && route.keys.iter().all(|entry| entry.key != "deploy")
+}
+
+/// What comes before redirects, and would guard those of a path below too.
+const GUARDS: [&str; 5] = ["allow", "deny", "rate_limit", "in_flight", "basic_auth"];
+
+fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
+    let guarded =
+        app.route.actions.iter().any(|action| action.value.key().is_some_and(|key| GUARDS.contains(&key)));
+    if only_redirects(route) && !guarded && same_answers(&app.route.actions, &route.actions) {
+        let sends = route.actions.iter().filter(|at| matches!(at.value, Action::Redirect { .. }));
+        app.redirects.extend(sends.cloned());
+        return;
+    }
+    let same = |other: &Route| {
+        let (one, other) = (middleware(&other.actions), middleware(&route.actions));
+        one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.same(other))
+    };
+    let taken = path_of(app.route.path.path()) == path
+        || app.paths.iter().any(|other| path_of(other.path.path()) == path);
+    if !route.upstreams.is_empty() && same(&app.route) && !taken {
+        // Exactly what the application does anyway.
+        let deeper = app.paths.iter().any(|other| below(other, path));
+        if !deeper {
+            return;
+        }
+    }
+    if taken {
+        if !(same(&app.route) && path_of(app.route.path.path()) == path) {
+            let suggestion =
+                format!("{path} is said twice, and cannot be told apart here; the first is written");
+            notes.push(Note::left(&route.place, route.what.clone(), suggestion));
+        }
+        return;
+    }
+    if matches!(route.path, Match::Only(_)) && !only_redirects(route) {
+        notes.push(whole_path(route));
+    }
+    app.paths.push(route.clone());
+}
+
+fn name(site: &Site, route: &Route, path: &str, names: &mut BTreeSet<String>) -> String {
+    let wished = match &route.name {
+        Some(name) => name.clone(),
+        None if path == "/" => site.name.clone(),
+        None => format!("{}{}", site.name, path.replace('/', "-")),
+    };
+    let base = label(&wished);
+    let mut name = base.clone();
+    for number in 2.. {
+        if names.insert(name.clone()) && name.parse::<AppName>().is_ok() {
+            break;
+        }
+        name = format!("{}-{number}", base.chars().take(58).collect::<String>().trim_end_matches('-'));
+    }
+    name
+}
+
+/// The hosts that no other application has with this path; none when nothing is left.
+fn unclaimed(
+    site: &Site,
+    app: &App,
+    claimed: &mut BTreeMap<(String, String), Place>,
+    notes: &mut Vec<Note>,
+) -> Option<Vec<String>> {
+    let path = path_of(app.route.path.path());
+    let mut every: Vec<String> = site.hosts.iter().map(|host| host.value.to_ascii_lowercase()).collect();
+    if every.is_empty() {
+        every.push(String::new());
+    }
+    let mut left = Vec::new();
+    for host in every {
+        match claimed.get(&(host.clone(), path.clone())) {
+            Some(place) => {
+                let shown = if host.is_empty() { "every host" } else { &host };
+                let suggestion = format!(
+                    "{shown} with the path {path} is taken already, by {place}; only that is written"
+                );
+                notes.push(Note::left(&app.route.place, app.route.what.clone(), suggestion));
+            }
+            None => {
+                claimed.insert((host.clone(), path.clone()), app.route.place.clone());
+                left.push(host);
+            }
+        }
+    }
+    let all = left.iter().all(String::is_empty);
+    match left.is_empty() {
+        true => None,
+        false => Some(if all { Vec::new() } else { left }),
+    }
+}
+
+fn entry(site: &Site, hosts: &[String], app: App, notes: &mut Vec<Note>) -> Entry {
+    let App { name, mut route, redirects, paths } = app;
+    let mut keys = Vec::new();
+    if !hosts.is_empty() {
+        keys.push(Entry::line("hosts", list(hosts)));
+    }
+    let path = path_of(route.path.path());
+    if path != "/" {
+        keys.push(Entry::text("path", &path));
+    }
+    keys.extend(tls(site));
+    keys.extend(site.keys.iter().cloned());
+    keys.extend(slots(&route.upstreams));
+    let health = Entry::line("health", "{protocol: tcp}")
+        .behind("better a path that says whether it works: {path: /health}");
+    let probed = route.keys.iter().any(|entry| entry.key == "health" || entry.key == "deploy");
+    keys.extend((!route.upstreams.is_empty() && !probed).then_some(health));
+    keys.append(&mut route.keys);
+    later(&route, notes);
+    paths.iter().for_each(|path| later(path, notes));
+    let own = std::mem::take(&mut route.actions);
+    let whole: Vec<At<Action>> = own.iter().cloned().chain(redirects.clone()).collect();
+    let base = middleware(&whole);
+    keys.push(Entry::section("middleware", base.clone()));
+    let places = paths.iter().map(|path| {
+        place(&base, !redirects.is_empty() && middleware(&own).iter().all(|e| e.key != "redirects"), path)
+    });
+    keys.push(Entry::section("paths", places.collect()));
+    Entry::section(&name, keys)
+        .from(&route.place, route.what.clone())
+        .above(format!("{}: {}", route.place, route.what))
+}
+
+/// What differs below a path. `open`: the redirects above say by their patterns whom they mean.
+fn place(base: &[Entry], open: bool, route: &Route) -> Entry {
+    let own = middleware(&route.actions);
+    let mut keys: Vec<Entry> =
+        own.iter().filter(|entry| !base.iter().any(|above| above.same(entry))).cloned().collect();
+    for above in base.iter().filter(|above| own.iter().all(|entry| entry.key != above.key)) {
+        if !(open && above.key == "redirects") {
+            keys.push(Entry::line(&above.key, "off"));
+        }
+    }
+    Entry::section(&path_of(route.path.path()), keys)
+        .from(&route.place, route.what.clone())
+        .above(format!("{}: {}", route.place, route.what))
+}
+
+fn later(route: &Route, notes: &mut Vec<Note>) {
+    for action in &route.actions {
+        if let Action::Later(later) = &action.value {
+            notes.push(Note::left(&action.place, later.what(), later.suggestion()));
+        }
+        if let Action::Request(change) | Action::Response(change) = &action.value
+            && let HeaderChange::Set(name, value) | HeaderChange::Add(name, value) = change
+            && is_secret(name, value)
+        {
+            let suggestion =
+                "its value looks like a secret and was not copied; set the variable that stands there";
+            notes.push(Note::left(&action.place, format!("header {name}"), suggestion));
+        }
+    }
+}
+
+fn tls(site: &Site) -> Vec<Entry> {
+    let mut keys = vec![match &site.tls {
+        Tls::Off => Entry::line("tls", "off"),
+        Tls::Auto => Entry::line("tls", "auto"),
+        Tls::Internal => Entry::line("tls", "internal"),
+        Tls::Files { certificate, key } => {
+            Entry::line("tls", pairs(&[("certificate", scalar(certificate)), ("key", scalar(key))]))
+                .behind("or `auto`: certificates are ordered and renewed")
+        }
+    }];
+    if site.tls != Tls::Off && !site.redirect {
+        keys.push(Entry::line("redirect", "false"));
+    }
+    keys
+}
+
+fn slots(upstreams: &[At<Upstream>]) -> Option<Entry> {
+    if upstreams.is_empty() {
+        return None;
+    }
+    let text = |upstream: &Upstream| match upstream.weight {
+        Some(weight) => pairs(&[("address", scalar(&upstream.address)), ("weight", weight.to_string())]),
+        None => scalar(&upstream.address),
+    };
+    let mut seen = BTreeSet::new();
+    let items = upstreams.iter().filter(|at| seen.insert(at.value.address.clone()));
+    let items: Vec<Entry> = items
+        .map(|at| Entry::line("", text(&at.value)).from(&at.place, format!("upstream {}", at.value.address)))
+        .collect();
+    Some(Entry::section("slots", vec![Entry::section("blue", items)]))
+}

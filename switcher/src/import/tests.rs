@@ -1,0 +1,151 @@
+//! Configurations of other programs, each written to a configuration that loads; and that nothing is lost in silence.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use clap::ValueEnum as _;
+use switcher_config::durable::{Durability, replace};
+
+use super::{Settled, Shelf, take_over};
+use crate::cli::MovedFrom;
+
+fn corpus() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/import")
+}
+
+fn made(from: MovedFrom, shelf: &Path, files: &[PathBuf]) -> Settled {
+    take_over(from, files, &Shelf::at(shelf), Path::new("/srv/shop"))
+        .unwrap_or_else(|error| panic!("{files:?}: {error}"))
+}
+
+/// What is imported at once: a file, or all files of a folder.
+fn imports(folder: &Path) -> Vec<(String, Vec<PathBuf>)> {
+    let name = |path: &Path| path.file_name().expect("a name").to_string_lossy().into_owned();
+    let mut found: Vec<(String, Vec<PathBuf>)> = fs::read_dir(folder)
+        .expect("a listing")
+        .map(|entry| entry.expect("an entry").path())
+        .map(|path| {
+            let own = PathBuf::from(name(&path));
+            let mut files = vec![own.clone()];
+            if path.is_dir() {
+                files = fs::read_dir(&path)
+                    .expect("a listing")
+                    .map(|entry| own.join(name(&entry.expect("an entry").path())))
+                    .collect();
+                files.sort();
+            }
+            (name(&path), files)
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+#[test]
+fn every_configuration_becomes_one_that_loads() {
+    let mut count = 0;
+    for from in MovedFrom::value_variants() {
+        let folder = corpus().join(from.to_string().to_lowercase());
+        for (name, files) in imports(&folder) {
+            let settled = made(*from, &folder, &files);
+            let needless: Vec<String> =
+                settled.needless.iter().map(|(name, count)| format!("{name} {count}")).collect();
+            let told = format!("{}\n# Needs nothing: {}\n", settled.text, needless.join(", "));
+            let told = told.replace(&folder.display().to_string(), "FOLDER");
+            insta::assert_snapshot!(format!("{}-{name}", from.to_string().to_lowercase()), told);
+            count += 1;
+        }
+    }
+    assert!(count >= 18, "{count}");
+}
+
+#[test]
+fn no_secret_is_copied() {
+    for from in MovedFrom::value_variants() {
+        let folder = corpus().join(from.to_string().to_lowercase());
+        for (name, files) in imports(&folder) {
+            let settled = made(*from, &folder, &files);
+            let told = format!("{}{:?}", settled.text, settled.notes);
+            for secret in ["hunter2", "IgXLP6ewTrSuBkTrqE8wj", "W6ph5Mm5Pz8", "Zkx19XLiW6VYouLHR5"] {
+                assert!(!told.contains(secret), "{name} tells {secret}:\n{told}");
+            }
+        }
+    }
+}
+
+/// A line that no program knows, put before each line in turn, is told with its line or makes the file unreadable: the
+/// negative control of the tree in which everything has to be taken.
+fn nothing_is_lost(from: MovedFrom, text: &str, odd: impl Fn(&str) -> Option<String>) {
+    let folder = tempfile::tempdir().expect("a folder");
+    let lines: Vec<&str> = text.lines().collect();
+    let mut tried = 0;
+    for at in 0..=lines.len() {
+        let before = lines.get(at).copied().unwrap_or_default();
+        let Some(odd) = odd(before) else { continue };
+        let mut with: Vec<&str> = lines.clone();
+        with.insert(at, &odd);
+        let file = folder.path().join("source");
+        replace(&file, (with.join("\n") + "\n").as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+        let Ok(settled) = take_over(from, &["source".into()], &Shelf::at(folder.path()), folder.path())
+        else {
+            continue;
+        };
+        let line = at + 1;
+        let told = settled.notes.iter().any(|note| note.line <= line && line <= note.until);
+        // Where names are free, as those of headers are, it came along.
+        let rows = settled.text.lines().map(str::trim_start);
+        let told = told || rows.filter(|row| !row.starts_with('#')).any(|row| row.contains("frobnicate"));
+        assert!(told, "line {line} is lost:\n{}\n{:#?}", with.join("\n"), settled.notes);
+        tried += 1;
+    }
+    assert!(tried > 5, "{from}: {tried}");
+}
+
+#[test]
+fn an_unknown_directive_is_told_wherever_it_stands() {
+    let read = |name: &str| fs::read_to_string(corpus().join(name)).expect("it");
+    let directive = |_: &str| Some("frobnicate_everything on;".to_owned());
+    for name in ["nginx/certbot.conf", "nginx/rails.conf", "nginx/load-balancing.conf"] {
+        nothing_is_lost(MovedFrom::Nginx, &read(name), directive);
+    }
+    for name in ["caddy/reverse-proxy.Caddyfile", "caddy/patterns.Caddyfile"] {
+        nothing_is_lost(MovedFrom::Caddy, &read(name), |_| Some("frobnicate everything".to_owned()));
+    }
+    // A key with the indentation of the line that it stands before.
+    let key = |before: &str| {
+        let indent = before.len() - before.trim_start().len();
+        let item = before.trim_start().starts_with(['-', '#']) || before.trim().is_empty();
+        (!item).then(|| format!("{:indent$}frobnicate: everything", ""))
+    };
+    nothing_is_lost(MovedFrom::Traefik, &read("traefik/static-and-dynamic/dynamic.yml"), key);
+    nothing_is_lost(MovedFrom::Traefik, &read("traefik/file-provider.yml"), key);
+    nothing_is_lost(MovedFrom::Kamal, &read("kamal/full.yml"), key);
+}
+
+#[test]
+fn what_was_guarded_stays_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "a.example {\n  forward_auth auth:9091 {\n    uri /verify\n  }\n  reverse_proxy app:3000\n}\n";
+    let file = folder.path().join("Caddyfile");
+    replace(&file, text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+    let settled = made(MovedFrom::Caddy, folder.path(), &["Caddyfile".into()]);
+    assert!(settled.text.contains("deny: [0.0.0.0/0, \"::/0\"]"), "{}", settled.text);
+}
+
+#[test]
+fn garbage_is_refused_and_never_a_crash() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for text in
+        ["", "{", "}", "\u{0}", "a: [", "((((", "{{{{{{{{{{", "- - - -", "\"", "location ~", "import x", "<<"]
+    {
+        replace(&folder.path().join("source"), text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+        for from in MovedFrom::value_variants() {
+            let outcome = take_over(*from, &["source".into()], &Shelf::at(folder.path()), folder.path());
+            // Kamal has defaults for everything.
+            assert!(
+                outcome.is_err() || matches!(from, MovedFrom::Kamal | MovedFrom::Compose),
+                "{from}: {text:?}"
+            );
+        }
+    }
+}

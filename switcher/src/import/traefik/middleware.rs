@@ -1,0 +1,303 @@
+//! Traefik's middlewares as actions. Pure.
+
+use super::{Source, words, yes};
+use crate::import::action::{Action, BasicAuth, HeaderChange, Later, Rate};
+use crate::import::note::Note;
+use crate::import::sheet::{Entry, pairs};
+use crate::import::site::Imported;
+use crate::import::tree::{At, Node};
+use crate::import::values::{escaped, replacement, time};
+
+/// What the middlewares of a router come to.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Done {
+    pub(super) actions: Vec<At<Action>>,
+    /// Keys of the application.
+    pub(super) keys: Vec<Entry>,
+    /// Whether everything is sent on to https.
+    pub(super) https: bool,
+}
+
+/// How deep chains may lie in each other.
+const MAX_DEPTH: usize = 8;
+
+/// Does what a middleware says by its name.
+pub(super) fn named(
+    source: &Source,
+    name: &str,
+    from: &Node,
+    into: &mut Done,
+    depth: usize,
+    imported: &mut Imported,
+) {
+    let Some(node) = source.entry(&["http", "middlewares"], name).filter(|_| depth < MAX_DEPTH) else {
+        let suggestion = "this middleware stands in none of the files; name the file that has it too";
+        imported.notes.push(Note::left(&from.place, format!("middleware {name}"), suggestion));
+        return;
+    };
+    for kind in &node.children {
+        if kind.name.eq_ignore_ascii_case("chain") {
+            let chained = kind.take().get("middlewares").map(words).unwrap_or_default();
+            for name in chained {
+                named(source, name, kind, into, depth + 1, imported);
+            }
+        } else {
+            done(kind, &node.name, into, imported);
+        }
+    }
+}
+
+/// Does what one middleware says. What it does not take is told by itself.
+pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Imported) {
+    let kind = node.name.to_ascii_lowercase();
+    let at = |action| At::new(action, &node.whole());
+    match kind.as_str() {
+        "stripprefix" | "addprefix" | "replacepath" | "replacepathregex" | "stripprefixregex" => {
+            paths(node, &kind, into);
+        }
+        "redirectscheme" => {
+            node.take();
+            let (scheme, _, port) = (node.text("scheme"), node.text("permanent"), node.peek("port"));
+            into.https |= scheme == Some("https");
+            if scheme != Some("https") {
+                node.give_back();
+            } else if let Some(port) = port.map(Node::take_whole) {
+                let suggestion = "the port of the first address of `proxy.https` is named in the Location";
+                imported.notes.push(Note::differs(&port.place, "redirectScheme.port", suggestion));
+            }
+        }
+        "redirectregex" => redirect(node, into),
+        "basicauth" => password(node, name, into, imported),
+        "ipallowlist" | "ipwhitelist" => {
+            if let Some(range) = node.take().get("sourceRange") {
+                let networks = words(range).into_iter().map(str::to_owned).collect();
+                into.actions.push(at(Action::Allow(networks)));
+            }
+        }
+        "ratelimit" => rate(node, into),
+        "inflightreq" => {
+            let amount = node.take().text("amount").and_then(|amount| amount.parse().ok());
+            let by = criterion(node);
+            if let Some(requests) = amount {
+                into.actions.push(at(Action::InFlight { requests, by }));
+            }
+        }
+        "headers" => headers(node, into),
+        "compress" => into.actions.push(at(Action::Later(Later::Compress))),
+        "forwardauth" | "digestauth" => {
+            let url =
+                node.peek("address").and_then(|node| node.seen().first().copied()).unwrap_or("a directory");
+            into.actions.push(at(Action::Later(Later::ForwardAuth(url.to_owned()))));
+        }
+        "circuitbreaker" => into.actions.push(at(Action::Later(Later::Breaker))),
+        "buffering" => buffering(node, into),
+        "retry" => {
+            if let Some(attempts) = node.take().text("attempts") {
+                let said = pairs(&[("attempts", attempts.to_owned()), ("on", "[connect, reset]".to_owned())]);
+                into.keys.push(Entry::line("retries", said).from(&node.place, "retry"));
+            }
+        }
+        "contenttype" => imported.needless("contentType", &node.take_whole().place),
+        _ => {}
+    }
+    let whole = ["compress", "forwardauth", "digestauth", "circuitbreaker"];
+    if whole.contains(&kind.as_str()) {
+        node.take_whole();
+    }
+}
+
+fn paths(node: &Node, kind: &str, into: &mut Done) {
+    node.take();
+    let action = match kind {
+        "stripprefix" => {
+            let prefixes = node.get("prefixes").map(words).unwrap_or_default();
+            let _ = node.get("forceSlash").map(Node::take_whole);
+            match prefixes.as_slice() {
+                [] => None,
+                [one] if !one.trim_end_matches('/').is_empty() => {
+                    Some(Action::Strip(one.trim_end_matches('/').to_owned()))
+                }
+                many => {
+                    let any: Vec<String> = many.iter().map(|prefix| escaped(prefix)).collect();
+                    Some(Action::Replace { from: format!("^(?:{})", any.join("|")), to: "/".to_owned() })
+                }
+            }
+        }
+        "addprefix" => node.text("prefix").map(|prefix| Action::Prefix(prefix.to_owned())),
+        "replacepath" => {
+            node.text("path").map(|path| Action::Replace { from: "^.*$".to_owned(), to: replacement(path) })
+        }
+        "replacepathregex" => match (node.text("regex"), node.text("replacement")) {
+            (Some(from), Some(to)) => Some(Action::Replace { from: from.to_owned(), to: replacement(to) }),
+            (Some(_) | None, _) => None,
+        },
+        _ => node.get("regex").and_then(|regex| regex.word(0)).map(|regex| Action::Replace {
+            from: format!("^(?:{})", regex.trim_start_matches('^')),
+            to: "/".to_owned(),
+        }),
+    };
+    into.actions.extend(action.map(|action| At::new(action, &node.place)));
+}
+
+/// Traefik holds its pattern against the whole address, ours against the path.
+fn redirect(node: &Node, into: &mut Done) {
+    let regex = node.peek("regex").and_then(|node| node.seen().first().copied()).unwrap_or_default();
+    let bare = regex.trim_start_matches('^');
+    let after = ["https?://", "http://", "https://", "http(s)?://", "(https?)://"]
+        .iter()
+        .take(4)
+        .find_map(|scheme| bare.strip_prefix(scheme));
+    let Some((host, path)) = after.map(|after| after.split_once('/').unwrap_or((after, "(.*)"))) else {
+        return;
+    };
+    if host.contains('(') && !host.contains("(?:") || path.contains("(?P") || bare.starts_with("http(s)?") {
+        return;
+    }
+    let Some(to) = node.text("replacement") else { return };
+    let _ = node.take().text("regex");
+    let status = if yes(node, "permanent") { 308 } else { 307 };
+    // Of a GET, Traefik makes these.
+    let status = if status == 308 { 301 } else { 302 };
+    let action = Action::Redirect { from: format!("^/{path}"), to: replacement(to), status };
+    into.actions.push(At::new(action, &node.place));
+}
+
+fn password(node: &Node, name: &str, into: &mut Done, imported: &mut Imported) {
+    node.take();
+    let file = match (node.text("usersFile"), node.get("users")) {
+        (Some(file), _) => file.to_owned(),
+        (None, Some(users)) => {
+            let file = format!("{}.htpasswd", crate::init::draft::label(name));
+            let lines = words(users);
+            let good: Vec<&str> = lines
+                .iter()
+                .copied()
+                .filter(|line| ["$2", "$apr1$"].iter().any(|kind| line.contains(kind)))
+                .collect();
+            if good.len() < lines.len() {
+                let suggestion =
+                    "passwords are kept by bcrypt or apr1 here; make them anew with `htpasswd -B`";
+                imported.notes.push(Note::left(
+                    &users.place,
+                    format!("middlewares.{name}.basicAuth.users"),
+                    suggestion,
+                ));
+            }
+            if !imported.files.iter().any(|(known, _)| *known == file) {
+                imported.files.push((file.clone(), good.join("\n") + "\n"));
+            }
+            file
+        }
+        (None, None) => return,
+    };
+    let auth = BasicAuth {
+        file,
+        realm: Some(node.text("realm").unwrap_or("traefik").to_owned()),
+        user_header: node.text("headerField").map(str::to_owned),
+        forward: !yes(node, "removeHeader"),
+    };
+    into.actions.push(At::new(Action::BasicAuth(auth), &node.place));
+}
+
+/// Whose requests are counted together.
+fn criterion(node: &Node) -> Option<String> {
+    let source = node.get("sourceCriterion")?;
+    if let Some(header) = source.text("requestHeaderName") {
+        return Some(format!("header {header}"));
+    }
+    source.get("ipStrategy").map(|_| "client".to_owned())
+}
+
+fn rate(node: &Node, into: &mut Done) {
+    let average: Option<u64> = node.take().text("average").and_then(|average| average.parse().ok());
+    let per = node.text("period").and_then(time).unwrap_or_else(|| "1s".to_owned());
+    let burst = node.text("burst").and_then(|burst| burst.parse().ok()).unwrap_or(1);
+    let by = criterion(node).filter(|by| by != "client");
+    if let Some(requests) = average.filter(|average| *average > 0) {
+        let rate = Rate { requests, per, burst: Some(burst), by };
+        into.actions.push(At::new(Action::Rate(rate), &node.place));
+    }
+}
+
+fn buffering(node: &Node, into: &mut Done) {
+    let size = node.take().get("maxRequestBodyBytes");
+    if let Some(size) = size
+        && let Some(bytes) = size.word(0)
+        && bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)
+    {
+        let said = pairs(&[("body_size", format!("{bytes}B"))]);
+        into.keys.push(Entry::line("limits", said).from(&size.place, "buffering.maxRequestBodyBytes"));
+    }
+    for key in ["memRequestBodyBytes", "maxResponseBodyBytes", "memResponseBodyBytes", "retryExpression"] {
+        if let Some(other) = node.get(key).map(Node::take_whole) {
+            into.actions.push(At::new(Action::Later(Later::Buffer), &other.place));
+        }
+    }
+}
+
+/// Headers that a switch stands for.
+const SWITCHES: [(&str, &str, &str); 3] = [
+    ("frameDeny", "X-Frame-Options", "DENY"),
+    ("contentTypeNosniff", "X-Content-Type-Options", "nosniff"),
+    ("browserXssFilter", "X-XSS-Protection", "1; mode=block"),
+];
+
+/// Headers whose value is given.
+const VALUES: [(&str, &str); 5] = [
+    ("customFrameOptionsValue", "X-Frame-Options"),
+    ("referrerPolicy", "Referrer-Policy"),
+    ("contentSecurityPolicy", "Content-Security-Policy"),
+    ("contentSecurityPolicyReportOnly", "Content-Security-Policy-Report-Only"),
+    ("permissionsPolicy", "Permissions-Policy"),
+];
+
+fn headers(node: &Node, into: &mut Done) {
+    node.take();
+    let mut put = |from: &Node, request: bool, change: HeaderChange| {
+        let action = if request { Action::Request(change) } else { Action::Response(change) };
+        into.actions.push(At::new(action, &from.place));
+    };
+    for (key, request) in [("customRequestHeaders", true), ("customResponseHeaders", false)] {
+        for header in node.get(key).into_iter().flat_map(|section| section.children.iter()) {
+            let value = header.take().word(0).unwrap_or_default().to_owned();
+            let name = header.name.clone();
+            let change =
+                if value.is_empty() { HeaderChange::Remove(name) } else { HeaderChange::Set(name, value) };
+            put(header, request, change);
+        }
+    }
+    for (key, name, value) in SWITCHES {
+        if let Some(switch) = node.get(key).filter(|switch| switch.word(0) == Some("true")) {
+            put(switch, false, HeaderChange::Set(name.to_owned(), value.to_owned()));
+        }
+    }
+    for (key, name) in VALUES {
+        if let Some(given) = node.get(key)
+            && let Some(value) = given.word(0)
+        {
+            put(given, false, HeaderChange::Set(name.to_owned(), value.to_owned()));
+        }
+    }
+    if let Some(seconds) = node.get("stsSeconds")
+        && let Some(number) = seconds.word(0).filter(|number| *number != "0")
+    {
+        let mut value = format!("max-age={number}");
+        for (key, word) in [("stsIncludeSubdomains", "includeSubDomains"), ("stsPreload", "preload")] {
+            if yes(node, key) {
+                value.push_str(&format!("; {word}"));
+            }
+        }
+        put(seconds, false, HeaderChange::Set("Strict-Transport-Security".to_owned(), value));
+        let _ = node.get("forceSTSHeader").map(Node::take_whole);
+    }
+    if yes(node, "sslRedirect") {
+        into.https = false;
+    }
+    let mut cors =
+        node.children.iter().filter(|child| child.name.to_ascii_lowercase().starts_with("accesscontrol"));
+    if let Some(first) = cors.next() {
+        first.take_whole();
+        cors.for_each(Node::set_aside);
+        into.actions.push(At::new(Action::Later(Later::Cors), &first.place));
+    }
+}

@@ -1,0 +1,257 @@
+//! Traefik's routers as routes of sites. Pure.
+
+use super::middleware::Done;
+use super::rule::{Way, ways};
+use super::service::pool;
+use super::statics::{Door, certificate};
+use super::{Source, words};
+use crate::import::action::{Action, Later};
+use crate::import::note::Note;
+use crate::import::site::{Imported, Match, Route, Site, Tls};
+use crate::import::tree::{At, Node, Place};
+
+/// Makes a site of each set of hosts.
+pub(super) fn sites(source: &Source, doors: &[Door], imported: &mut Imported) {
+    let files = certificate(source, imported);
+    let mut used: Vec<(Door, bool)> = Vec::new();
+    let sent = doors.iter().any(|door| door.sent);
+    for router in source.entries(&["http", "routers"]) {
+        router.take();
+        let (reached, named) = reached(router, doors, imported);
+        let own = router.get("tls").filter(|tls| tls.seen().first() != Some(&"false"));
+        let _ = own.map(Node::words);
+        let authority = own.and_then(|tls| tls.text("certResolver")).is_some();
+        for key in ["domains", "options"] {
+            if let Some(node) = own.and_then(|tls| tls.get(key)) {
+                told_of_tls(node, key, imported);
+            }
+        }
+        let tls = own.is_some() || reached.iter().any(|door| door.tls);
+        for door in &reached {
+            let secure =
+                door.tls || is_secure(door) || named && own.is_some() && !door.address.ends_with(":80");
+            match used.iter_mut().find(|(known, _)| known.name == door.name) {
+                Some((_, known)) => *known |= secure,
+                None => used.push((door.clone(), secure)),
+            }
+        }
+        let open = own.is_none() && reached.iter().any(|door| !door.tls && !door.sent);
+        let by = match (tls, authority || own.is_none() && files == Tls::Internal) {
+            (false, _) => Tls::Off,
+            (true, true) => Tls::Auto,
+            (true, false) => files.clone(),
+        };
+        Given { router, tls: by, open, sent }.routes(source, &reached, imported);
+    }
+    listeners(used, imported);
+}
+
+/// Whether an entry point is one for https, as most people name theirs.
+fn is_secure(door: &Door) -> bool {
+    [":443", ":8443", ":4443"].iter().any(|port| door.address.ends_with(port)) || door.name.contains("secure")
+}
+
+fn listeners(used: Vec<(Door, bool)>, imported: &mut Imported) {
+    for kind in [false, true] {
+        let of: Vec<&Door> =
+            used.iter().filter(|(_, secure)| *secure == kind).map(|(door, _)| door).collect();
+        for door in of.iter().skip(1).filter(|door| !door.sent) {
+            let later = Later::EntryPoint(door.name.clone());
+            imported.notes.push(Note::left(
+                &door.place,
+                format!("entryPoints.{}", door.name),
+                later.suggestion(),
+            ));
+        }
+        for door in of {
+            let at = At::new(door.address.clone(), &door.place);
+            if kind { imported.https.push(at) } else { imported.http.push(at) }
+        }
+    }
+}
+
+fn told_of_tls(node: &Node, key: &str, imported: &mut Imported) {
+    let suggestion = match key {
+        "domains" => {
+            "a certificate is ordered for the hosts of each application; `acme: {group: none}` gives each name its own"
+        }
+        _ => {
+            "versions and suites belong to listeners: `https: {listen: …, min_version: 1.3}`; client certificates are `client_ca`"
+        }
+    };
+    node.take_whole();
+    imported.notes.push(Note::left(&node.whole(), format!("tls.{key}"), suggestion));
+}
+
+/// The entry points of a router, and whether it names them.
+fn reached(router: &Node, doors: &[Door], imported: &mut Imported) -> (Vec<Door>, bool) {
+    let Some(named) = router.get("entryPoints") else { return (doors.to_vec(), false) };
+    let names = words(named);
+    let mut found = Vec::new();
+    for name in &names {
+        match doors.iter().find(|door| door.name.eq_ignore_ascii_case(name)) {
+            Some(door) => found.push(door.clone()),
+            // Names that most people give to 80 and 443.
+            None => {
+                let tls = name.contains("secure") || name.contains("https") || name.contains("443");
+                found.push(Door {
+                    name: (*name).to_owned(),
+                    address: if tls { "0.0.0.0:443" } else { "0.0.0.0:80" }.to_owned(),
+                    place: named.place.clone(),
+                    tls: false,
+                    sent: false,
+                    middlewares: Vec::new(),
+                });
+                let suggestion = format!(
+                    "this entry point stands in none of the files; {} was taken",
+                    found[found.len() - 1].address
+                );
+                imported.notes.push(Note::differs(&named.place, format!("entryPoints {name}"), suggestion));
+            }
+        }
+    }
+    (found, true)
+}
+
+/// A router with what is known of it.
+struct Given<'a> {
+    router: &'a Node,
+    tls: Tls,
+    /// Whether it is reached by plain HTTP.
+    open: bool,
+    /// Whether plain HTTP is sent on by an entry point.
+    sent: bool,
+}
+
+impl Given<'_> {
+    fn routes(&self, source: &Source, reached: &[Door], imported: &mut Imported) {
+        let router = self.router;
+        let Some(rule) = router.get("rule") else { return };
+        let text = rule.words().join(" ");
+        let ways = match ways(&text) {
+            Ok(ways) => ways,
+            Err(why) => {
+                let suggestion = format!("its rule cannot be read: {why}; write `hosts` and `path` by hand");
+                imported.notes.push(Note::left(
+                    &rule.place,
+                    format!("routers.{}.rule", router.name),
+                    suggestion,
+                ));
+                return;
+            }
+        };
+        if let Some(priority) = router.get("priority") {
+            let _ = priority.word(0);
+            let suggestion = "the longest path of a host wins here, whatever stands beside it";
+            imported.notes.push(Note::left(
+                &priority.place,
+                format!("routers.{}.priority", router.name),
+                suggestion,
+            ));
+        }
+        let _ = router.get("ruleSyntax").map(Node::take_whole);
+        let mut done = Done::default();
+        let shared = reached.iter().flat_map(|door| door.middlewares.iter().map(String::as_str));
+        let own = router.get("middlewares").map(words).unwrap_or_default();
+        for name in shared.chain(own) {
+            super::middleware::named(source, name, router, &mut done, 0, imported);
+        }
+        let service = router.get("service");
+        let to = if done.https {
+            None
+        } else {
+            match service {
+                Some(service) => pool(source, service.word(0).unwrap_or_default(), service, 0, imported),
+                None => None,
+            }
+        };
+        let _ = service.map(Node::take_whole);
+        for way in ways {
+            self.route(&way, rule, &done, to.clone(), imported);
+        }
+    }
+
+    fn route(
+        &self,
+        way: &Way,
+        rule: &Node,
+        done: &Done,
+        pool: Option<super::service::Pool>,
+        imported: &mut Imported,
+    ) {
+        let router = self.router;
+        let what = format!("routers.{}", router.name);
+        if !way.others.is_empty() {
+            let later = Later::Match(way.others.join(" && "));
+            imported.notes.push(Note::left(&rule.place, format!("{what}.rule"), later.suggestion()));
+            return;
+        }
+        let hosts: Vec<At<String>> =
+            way.hosts.iter().map(|host| At::new(host.to_ascii_lowercase(), &rule.place)).collect();
+        let site = site(&mut imported.sites, &hosts, &router.name, &router.place);
+        if self.tls != Tls::Off && (site.tls == Tls::Off || self.tls == Tls::Auto) {
+            site.tls = self.tls.clone();
+        }
+        let Some(pool) = pool else {
+            site.redirect |= done.https;
+            if done.https {
+                let suggestion = "plain HTTP is sent on to https by `redirect`, with 308: a POST stays one";
+                imported.notes.push(Note::differs(&router.place, what, suggestion));
+            }
+            return;
+        };
+        if self.sent || self.tls != Tls::Off && !self.open {
+            site.redirect = true;
+        }
+        let path = match &way.path {
+            None => Match::Below("/".to_owned()),
+            Some((path, true)) => Match::Below(path.clone()),
+            Some((path, false)) => Match::Only(path.clone()),
+        };
+        let keys = pool.keys.iter().chain(&done.keys).cloned().collect();
+        let route = Route {
+            place: router.place.clone(),
+            what,
+            path,
+            name: Some(router.name.clone()),
+            upstreams: pool.upstreams,
+            keys,
+            actions: done.actions.clone(),
+        };
+        let same = |other: &Route| {
+            let upstreams =
+                |route: &Route| route.upstreams.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
+            let actions =
+                |route: &Route| route.actions.iter().map(|at| at.value.clone()).collect::<Vec<Action>>();
+            other.path == route.path
+                && upstreams(other) == upstreams(&route)
+                && actions(other) == actions(&route)
+        };
+        // One router for each entry point says the same twice.
+        if !site.routes.iter().any(same) {
+            site.routes.push(route);
+        }
+    }
+}
+
+fn site<'a>(sites: &'a mut Vec<Site>, hosts: &[At<String>], name: &str, place: &Place) -> &'a mut Site {
+    let set = |hosts: &[At<String>]| {
+        let mut set: Vec<String> = hosts.iter().map(|host| host.value.clone()).collect();
+        set.sort();
+        set
+    };
+    let wanted = set(hosts);
+    let index = sites.iter().position(|site| set(&site.hosts) == wanted).unwrap_or_else(|| {
+        sites.push(Site {
+            place: place.clone(),
+            name: name.to_owned(),
+            hosts: hosts.to_vec(),
+            tls: Tls::Off,
+            redirect: false,
+            keys: Vec::new(),
+            routes: Vec::new(),
+        });
+        sites.len() - 1
+    });
+    &mut sites[index]
+}

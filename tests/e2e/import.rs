@@ -1,0 +1,271 @@
+//! `switcher import`: a real nginx is asked, its configuration is imported, our proxy is asked the same, and the answers are
+//! compared.
+
+use std::fs;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+use switcher_tests::certificate::put;
+use switcher_tests::http1::{Answer, request};
+use switcher_tests::part::skip_or_fail;
+use switcher_tests::port::Port;
+use switcher_tests::until::{PATIENCE, until};
+use switcher_tests::{App, Http1, Switcher, program};
+use tempfile::TempDir;
+
+/// A process of this test alone, ended with its value.
+struct Server(Child);
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
+            let _ = kill_process(pid, Signal::TERM);
+        }
+        let _ = self.0.wait();
+    }
+}
+
+fn nginx() -> Option<PathBuf> {
+    let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
+    std::env::split_paths(&path).map(|folder| folder.join("nginx")).find(|file| file.is_file())
+}
+
+async fn served(address: SocketAddr) {
+    until(PATIENCE, "a listener", || async { tokio::net::TcpStream::connect(address).await.is_ok() }).await;
+}
+
+fn start(folder: &Path, program: &Path, arguments: &[&str]) -> Server {
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
+    Server(command.spawn().expect("it starts"))
+}
+
+/// Our proxy with what was imported; only what tests must not share with others is laid over it.
+async fn ours(folder: &Path, switcher: &Switcher) -> (Server, SocketAddr, Port) {
+    let port = Port::reserve();
+    let overlay = format!(
+        "proxy: {{http: '{}', https: [], status: '127.0.0.1:0', admin: '{folder}/a.sock', data_dir: '{folder}/data'}}\n\
+         switcher: {{state_dir: '{folder}/state'}}\n",
+        port.address(),
+        folder = folder.display()
+    );
+    put(&folder.join("switcher.test.yaml"), &overlay);
+    switcher.succeed(&["--environment", "test", "config", "check"]).await;
+    let arguments = ["--config", "switcher.yaml", "--environment", "test"];
+    let proxy = start(folder, &program::find("switcher-proxy"), &arguments);
+    let address = port.address();
+    until(PATIENCE, "every application to be served", || async {
+        let status = switcher.run(&["--environment", "test", "--json", "status"]).await;
+        let unknown =
+            serde_json::from_str::<serde_json::Value>(&status.stdout).map(|status| unknown(&status));
+        matches!(unknown, Ok(0))
+    })
+    .await;
+    (proxy, address, port)
+}
+
+/// How many upstreams nobody has heard of yet.
+fn unknown(status: &serde_json::Value) -> usize {
+    let apps = status["apps"].as_object().into_iter().flat_map(|apps| apps.values());
+    let upstreams =
+        apps.flat_map(|app| app["slots"]["blue"]["upstreams"].as_array().cloned().unwrap_or_default());
+    upstreams.filter(|upstream| upstream["health"] != "healthy").count()
+}
+
+struct Asked {
+    method: &'static str,
+    host: &'static str,
+    target: &'static str,
+    headers: &'static [(&'static str, &'static str)],
+}
+
+const fn ask(host: &'static str, target: &'static str) -> Asked {
+    Asked { method: "GET", host, target, headers: &[] }
+}
+
+async fn answer(address: SocketAddr, asked: &Asked) -> Answer {
+    let mut headers = vec![("Host", asked.host)];
+    headers.extend(asked.headers.iter().copied());
+    Http1::connect(address).await.exchange(&request(asked.method, asked.target, &headers, b"")).await
+}
+
+/// What must be the same: status, where it leads, some headers, and the body where an application wrote it.
+fn essence(answer: &Answer) -> Vec<String> {
+    let path = |location: &str| {
+        // nginx makes an address of a path.
+        let rest = location.strip_prefix("http://shop.test").unwrap_or(location);
+        rest.split_once('/')
+            .filter(|(port, _)| port.starts_with(':'))
+            .map_or(rest.to_owned(), |(_, p)| format!("/{p}"))
+    };
+    let mut essence =
+        vec![answer.status.to_string(), answer.header("location").map(path).unwrap_or_default()];
+    for name in ["x-frame-options", "www-authenticate", "x-app"] {
+        // Ours says more of how a password is written than nginx.
+        let first = answer.header(name).and_then(|value| value.split(", charset").next());
+        essence.push(first.unwrap_or_default().to_owned());
+    }
+    if answer.status == 200 {
+        essence.push(answer.text());
+    }
+    essence
+}
+
+const NGINX: &str = r#"
+daemon off; master_process off; pid FOLDER/nginx.pid; error_log stderr crit;
+events { worker_connections 256; }
+http {
+  access_log off;
+  client_body_temp_path FOLDER; proxy_temp_path FOLDER; fastcgi_temp_path FOLDER; uwsgi_temp_path FOLDER;
+  scgi_temp_path FOLDER;
+  map $http_upgrade $connection_upgrade { default upgrade; '' close; }
+  upstream shop { server SHOP; keepalive 8; }
+  proxy_set_header Host $host;
+  proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+  server {
+    listen LISTEN;
+    server_name shop.test www.shop.test;
+    add_header X-Frame-Options DENY always;
+    client_max_body_size 1k;
+    location / { proxy_pass http://shop; }
+    location /api/ { proxy_pass http://shop/; }
+    location /v1 { proxy_pass http://ADMIN/v2; proxy_set_header Host $host; proxy_set_header X-Extra yes; }
+    location /tail/ { proxy_pass http://shop/front-; }
+    location = /old { return 301 /new; }
+    location /moved/ { return 302 http://elsewhere.test$request_uri; }
+    location = /hello { default_type text/plain; return 200 "hello there"; }
+    location /gone { return 410; }
+    location ~ ^/user/([0-9]+)$ { return 301 /people/$1; }
+    location /rewritten/ { rewrite ^/rewritten/(.*)$ /inner/$1 break; proxy_pass http://shop; }
+    location /closed { deny all; proxy_pass http://shop; }
+    location /open { allow 127.0.0.0/8; deny all; proxy_pass http://shop; }
+    location /private {
+      auth_basic "Private"; auth_basic_user_file FOLDER/users;
+      proxy_pass http://shop;
+      proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
+    }
+    location /cached/ { proxy_pass http://shop; proxy_cache_bypass $http_pragma; proxy_ignore_headers Expires; }
+  }
+  server { listen LISTEN; server_name old.test; return 301 http://shop.test$request_uri; }
+  server { listen LISTEN default_server; server_name _; return 404; }
+}
+"#;
+
+const TABLE: &[Asked] = &[
+    ask("shop.test", "/"),
+    ask("www.shop.test", "/some/where?a=1&b=2"),
+    Asked { method: "HEAD", host: "shop.test", target: "/", headers: &[] },
+    ask("shop.test", "/status/503"),
+    ask("shop.test", "/api/bytes/7"),
+    ask("shop.test", "/api/users?x=%20"),
+    ask("shop.test", "/v1"),
+    ask("shop.test", "/v1/things"),
+    ask("shop.test", "/tail/x"),
+    ask("shop.test", "/old"),
+    ask("shop.test", "/older"),
+    ask("shop.test", "/moved/a/b?c"),
+    ask("shop.test", "/hello"),
+    ask("shop.test", "/gone/1"),
+    ask("shop.test", "/user/17"),
+    ask("shop.test", "/user/x"),
+    ask("shop.test", "/rewritten/a?q"),
+    ask("shop.test", "/closed"),
+    ask("shop.test", "/open"),
+    ask("shop.test", "/private"),
+    Asked {
+        method: "GET",
+        host: "shop.test",
+        target: "/private",
+        headers: &[("Authorization", "Basic YW5uOnNlY3JldA==")],
+    },
+    Asked {
+        method: "GET",
+        host: "shop.test",
+        target: "/private",
+        headers: &[("Authorization", "Basic YW5uOndyb25n")],
+    },
+    ask("shop.test", "/cached/x"),
+    ask("old.test", "/a?b"),
+    ask("nobody.test", "/"),
+];
+
+#[tokio::test]
+async fn what_nginx_answered_is_answered_after_an_import() {
+    let Some(program) = nginx() else { return skip_or_fail("nginx is not here") };
+    let (shop, admin) = (App::start("shop").await, App::start("admin").await);
+    let folder = TempDir::new().expect("a folder");
+    let port = Port::reserve();
+    let text = NGINX
+        .replace("FOLDER", &folder.path().display().to_string())
+        .replace("LISTEN", &port.address().to_string())
+        .replace("SHOP", &shop.upstream())
+        .replace("ADMIN", &admin.upstream());
+    put(&folder.path().join("nginx.conf"), &text);
+    // `openssl passwd -apr1 -salt abcdefgh secret`
+    put(&folder.path().join("users"), "ann:$apr1$abcdefgh$h9FWgUz3n9YxylKLlR5SQ/\n");
+    let config = folder.path().join("nginx.conf").display().to_string();
+    let prefix = folder.path().display().to_string();
+    let server = start(folder.path(), &program, &["-e", "stderr", "-p", &prefix, "-c", &config]);
+    served(port.address()).await;
+    let switcher = Switcher::bare(folder.path());
+    let ran = switcher.succeed(&["import", "nginx", "nginx.conf"]).await;
+    for part in ["proxy_ignore_headers", "X-Real-IP", "Needs nothing here"] {
+        assert!(ran.stderr.contains(part), "{part} is not told:\n{}", ran.stderr);
+    }
+    let (proxy, address, _kept) = ours(folder.path(), &switcher).await;
+    let apps = [&shop, &admin];
+    let mut differences = Vec::new();
+    for asked in TABLE {
+        let mut sides = Vec::new();
+        for address in [port.address(), address] {
+            let hits: usize = apps.iter().map(|app| app.hits()).sum();
+            let mut found = essence(&answer(address, asked).await);
+            let reached = apps.iter().map(|app| app.hits()).sum::<usize>() > hits;
+            let last = if asked.target.starts_with("/v1") { admin.seen().pop() } else { shop.seen().pop() };
+            let told = |seen: switcher_tests::app::Seen| {
+                let header = |name| seen.header(name).unwrap_or_default().to_owned();
+                format!("{} {} {} {}", seen.method, seen.target, header("host"), header("x-extra"))
+            };
+            found.push(last.filter(|_| reached).map(told).unwrap_or_default());
+            sides.push(found);
+        }
+        if sides[0] != sides[1] {
+            let (host, target) = (asked.host, asked.target);
+            differences.push(format!("{host}{target}:\n  nginx {:?}\n  ours  {:?}", sides[0], sides[1]));
+        }
+    }
+    let written = fs::read_to_string(folder.path().join("switcher.yaml")).expect("it");
+    assert!(differences.is_empty(), "{}\n\n{written}", differences.join("\n"));
+    drop((server, proxy));
+}
+
+#[tokio::test]
+async fn nothing_is_written_over_and_a_mistake_has_its_line_and_column() {
+    let folder = TempDir::new().expect("a folder");
+    put(
+        &folder.path().join("a.conf"),
+        "server { listen 8080; location / { proxy_pass http://127.0.0.1:1; } }\n",
+    );
+    put(&folder.path().join("b.conf"), "server {\n  listen 8080\n}\n");
+    let switcher = Switcher::bare(folder.path());
+    let file = folder.path().join("switcher.yaml");
+    let dry = switcher.succeed(&["import", "nginx", "a.conf", "--dry-run"]).await;
+    assert!(dry.stdout.contains("127.0.0.1:1") && !file.exists());
+    switcher.succeed(&["import", "nginx", "a.conf"]).await;
+    let before = fs::read(&file).expect("it");
+    let again = switcher.run(&["import", "nginx", "a.conf"]).await;
+    assert_eq!(again.code, 2);
+    again.says(&["E-IMPORT-02", "--force"]);
+    let bad = switcher.run(&["import", "nginx", "b.conf", "--force"]).await;
+    assert_eq!(bad.code, 10);
+    bad.says(&["E-IMPORT-01", "b.conf:3:2", "not ended by a `;`"]);
+    assert_eq!(fs::read(&file).expect("it"), before);
+    let forced = switcher.succeed(&["import", "nginx", "a.conf", "--force", "--json"]).await.json();
+    assert_eq!((forced["apps"][0].as_str(), forced["written"].as_bool()), (Some("app"), Some(true)));
+    assert!(forced["notes"][0]["line"].is_u64(), "{forced}");
+    let none = switcher.run(&["import", "nginx", "none.conf"]).await;
+    assert_eq!(none.code, 10);
+    none.says(&["none.conf", "cannot be read"]);
+}
