@@ -127,8 +127,7 @@ impl Metrics {
             registry.register(Box::new(family.clone())).map(|()| family)
         };
         let (bakes, bake_rollbacks, bake_running) = bake_families(&registry)?;
-        let slot = ["app", "slot"];
-        let kind = ["app", "slot", "kind"];
+        let (slot, kind) = (["app", "slot"], ["app", "slot", "kind"]);
         let unrouted = counter(
             "switcher_unrouted_requests_total",
             "Requests for no application, by status class.",
