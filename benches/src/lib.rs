@@ -6,6 +6,7 @@ pub mod compare;
 pub mod compare_swap;
 pub mod drain_gate;
 pub mod handshakes;
+pub mod mirror;
 pub mod options;
 pub mod peer;
 pub mod quiet;

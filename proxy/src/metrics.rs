@@ -144,8 +144,7 @@ impl Metrics {
             let family = IntGaugeVec::new(Opts::new(name, help), labels)?;
             registry.register(Box::new(family.clone())).map(|()| family)
         };
-        let slot = ["app", "slot"];
-        let kind = ["app", "slot", "kind"];
+        let (slot, kind) = (["app", "slot"], ["app", "slot", "kind"]);
         gauge("switcher_build_info", "Always 1; the version is a label.", &["version"])?
             .with_label_values(&[version])
             .set(1);

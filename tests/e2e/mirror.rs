@@ -107,7 +107,11 @@ async fn what_may_change_something_or_has_no_end_is_never_copied() {
     for (method, body) in
         [("POST", &b""[..]), ("DELETE", b""), ("PUT", b"x"), ("OPTIONS", b""), ("GET", b"body")]
     {
-        assert_eq!(client.exchange(&request(method, "/", &[], body)).await.status, 200, "{method}");
+        assert_eq!(
+            client.exchange(&request(method, "/", &[("X-Switcher-Mirror", "1")], body)).await.status,
+            200,
+            "{method}"
+        );
     }
     let mut socket = WebSocket::connect(proxy.http(), "/socket").await;
     assert_eq!(socket.text().await, "blue");
@@ -118,6 +122,7 @@ async fn what_may_change_something_or_has_no_end_is_never_copied() {
     until_outcome(&proxy, MirrorOutcome::Same, 1).await;
     let targets: Vec<_> = green.seen().iter().map(|seen| seen.target.clone()).collect();
     assert_eq!(targets, ["/last"]);
+    assert!(blue.seen().iter().all(|seen| seen.header("x-switcher-mirror").is_none()), "nobody else says it");
 }
 
 #[tokio::test]

@@ -39,7 +39,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 use super::admission::{authority, request_given_up};
 use super::context::{Context, Place};
 use super::introduce::introduce;
-use super::{again, asset, breaker, crumbs, middleware, visitor};
+use super::{again, asset, breaker, crumbs, middleware, mirror, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
@@ -293,6 +293,7 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
             headers.remove(settings.maintenance.bypass_header.as_str());
         }
         visitor::keep_secret(headers, settings);
+        mirror::keep_true(headers, settings);
     }
     if let Some(chain) = &ctx.chain {
         middleware::dress_request(chain, &mut parts, ctx)?;

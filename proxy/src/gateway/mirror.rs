@@ -4,11 +4,13 @@
 
 use std::sync::Arc;
 
+use http::HeaderMap;
 use http::header::{
     ACCEPT, CONTENT_LENGTH, EXPECT, HOST, HeaderName, HeaderValue, TRAILER, TRANSFER_ENCODING, UPGRADE,
 };
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
+use switcher_config::settings::AppSettings;
 
 use crate::hop::HopByHop;
 use crate::mirror::{Answer, Mirror, Request, Told};
@@ -26,10 +28,9 @@ pub(super) struct Copied {
 }
 
 /// Offers a request, as it is about to be sent to its upstream, to be copied. Once, however often it is tried.
-pub(super) fn offer(session: &mut Session, request: &mut RequestHeader, ctx: &mut Context) {
+pub(super) fn offer(session: &mut Session, request: &RequestHeader, ctx: &mut Context) {
     let Some(settings) = &ctx.settings else { return };
     let Some(mirrored) = &settings.mirror else { return };
-    request.remove_header(&HEADER);
     if std::mem::replace(&mut ctx.offered, true) || ctx.previews || !session.is_body_empty() {
         return;
     }
@@ -48,6 +49,13 @@ pub(super) fn offer(session: &mut Session, request: &mut RequestHeader, ctx: &mu
     }
     let told = mirror.send(app, mirrored, || copy(session, request, ctx));
     ctx.copied = told.map(|told| Copied { told, bytes: 0 });
+}
+
+/// Takes away what a client says of its request that only the proxy may say.
+pub(super) fn keep_true(headers: &mut HeaderMap, settings: &AppSettings) {
+    if settings.mirror.is_some() {
+        headers.remove(&HEADER);
+    }
 }
 
 /// Whether it asks for what has no end that two answers could be compared at.
