@@ -74,8 +74,10 @@ section! {
         limits: ProxyLimitKeys = ProxyLimitKeys::default();
         /// The unix socket of the admin API, made with mode 0600.
         admin: PathBuf = PathBuf::from("/run/switcher/admin.sock");
-        /// A read-only TCP listener for /status, /metrics, /health and /ready.
+        /// A TCP listener that shows the dashboard, /status, /metrics, /health and /ready.
         status: Option<ListenAddress> = None;
+        /// Lets whoever has the token promote and roll back from the dashboard on the status listener; without it, it only shows.
+        dashboard: Option<DashboardKeys> = None;
         /// Where the routing state and the certificates are kept.
         data_dir: PathBuf = PathBuf::from("/var/lib/switcher");
         /// Worker threads; 0 means one a core.
@@ -94,6 +96,14 @@ section! {
         error_pages: StatusPages = StatusPages::default();
         /// What is done with the requests of every application that does not say otherwise.
         middleware: MiddlewareKeys = MiddlewareKeys::default();
+    }
+}
+
+record! {
+    /// Who may promote and roll back from the dashboard.
+    DashboardKeys, "write for example `dashboard: {token_file: dashboard.token}`" {
+        /// The file with the token, at least 16 characters, mode 0600; relative to the configuration file's folder.
+        token_file: SecretFile;
     }
 }
 
@@ -422,6 +432,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`limits` of an application", AppLimitKeys::KEYS),
         ("`maintenance`", MaintenanceKeys::KEYS),
         ("`preview`", PreviewKeys::KEYS),
+        ("`proxy.dashboard`", DashboardKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("`queue`", QueueKeys::KEYS),

@@ -10,7 +10,7 @@ mod middleware;
 
 use crate::PerSlot;
 use crate::keys::{
-    AppKeys, AppLimitKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys,
+    AppKeys, AppLimitKeys, Apps, CheckKeys, DashboardKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys,
     MaintenanceKeys, PauseKeys, PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
@@ -56,6 +56,7 @@ impl From<ProxyKeys> for ProxySettings {
             limits: keys.limits.into(),
             admin: keys.admin,
             status: keys.status,
+            dashboard_token: keys.dashboard.map(|dashboard| dashboard.token_file.0),
             data_dir: keys.data_dir,
             threads: keys.threads,
             shutdown_timeout: keys.shutdown_timeout,
@@ -83,6 +84,7 @@ impl From<ProxySettings> for ProxyKeys {
             limits: proxy.limits.into(),
             admin: proxy.admin,
             status: proxy.status,
+            dashboard: proxy.dashboard_token.map(|file| DashboardKeys { token_file: SecretFile(file) }),
             data_dir: proxy.data_dir,
             threads: proxy.threads,
             shutdown_timeout: proxy.shutdown_timeout,

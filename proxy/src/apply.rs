@@ -367,6 +367,7 @@ fn count_changed(old: &ProxySettings, new: &ProxySettings) -> usize {
         old.release_header != new.release_header,
         old.error_pages != new.error_pages,
         old.access_log != new.access_log,
+        old.dashboard_token != new.dashboard_token,
     ];
     fixed_part(old, new).len() + followed.into_iter().filter(|changed| *changed).count()
 }

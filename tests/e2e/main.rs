@@ -14,6 +14,7 @@ mod cli;
 mod client_ca;
 mod compliance;
 mod config;
+mod dashboard;
 mod deploy;
 mod doctor;
 mod drain;
