@@ -25,7 +25,10 @@ use crate::{HostPattern, ListenPlace, PathPrefix, Slot, UpstreamAddress};
 /// Tells everything that does not fit together.
 pub(crate) fn check(root: &Node, reader: &mut Reader) {
     let proxy = root.get("proxy");
-    reader.under("proxy", |reader| listeners(root, proxy, reader));
+    reader.under("proxy", |reader| {
+        listeners(root, proxy, reader);
+        nowhere_to_act(proxy, reader);
+    });
     acme::check(root, reader);
     tls::check(root, reader);
     notify::check(root, reader);
@@ -76,6 +79,15 @@ fn is_filled(app: &Node, slot: Slot) -> bool {
 /// Reads a value without telling what is wrong with it: that was told before.
 fn quietly<T: Setting>(node: Option<&Node>) -> Option<T> {
     T::read(node?, &mut Reader::default())
+}
+
+/// A token for a dashboard that is not shown anywhere.
+fn nowhere_to_act(proxy: Option<&Node>, reader: &mut Reader) {
+    let given = |key| proxy.and_then(|proxy| proxy.get(key)).filter(|node| !node.is_null());
+    let (Some(dashboard), None) = (given("dashboard"), given("status")) else { return };
+    let message = "the dashboard is on the status listener, and there is none";
+    let hint = "give it an address, for example `status: 127.0.0.1:9180` below `proxy`";
+    reader.under("dashboard", |reader| reader.wrong(dashboard, message, hint));
 }
 
 /// No listener at all, and one address for two of them.

@@ -81,8 +81,10 @@ section! {
         limits: ProxyLimitKeys = ProxyLimitKeys::default();
         /// The unix socket of the admin API, made with mode 0600.
         admin: PathBuf = PathBuf::from("/run/switcher/admin.sock");
-        /// A read-only TCP listener for /status, /metrics, /health and /ready.
+        /// A TCP listener that shows the dashboard, /status, /metrics, /health and /ready.
         status: Option<ListenAddress> = None;
+        /// Lets whoever has the token promote and roll back from the dashboard on the status listener; without it, it only shows.
+        dashboard: Option<DashboardKeys> = None;
         /// Where the routing state and the certificates are kept.
         data_dir: PathBuf = PathBuf::from("/var/lib/switcher");
         /// Worker threads; 0 means one a core.
@@ -103,6 +105,14 @@ section! {
         middleware: MiddlewareKeys = MiddlewareKeys::default();
         /// How much the response cache holds, over all applications whose middleware says `cache: on`.
         cache: CacheKeys = CacheKeys::default();
+    }
+}
+
+record! {
+    /// Who may promote and roll back from the dashboard.
+    DashboardKeys, "write for example `dashboard: {token_file: dashboard.token}`" {
+        /// The file with the token, at least 16 characters, mode 0600; relative to the configuration file's folder.
+        token_file: SecretFile;
     }
 }
 
@@ -440,6 +450,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`preview`", PreviewKeys::KEYS),
         ("`mirror`", MirrorKeys::KEYS),
         ("`asset_fallback`", AssetFallbackKeys::KEYS),
+        ("`proxy.dashboard`", DashboardKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("`queue`", QueueKeys::KEYS),

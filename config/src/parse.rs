@@ -12,8 +12,8 @@ mod mirror;
 
 use crate::PerSlot;
 use crate::keys::{
-    AppKeys, Apps, CheckKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys, MaintenanceKeys, PauseKeys,
-    PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
+    AppKeys, Apps, CheckKeys, DashboardKeys, DrainKeys, HandshakeKeys, HeaderKeys, HealthKeys,
+    MaintenanceKeys, PauseKeys, PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
     AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, Preview, ProxySettings, Settings,
@@ -58,6 +58,7 @@ impl From<ProxyKeys> for ProxySettings {
             limits: keys.limits.into(),
             admin: keys.admin,
             status: keys.status,
+            dashboard_token: keys.dashboard.map(|dashboard| dashboard.token_file.0),
             data_dir: keys.data_dir,
             threads: keys.threads,
             shutdown_timeout: keys.shutdown_timeout,
@@ -86,6 +87,7 @@ impl From<ProxySettings> for ProxyKeys {
             limits: proxy.limits.into(),
             admin: proxy.admin,
             status: proxy.status,
+            dashboard: proxy.dashboard_token.map(|file| DashboardKeys { token_file: SecretFile(file) }),
             data_dir: proxy.data_dir,
             threads: proxy.threads,
             shutdown_timeout: proxy.shutdown_timeout,

@@ -71,6 +71,9 @@ impl Settings {
     pub fn for_proxy(mut self, folder: &Path) -> Self {
         self.switcher.notify.clear();
         self.proxy.middleware.within(folder);
+        if let Some(token) = &mut self.proxy.dashboard_token {
+            *token = folder.join(&token);
+        }
         for page in &mut self.proxy.error_pages {
             page.file = folder.join(&page.file);
         }
@@ -111,6 +114,9 @@ pub struct ProxySettings {
     pub admin: PathBuf,
     /// The read-only TCP listener for status, metrics, health and readiness. Default none.
     pub status: Option<ListenAddress>,
+    /// The file with the token that lets people act from the dashboard. Relative to the configuration file's folder, and
+    /// in [`Settings::for_proxy`] no longer. Default none: the dashboard only shows.
+    pub dashboard_token: Option<PathBuf>,
     /// Where `routing.json` and certificates are kept. Default `/var/lib/switcher`.
     pub data_dir: PathBuf,
     /// Worker threads; 0 means one for each core. Default 0.

@@ -1,5 +1,5 @@
 //! The admin API, version 1: HTTP/1 JSON on a unix socket whose file permission is the authorisation,
-//! and a read-only part of it on an optional TCP listener.
+//! and a read-only part of it on an optional TCP listener, beside the dashboard.
 //!
 //! Handlers translate; [`Control`] decides. The OpenAPI document is made from
 //! the handlers themselves.
@@ -23,6 +23,7 @@ use utoipa_axum::routes;
 
 use crate::access_log::AccessLog;
 use crate::control::Control;
+use crate::dashboard::{self, Kept};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::smoke::Smoker;
@@ -44,6 +45,8 @@ pub struct Admin {
     pub smoker: Arc<Smoker>,
     /// Reads the configuration again.
     pub reloader: Arc<Reloader>,
+    /// What the dashboard keeps.
+    pub dashboard: Arc<Kept>,
     /// When this process began to serve.
     pub started_at: jiff::Timestamp,
 }
@@ -83,7 +86,8 @@ pub fn router(admin: Admin) -> axum::Router {
 pub fn read_only_router(admin: Admin) -> axum::Router {
     let (read, document) = reading().split_for_parts();
     // Shorter names for people and probes.
-    let read = read.route("/status", get(read::status)).fallback(refusal::read_only);
+    let read = read.route("/status", get(read::status)).merge(dashboard::router());
+    let read = read.fallback(refusal::read_only);
     finish(read, document, admin)
 }
 

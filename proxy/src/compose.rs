@@ -25,6 +25,7 @@ use crate::cache::Cache;
 use crate::canary;
 use crate::command::Command;
 use crate::control::Control;
+use crate::dashboard::Kept;
 use crate::decide::Denied;
 use crate::edge::crowd::Crowd;
 use crate::edge::{Door, Edge, Secure};
@@ -46,7 +47,7 @@ use crate::spare::Spares;
 use crate::tls::client_cas::ClientCas;
 use crate::tls::{AtFirstHandshake, Front};
 use crate::upgrade::{self, Takeover};
-use crate::{certificates, sweep, view};
+use crate::{certificates, history, sweep, view};
 
 /// How often certificate files are looked at.
 const CERTIFICATE_LOOK: Duration = Duration::from_secs(2);
@@ -195,6 +196,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         metrics,
         listeners,
         lock,
+        dashboard: Arc::default(),
         admin_accepting: tokio::sync::Mutex::default(),
     };
     process.serve(takeover, signal, work).await
@@ -278,6 +280,8 @@ struct Process {
     metrics: Arc<Metrics>,
     listeners: Listeners,
     lock: FolderLock,
+    /// What the dashboard keeps.
+    dashboard: Arc<Kept>,
     /// The accept loops of the admin API.
     admin_accepting: tokio::sync::Mutex<Vec<JoinHandle<std::io::Result<()>>>>,
 }
@@ -367,6 +371,10 @@ impl Process {
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
         tokio::spawn(middleware::watch(Arc::clone(&self.control), CERTIFICATE_LOOK));
+        if self.listeners.status.is_some() {
+            let (control, events) = (Arc::clone(&self.control), self.control.events());
+            tokio::spawn(history::run(Arc::clone(&self.dashboard.history), control, events));
+        }
     }
 
     fn http_proxy(&self) -> HttpProxy<Gateway> {
@@ -415,6 +423,7 @@ impl Process {
             access_log: self.access_log.clone(),
             smoker: Arc::clone(&self.shared.smoke),
             reloader: Arc::clone(&self.reloader),
+            dashboard: Arc::clone(&self.dashboard),
             started_at: jiff::Timestamp::now(),
         };
         let socket = tokio::net::UnixListener::from_std(self.listeners.admin.try_clone()?)?;

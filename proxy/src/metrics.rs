@@ -10,6 +10,7 @@ mod mirror;
 #[cfg(test)]
 mod monitoring;
 
+use prometheus::core::Metric as _;
 use prometheus::{
     GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     TextEncoder,
@@ -31,7 +32,7 @@ const CLASSES: [&str; 5] = ["1xx", "2xx", "3xx", "4xx", "5xx"];
 const HEALTHS: [(Health, &str); 3] =
     [(Health::Unknown, "unknown"), (Health::Healthy, "healthy"), (Health::Unhealthy, "unhealthy")];
 /// Upper bounds of the duration histogram, in seconds.
-const BUCKETS: [f64; 15] =
+pub const BUCKETS: [f64; 15] =
     [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
 
 /// Every family.
@@ -514,7 +515,35 @@ impl AppMetrics {
     }
 }
 
+/// What a slot has answered since the process began.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Answered {
+    /// Requests.
+    pub requests: u64,
+    /// Those that were answered with a status of 500 or more.
+    pub errors: u64,
+    /// How many took at most as long as each of [`BUCKETS`] says.
+    pub within: [u64; BUCKETS.len()],
+}
+
 impl SlotMetrics {
+    /// How many requests were answered.
+    #[must_use]
+    pub fn answered(&self) -> u64 {
+        self.requests.0.iter().map(IntCounter::get).sum()
+    }
+
+    /// What was answered so far.
+    #[must_use]
+    pub fn so_far(&self) -> Answered {
+        let metric = self.duration.metric();
+        let mut within = [0; BUCKETS.len()];
+        for (count, bucket) in within.iter_mut().zip(metric.get_histogram().get_bucket()) {
+            *count = bucket.cumulative_count();
+        }
+        Answered { requests: self.answered(), errors: self.requests.0[4].get(), within }
+    }
+
     /// A request was answered with `status` after `seconds`.
     pub fn observe(&self, status: u16, seconds: f64) {
         self.requests.count(status);

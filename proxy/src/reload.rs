@@ -17,6 +17,7 @@ use crate::decide::Denied;
 use crate::gateway::Shared;
 use crate::limits;
 use crate::pages::Fresh;
+use crate::preview::Token;
 use crate::rules::Rules;
 use crate::tls::client_cas::ClientCas;
 
@@ -101,6 +102,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
     }
     if let Err(line) = guards(settings) {
         problems.push(line);
+    }
+    if let Some(Err(why)) = settings.proxy.dashboard_token.as_deref().map(Token::read) {
+        problems.push(format!("proxy.dashboard.token_file cannot be used: {why}"));
     }
     if let Err(lines) = all_chains(settings, None) {
         problems.push(lines);

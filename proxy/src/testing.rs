@@ -89,6 +89,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         handshakes: Handshakes { timeout: Span::seconds(10), limit: 1024 },
         admin: "admin.sock".into(),
         status: None,
+        dashboard_token: None,
         data_dir: "data".into(),
         threads: 0,
         shutdown_timeout: Span::seconds(30),

@@ -21,6 +21,7 @@ mod compliance;
 mod compress;
 mod config;
 mod cors;
+mod dashboard;
 mod deploy;
 mod doctor;
 mod drain;

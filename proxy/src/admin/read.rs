@@ -16,13 +16,24 @@ use super::Admin;
 use super::refusal::Refused;
 use crate::bake::going;
 use crate::canary;
-use crate::view::AppView;
+use crate::view::{AppView, View};
 use crate::watched::slot_health;
 
 /// The longest a client may wait for a drain in one request.
 const LONGEST_WAIT: Duration = Duration::from_secs(60);
 
 impl Admin {
+    /// Everything, as it is at the moment of a view.
+    pub(crate) fn status(&self, view: &View) -> Status {
+        Status {
+            apps: view.apps.iter().map(|(name, app)| (name.clone(), app.status())).collect(),
+            certificates: self.certificates.status(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            started_at: self.started_at,
+            pid: std::process::id(),
+        }
+    }
+
     pub(super) fn app(&self, name: &str) -> Result<std::sync::Arc<AppView>, Refused> {
         let view = self.control.view();
         let known = name.parse::<AppName>().ok().and_then(|name| view.apps.get(&name).cloned());
@@ -33,14 +44,7 @@ impl Admin {
 /// Everything: applications, slots, health, what is in flight, drains, certificates.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
 pub(super) async fn status(State(admin): State<Admin>) -> Json<Status> {
-    let view = admin.control.view();
-    Json(Status {
-        apps: view.apps.iter().map(|(name, app)| (name.clone(), app.status())).collect(),
-        certificates: admin.certificates.status(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: admin.started_at,
-        pid: std::process::id(),
-    })
+    Json(admin.status(&admin.control.view()))
 }
 
 /// What is inside a slot, oldest first.
