@@ -2,7 +2,8 @@
 
 use switcher_config::AppName;
 use switcher_config::wire::{
-    Bake, BakeOutcome, ByKind, CertificateEvent, CertificateHappening, Event, Health, Kind, Mode,
+    Bake, BakeOutcome, ByKind, Canary, CanaryResult, CertificateEvent, CertificateHappening, Event, Health,
+    Kind, Mode,
 };
 
 use super::page::clock;
@@ -13,6 +14,8 @@ pub(super) const fn app(event: &Event) -> Option<&AppName> {
         Event::Switched { app, .. }
         | Event::Drained { app, .. }
         | Event::Bake { app, .. }
+        | Event::Canary { app, .. }
+        | Event::Breaker { app, .. }
         | Event::Health { app, .. }
         | Event::Ejected { app, .. }
         | Event::Mode { app, .. } => Some(app),
@@ -26,6 +29,8 @@ pub(super) const fn at(event: &Event) -> jiff::Timestamp {
         Event::Switched { at, .. }
         | Event::Drained { at, .. }
         | Event::Bake { at, .. }
+        | Event::Canary { at, .. }
+        | Event::Breaker { at, .. }
         | Event::Health { at, .. }
         | Event::Ejected { at, .. }
         | Event::Certificate { at, .. }
@@ -38,8 +43,13 @@ pub(super) const fn at(event: &Event) -> jiff::Timestamp {
 pub(super) fn tone(event: &Event) -> &'static str {
     match event {
         Event::Switched { .. } => "switch",
-        Event::Health { health: Health::Healthy, .. } => "good",
-        Event::Health { .. } | Event::Ejected { .. } => "bad",
+        Event::Health { health: Health::Healthy, .. } | Event::Breaker { until: None, .. } => "good",
+        Event::Health { .. } | Event::Ejected { .. } | Event::Breaker { until: Some(_), .. } => "bad",
+        Event::Canary { canary, .. } => match canary.outcome.as_ref().map(|outcome| outcome.result) {
+            Some(CanaryResult::Promoted) => "good",
+            Some(CanaryResult::Worse | CanaryResult::Unhealthy) => "bad",
+            Some(CanaryResult::Aborted | CanaryResult::Superseded) | None => "plain",
+        },
         Event::Bake { bake, .. } => match &bake.outcome {
             Some(BakeOutcome { rolled_back: None, stays: None, .. }) => "good",
             Some(BakeOutcome { .. }) => "bad",
@@ -73,6 +83,11 @@ pub(super) fn sentence(event: &Event) -> String {
             format!("{} drained in {:.1} s; finished: {finished}; {cut}", receipt.slot, receipt.seconds)
         }
         Event::Bake { bake, .. } => baking(bake),
+        Event::Canary { canary, .. } => trying(canary),
+        Event::Breaker { slot, until: Some(until), .. } => {
+            format!("{slot} mostly fails and gets no requests until {}", clock(*until))
+        }
+        Event::Breaker { slot, until: None, .. } => format!("{slot} answers and gets requests again"),
         Event::Health { slot, upstream, health, reason, .. } => {
             let because = reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
             format!("{upstream} in {slot} is {}{because}", healthy(*health))
@@ -109,6 +124,15 @@ pub(super) fn baking(bake: &Bake) -> String {
         (None, Some(stays)) => format!("traffic should go back to {} and cannot: {stays}", bake.from),
         (None, None) => format!("the bake of {} ended: {}{why}", bake.to, outcome.result.as_str()),
     }
+}
+
+/// How a canary stands.
+pub(super) fn trying(canary: &Canary) -> String {
+    let (slot, share) = (canary.slot, canary.rules.share);
+    let Some(outcome) = &canary.outcome else { return format!("{share} of the clients are on {slot}") };
+    let why =
+        if outcome.reasons.is_empty() { String::new() } else { format!(": {}", outcome.reasons.join("; ")) };
+    format!("the canary on {slot} ended with {share} of the clients, {}{why}", outcome.result.as_str())
 }
 
 /// The word for a health.
