@@ -31,6 +31,12 @@ pub(super) fn section(scene: &Scene, name: &AppName, app: &AppStatus) -> Markup 
                     @if bake.baseline.requests > 0 { " (before: " (bake.baseline.requests) " requests, " (bake.baseline.errors) " errors)" }
                 }
             }
+            @if let Some(canary) = &app.canary {
+                p.note id={ (name) "-canary" } {
+                    "Canary: " (story::trying(canary)) ". "
+                    (canary.seen.requests) " requests, " (canary.seen.errors) " errors (beside: " (canary.baseline.requests) " requests, " (canary.baseline.errors) " errors)"
+                }
+            }
             (chart::figures(scene, name))
         }
     }
