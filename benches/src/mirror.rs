@@ -1,10 +1,9 @@
 //! What copies to a bad standby slot cost the live one: its latency with a standby that is dead, silent, endless or well,
 //! beside a proxy that makes no copies.
 //!
-//! Every request is copied, which is more than anybody wants. Everybody has a proxy of its own over one application; turns
-//! are interleaved, so that what else the machine does meets everyone alike, and every ratio is taken within a round. Who makes
-//! no copies is there twice: the second ratio is the noise. Figures are reported, not judged; it fails when a request does.
-//! Called by the bench of the same name.
+//! Everybody has a proxy of its own over one application; turns are interleaved, so that what else the machine does meets
+//! everyone alike, and every ratio is taken within a round. Who makes no copies is there twice: the second ratio is the noise.
+//! Figures are reported, not judged; it fails when a request does. Called by the bench of the same name.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};
@@ -35,7 +34,7 @@ const CLIENTS: usize = 8;
 
 /// Its own probes never find the standby dead, or copies to it would not be tried.
 const HEALTH: &str = "{path: /health, interval: 1h, rise: 1}";
-const MIRROR: &str = "{share: 100%, in_flight: 16, timeout: 1s}";
+const MIRROR: &str = "{share: 10%, in_flight: 16, timeout: 1s}";
 
 /// One turn of one proxy.
 #[derive(Debug, Clone, Copy, Serialize)]

@@ -19,7 +19,7 @@ use parking_lot::Mutex;
 use switcher_config::settings::Mirror as Settings;
 use switcher_config::wire::{MirrorAnswer, MirrorDifference, MirrorOutcome, Mirrored};
 use switcher_config::{Share, Slot};
-use tokio::sync::oneshot;
+use tokio::sync::oneshot::{self, error::TryRecvError};
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
@@ -97,6 +97,49 @@ enum Ended {
     TimedOut,
     /// Its slot is not the standby any more.
     Stopped,
+}
+
+impl Answer {
+    /// Whether an answer of so many bytes is a larger one, however it goes on.
+    const fn is_exceeded_by(&self, bytes: u64) -> bool {
+        self.whole && bytes > self.bytes
+    }
+}
+
+/// The real answer, as soon as it is known.
+enum Real {
+    /// It is told when it is over.
+    Awaited(oneshot::Receiver<Answer>),
+    /// It is over.
+    Known(Answer),
+    /// It is not told.
+    Unknown,
+}
+
+impl Real {
+    /// What is known of it without waiting.
+    fn now(&mut self) -> Option<&Answer> {
+        if let Self::Awaited(told) = self {
+            match told.try_recv() {
+                Ok(answer) => *self = Self::Known(answer),
+                Err(TryRecvError::Empty) => {}
+                Err(TryRecvError::Closed) => *self = Self::Unknown,
+            }
+        }
+        match self {
+            Self::Known(answer) => Some(answer),
+            Self::Awaited(_) | Self::Unknown => None,
+        }
+    }
+
+    /// What is known of it in time.
+    async fn until(self, deadline: Instant) -> Option<Answer> {
+        match self {
+            Self::Awaited(told) => timeout_at(deadline, told).await.ok().and_then(Result::ok),
+            Self::Known(answer) => Some(answer),
+            Self::Unknown => None,
+        }
+    }
 }
 
 /// A copy under way, for whoever knows how the real request is answered. Dropped untold, nothing is compared.
@@ -200,7 +243,8 @@ impl Flight {
     async fn run(self) {
         let Self { place, request, app, upstream, dialer, deadline, most, told } = self;
         let Place(mirror) = &place;
-        let asked = copy::ask(&dialer, &upstream, &request, most);
+        let mut real = Real::Awaited(told);
+        let asked = copy::ask(&dialer, &upstream, &request, most, &mut real);
         let ended = tokio::select! {
             biased;
             () = left(&app, &upstream) => Ended::Stopped,
@@ -212,9 +256,7 @@ impl Flight {
         };
         let real = match ended {
             Ended::Stopped => None,
-            Ended::Answered(_) | Ended::Failed(_) | Ended::TimedOut => {
-                timeout_at(deadline, told).await.ok().and_then(Result::ok)
-            }
+            Ended::Answered(_) | Ended::Failed(_) | Ended::TimedOut => real.until(deadline).await,
         };
         let outcome = judge(real.as_ref(), &ended);
         mirror.metrics.count(outcome);
@@ -245,6 +287,8 @@ fn judge(real: Option<&Answer>, copy: &Ended) -> MirrorOutcome {
     let Some(real) = real else { return MirrorOutcome::Uncompared };
     if real.status != copy.status {
         MirrorOutcome::Status
+    } else if real.is_exceeded_by(copy.bytes) {
+        MirrorOutcome::Size
     } else if !copy.whole {
         MirrorOutcome::TooLarge
     } else if !real.whole {
@@ -348,6 +392,7 @@ mod tests {
             (Some(ANSWER), end(Answer { first_byte: ms(71), ..ANSWER }), MirrorOutcome::Slower),
             (Some(ANSWER), end(Answer { first_byte: ms(70), ..ANSWER }), MirrorOutcome::Same),
             (Some(ANSWER), end(Answer { whole: false, ..ANSWER }), MirrorOutcome::TooLarge),
+            (Some(ANSWER), end(Answer { whole: false, bytes: 8, ..ANSWER }), MirrorOutcome::Size),
             (Some(Answer { whole: false, ..ANSWER }), end(ANSWER), MirrorOutcome::Uncompared),
             (None, end(ANSWER), MirrorOutcome::Uncompared),
             (Some(ANSWER), Ended::Failed("refused".into()), MirrorOutcome::Failed),

@@ -41,7 +41,7 @@ pub enum MirrorOutcome {
     Failed,
     /// Its answer did not end in time.
     Timeout,
-    /// Its answer is larger than what is read of one.
+    /// Its answer is larger than what is read of one, and so may the real one be.
     TooLarge,
     /// The real answer broke off, lasted longer than a copy may take, or came from elsewhere.
     Uncompared,

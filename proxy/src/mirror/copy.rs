@@ -13,7 +13,7 @@ use hyper_util::rt::{TokioExecutor, TokioIo};
 use switcher_config::UpstreamProtocol;
 use tokio::time::Instant;
 
-use super::{Answer, Request};
+use super::{Answer, Real, Request};
 use crate::health::Dialer;
 use crate::health::dial::{Connection, Version};
 use crate::health::probe::Driven;
@@ -24,7 +24,8 @@ const BUFFER: usize = 64 * 1024;
 /// The same as a window of HTTP/2.
 const WINDOW: u32 = 64 * 1024;
 
-/// Asks for what `request` says, and reads at most so many bytes of the answer's body.
+/// Asks for what `request` says, and reads at most so many bytes of the answer's body; no more than the real one has, once
+/// that is known.
 ///
 /// # Errors
 /// A sentence when there is no connection, or no answer that ends in order.
@@ -33,6 +34,7 @@ pub(super) async fn ask(
     upstream: &Upstream,
     request: &Request,
     most: u64,
+    real: &mut Real,
 ) -> Result<Answer, String> {
     let Connection { io, version } = dialer.open(upstream).await?;
     let began = Instant::now();
@@ -46,7 +48,7 @@ pub(super) async fn ask(
             let mut head = head(request, target);
             let host = HeaderValue::try_from(&request.authority).map_err(|_| unspeakable(request))?;
             head.headers_mut().insert(HOST, host);
-            read(sender.send_request(head).await.map_err(broken)?, began, most).await
+            read(sender.send_request(head).await.map_err(broken)?, began, most, real).await
         }
         Version::Http2 => {
             let handshake = http2::Builder::new(TokioExecutor::new())
@@ -64,7 +66,7 @@ pub(super) async fn ask(
                 .path_and_query(request.target.clone())
                 .build()
                 .map_err(|_| unspeakable(request))?;
-            read(sender.send_request(head(request, target)).await.map_err(broken)?, began, most).await
+            read(sender.send_request(head(request, target)).await.map_err(broken)?, began, most, real).await
         }
     }
 }
@@ -77,17 +79,24 @@ fn head(request: &Request, target: Uri) -> http::Request<Empty<Bytes>> {
     head
 }
 
-async fn read(answer: Response<Incoming>, began: Instant, most: u64) -> Result<Answer, String> {
+async fn read(
+    answer: Response<Incoming>,
+    began: Instant,
+    most: u64,
+    real: &mut Real,
+) -> Result<Answer, String> {
     let (head, mut body) = answer.into_parts();
     let first_byte = began.elapsed();
     let (mut bytes, mut whole) = (0, true);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(broken)?;
         bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
-        if bytes > most {
+        if bytes > most || real.now().is_some_and(|real| real.is_exceeded_by(bytes)) {
             whole = false;
             break;
         }
+        // Whoever waits for this thread is more urgent.
+        tokio::task::yield_now().await;
     }
     Ok(Answer { status: head.status.as_u16(), bytes, whole, first_byte, took: began.elapsed() })
 }
