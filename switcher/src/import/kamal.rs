@@ -1,6 +1,6 @@
 //! Kamal: `config/deploy.yml` becomes an application with a `deploy` section. Secrets are named, never copied.
 //!
-//! What no reader asks for is told by [`advice`].
+//! What no reader asks for is told by `advice`.
 
 use std::path::PathBuf;
 
