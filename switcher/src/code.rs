@@ -577,17 +577,18 @@ place whole or not at all, so the same command goes on where this one stopped on
 before stays and is not done twice: run the same command again, or do that step by hand."
 
     ImportSource "E-IMPORT-01" Configuration "a file of another proxy cannot be read"
-"`switcher import` reads the files as the program does whose they are. This one is missing, may not be read, or is not
-written in that program's syntax: the error has the file, the line and the column. Let that program check it first, such as
-`nginx -t` or `caddy validate`. Nothing was written."
+"`switcher import` reads the files as the program does whose they are. This one is missing, may not be read, or is
+not written in that program's syntax: the error has the file, the line and the column. Let that program check it first,
+such as `nginx -t` or `caddy validate`. Nothing was written."
 
     ImportThere "E-IMPORT-02" Usage "a file of that name is there already"
-"`switcher import` writes over nothing by itself. Name another file with `--output FILE`, look at the result first with
-`--dry-run`, or replace what is there with `--force`. Nothing was written."
+"`switcher import` writes over nothing by itself. Name another file with `--output FILE`, look at the result first
+with `--dry-run`, or replace what is there with `--force`. Nothing was written."
 
     ImportNothing "E-IMPORT-03" Configuration "nothing of it can be served here"
-"What was read holds no site that can be served here, or none that loads: everything that is not carried over is listed with
-its line. A part of a configuration may need the files around it: name them all, they are one import. Nothing was written."
+"What was read holds no site that can be served here, or none that loads: everything that is not carried over is
+listed with its line. A part of a configuration may need the files around it: name them all, they are one import.
+Nothing was written."
 
     LogsElsewhere "E-LOGS-01" Usage "the logs of this application are not the engine's"
 "With `runtime: static` the slots are filled by your own hooks, so the logs are where whatever they start puts them,

@@ -1,6 +1,6 @@
 //! What another program does with requests, and what does it here: the one place for each feature.
 //!
-//! [`Action::entry`] answers the key of `middleware` that does it, or [`Action::later`] why there is none yet. Pure.
+//! [`middleware`] answers the keys that do it, and [`Later::suggestion`] says what to do where there is none yet. Pure.
 
 use super::sheet::{Entry, list, pairs, scalar};
 use super::tree::{At, Place};

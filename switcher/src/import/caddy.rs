@@ -1,6 +1,6 @@
 //! Caddy: the Caddyfile's site blocks become sites; snippets and files that are imported stand where they are named.
 //!
-//! What no reader asks for is told by [`advice`].
+//! What no reader asks for is told by `advice`.
 
 mod advice;
 mod block;

@@ -1,6 +1,6 @@
 //! Kamal: `config/deploy.yml` becomes an application with a `deploy` section. Secrets are named, never copied.
 //!
-//! What no reader asks for is told by [`advice`].
+//! What no reader asks for is told by `advice`.
 
 use std::path::PathBuf;
 
@@ -167,24 +167,27 @@ fn bounds(proxy: &Node, actions: &mut Vec<At<Action>>) -> Vec<Entry> {
     keys
 }
 
+/// The image with its registry.
+fn image(root: &Node) -> Option<Entry> {
+    let image = root.get("image")?;
+    let text = image.word(0)?;
+    let registry = root.peek("registry").and_then(|registry| registry.get("server"));
+    let first = text.split('/').next().unwrap_or_default();
+    let whole = match registry.and_then(|server| server.word(0)) {
+        Some(server) if first != server => format!("{}/{text}", server.trim_end_matches('/')),
+        Some(_) | None => text.to_owned(),
+    };
+    Some(
+        Entry::text("image", &whole)
+            .from(&image.place, "image")
+            .behind("then `switcher deploy TAG` is enough"),
+    )
+}
+
 /// The `deploy` section.
 fn deploy(root: &Node, role: Option<&Node>, proxy: &Node, name: &str, imported: &mut Imported) -> Entry {
     let mut keys = Vec::new();
-    if let Some(image) = root.get("image")
-        && let Some(text) = image.word(0)
-    {
-        let registry = root
-            .peek("registry")
-            .and_then(|registry| registry.get("server"))
-            .and_then(|server| server.word(0));
-        let first = text.split('/').next().unwrap_or_default();
-        let whole = match registry {
-            Some(server) if first != server => format!("{}/{text}", server.trim_end_matches('/')),
-            Some(_) | None => text.to_owned(),
-        };
-        let comment = "then `switcher deploy TAG` is enough";
-        keys.push(Entry::text("image", &whole).from(&image.place, "image").behind(comment));
-    }
+    keys.extend(image(root));
     let port = proxy.get("app_port");
     let number = port.and_then(|port| port.word(0)).unwrap_or("80").to_owned();
     let entry = Entry::line("port", number);
@@ -222,12 +225,13 @@ fn deploy(root: &Node, role: Option<&Node>, proxy: &Node, name: &str, imported: 
         });
         keys.push(Entry::section("labels", entries.collect()));
     }
-    for (key, ours) in [("retain_containers", "images")] {
-        if let Some(node) = root.get(key)
-            && let Some(number) = node.word(0)
-        {
-            keys.push(Entry::line("retain", pairs(&[(ours, number.to_owned())])).from(&node.place, key));
-        }
+    if let Some(node) = root.get("retain_containers")
+        && let Some(number) = node.word(0)
+    {
+        keys.push(
+            Entry::line("retain", pairs(&[("images", number.to_owned())]))
+                .from(&node.place, "retain_containers"),
+        );
     }
     Entry::section("deploy", keys).from(&root.place, format!("service {name}"))
 }

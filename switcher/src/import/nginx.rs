@@ -1,7 +1,7 @@
 //! nginx: `server` blocks become sites, locations become routes; files are included as nginx includes them.
 //!
-//! Directives are inherited as nginx does it ([`scope`]), `proxy_pass` keeps the meaning of its path, and what no reader asks
-//! for is told by [`advice`].
+//! Directives are inherited as nginx does it (`scope`), `proxy_pass` keeps the meaning of its path, and what no reader asks
+//! for is told by `advice`.
 
 mod advice;
 mod location;

@@ -1,6 +1,6 @@
 //! The configuration that is being written: keys with their comments, each remembering where it came from. Pure.
 //!
-//! [`super::settle`] takes out what the loader refuses; a section that has become empty is not written.
+//! [`mod@super::settle`] takes out what the loader refuses; a section that has become empty is not written.
 
 use super::tree::Place;
 use crate::init::draft::wrapped;

@@ -1,7 +1,7 @@
 //! Traefik: its static file, files of the file provider (YAML and TOML), and the labels and flags of a Compose file.
 //!
 //! Routers become routes of sites, services their upstreams, middlewares what is done on the way. What no reader asks for is
-//! told by [`advice`].
+//! told by `advice`.
 
 mod advice;
 mod label;

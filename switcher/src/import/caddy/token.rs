@@ -53,18 +53,9 @@ fn tokens(file: &Arc<str>, text: &str) -> Result<Vec<Token>, Unreadable> {
                 }
             }
             '"' | '`' => {
-                let mut word = String::new();
-                loop {
-                    match chars.next() {
-                        None => return Err(wrong(file, start.0, start.1, "a quote is never closed")),
-                        Some('\\') if c == '"' && chars.peek() == Some(&'"') => word.extend(chars.next()),
-                        Some(end) if end == c => break,
-                        Some(other) => {
-                            line += usize::from(other == '\n');
-                            word.push(other);
-                        }
-                    }
-                }
+                let (word, lines) = quoted(&mut chars, c)
+                    .ok_or_else(|| wrong(file, start.0, start.1, "a quote is never closed"))?;
+                line += lines;
                 tokens.push(Token { line: start.0, end: line, column: start.1, text: word, quoted: true });
             }
             first => {
@@ -98,6 +89,20 @@ fn tokens(file: &Arc<str>, text: &str) -> Result<Vec<Token>, Unreadable> {
         }
     }
     Ok(tokens)
+}
+
+/// The text up to the quote that closes it, and how many lines it took.
+fn quoted(chars: &mut std::iter::Peekable<std::str::Chars<'_>>, quote: char) -> Option<(String, usize)> {
+    let mut word = String::new();
+    loop {
+        match chars.next()? {
+            '\\' if quote == '"' && chars.peek() == Some(&'"') => word.extend(chars.next()),
+            end if end == quote => break,
+            other => word.push(other),
+        }
+    }
+    let lines = word.matches('\n').count();
+    Some((word, lines))
 }
 
 /// The text up to the line that holds the mark, and how many lines it took.

@@ -113,6 +113,9 @@ pub(super) const NEEDLESS: &[&str] = &[
 /// What to do about a directive, by the names that lead to it.
 pub(super) fn advice(names: &[&str]) -> String {
     let name = names.last().copied().unwrap_or_default();
+    if name.starts_with("proxy_") {
+        return passed(name);
+    }
     let text = match name {
         "map" | "geo" | "split_clients" | "map_hash" => {
             "variables are not computed here; what uses it is told where it stands"
@@ -129,24 +132,6 @@ pub(super) fn advice(names: &[&str]) -> String {
         "stream" | "mail" => return Later::Tcp.suggestion(),
         "expires" => "let the application set Cache-Control, or set it with `response_headers`",
         "sub_filter" | "sub_filter_once" | "sub_filter_types" => "bodies are passed on as they are",
-        "proxy_redirect" => {
-            "the application's Location is passed on as it is; let the application know its own address"
-        }
-        "proxy_cookie_path" | "proxy_cookie_domain" | "proxy_cookie_flags" => {
-            "cookies are passed on as they are"
-        }
-        "proxy_next_upstream" | "proxy_next_upstream_tries" | "proxy_next_upstream_timeout" => {
-            "write `retries: {attempts: 3, on: [connect, reset, 502]}`"
-        }
-        "proxy_cache_path"
-        | "proxy_cache_key"
-        | "proxy_cache_use_stale"
-        | "proxy_cache_lock"
-        | "proxy_cache"
-        | "proxy_cache_valid" => {
-            return Later::Cache.suggestion();
-        }
-        "proxy_bind" => "the kernel chooses the address that upstreams are asked from",
         "mirror" | "mirror_request_body" => return Later::Mirror.suggestion(),
         "fastcgi_pass"
         | "uwsgi_pass"
@@ -181,6 +166,32 @@ pub(super) fn advice(names: &[&str]) -> String {
         "root" | "alias" | "index" | "try_files" | "autoindex" => {
             return Later::Files("them".to_owned()).suggestion();
         }
+        _ => "there is no such key here",
+    };
+    text.to_owned()
+}
+
+/// Those of what is passed on to applications.
+fn passed(name: &str) -> String {
+    let text = match name {
+        "proxy_redirect" => {
+            "the application's Location is passed on as it is; let the application know its own address"
+        }
+        "proxy_cookie_path" | "proxy_cookie_domain" | "proxy_cookie_flags" => {
+            "cookies are passed on as they are"
+        }
+        "proxy_next_upstream" | "proxy_next_upstream_tries" | "proxy_next_upstream_timeout" => {
+            "write `retries: {attempts: 3, on: [connect, reset, 502]}`"
+        }
+        "proxy_cache_path"
+        | "proxy_cache_key"
+        | "proxy_cache_use_stale"
+        | "proxy_cache_lock"
+        | "proxy_cache"
+        | "proxy_cache_valid" => {
+            return Later::Cache.suggestion();
+        }
+        "proxy_bind" => "the kernel chooses the address that upstreams are asked from",
         _ => "there is no such key here",
     };
     text.to_owned()

@@ -122,7 +122,7 @@ fn balanced(source: &Source, balancer: &Node, imported: &mut Imported) -> Pool {
     } else if balancer.text("strategy") == Some("p2c") {
         pool.keys.push(Entry::line("balance", "least_in_flight").from(&balancer.place, "strategy"));
     }
-    pool.keys.extend(balancer.get("healthCheck").and_then(|check| health(check)));
+    pool.keys.extend(balancer.get("healthCheck").and_then(health));
     let _ = balancer.get("responseForwarding").map(Node::take_whole);
     pool
 }
