@@ -89,6 +89,15 @@ async function actsByKeyboard(page) {
   await live(page, "blue");
 }
 
+async function followsAnUpgrade(page) {
+  const process = await page.locator("#foot").getAttribute("data-process");
+  expected = /ERR_|CONNECTION/;
+  ask("upgrade");
+  await page.locator(`#foot:not([data-process="${process}"])`).waitFor();
+  await page.locator('#state[data-state="live"]').waitFor();
+  expected = /^$/;
+}
+
 async function comesBack(page) {
   expected = /ERR_|404|503|CONNECTION/;
   ask("stop");
@@ -133,6 +142,7 @@ try {
   await seesAPromote(page);
   await actsByKeyboard(page);
   await everywhere();
+  await followsAnUpgrade(page);
   await comesBack(page);
   await tellsTheSameWithoutScript();
   assert.deepEqual(complaints, []);

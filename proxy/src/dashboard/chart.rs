@@ -21,6 +21,9 @@ const RIGHT: f64 = 358.0;
 const TOP: f64 = 16.0;
 const BOTTOM: f64 = 96.0;
 
+/// How wide the word at a switch is.
+const WORD: f64 = 46.0;
+
 /// How many points are one line of the table: a minute.
 const MINUTE: usize = 12;
 
@@ -62,8 +65,7 @@ impl Figure {
     fn shown(self, value: f64) -> String {
         match self {
             Self::P99 => milliseconds(value * 1e3),
-            Self::Requests | Self::Errors if value >= 100.0 => format!("{value:.0}"),
-            Self::Requests | Self::Errors if value == 0.0 => "0".to_owned(),
+            Self::Requests | Self::Errors if value >= 100.0 || value.fract() == 0.0 => format!("{value:.0}"),
             Self::Requests | Self::Errors => format!("{value:.1}"),
         }
     }
@@ -92,8 +94,9 @@ fn round(value: f64) -> f64 {
 
 /// The three drawings and the table, or that there is nothing to draw.
 pub(super) fn figures(scene: &Scene, name: &AppName) -> Markup {
-    let none = Series::default();
-    let series = scene.series(name).unwrap_or(&none);
+    let Some(series) = scene.series(name) else {
+        return html! { p.quiet.calm id={ (name) "-figures" } { "No requests in the last 15 minutes." } };
+    };
     html! {
         div.figures-of id={ (name) "-figures" } {
             div.charts { @for figure in Figure::ALL { (drawing(figure, scene, name, series)) } }
@@ -125,7 +128,7 @@ fn drawing(figure: Figure, scene: &Scene, name: &AppName, series: &Series) -> Ma
                 text.scale x=(LEFT) y=(TOP - 4.0) { (figure.shown(most)) }
                 text.scale x=(LEFT) y="109" { "−15 min" }
                 text.scale.end x=(RIGHT) y="109" { "now" }
-                @for (when, slot) in series.lately(at) { (switch_line(*when, *slot, at)) }
+                (switch_lines(series, at))
                 @for slot in Slot::ALL {
                     @if series.points.iter().any(|both| both.get(slot).requests > 0) {
                         path.line.(slot.as_str()) d=(line(figure, slot, &series.points, most)) {}
@@ -142,13 +145,20 @@ fn place(seconds: f64) -> f64 {
     RIGHT - (RIGHT - LEFT) * (seconds / whole).clamp(0.0, 1.0)
 }
 
-fn switch_line(when: Timestamp, to: Slot, at: Timestamp) -> Markup {
-    let x = place(at.duration_since(when).as_secs_f64());
-    let (anchor, beside) = if x > RIGHT - 60.0 { ("end", x - 3.0) } else { ("start", x + 3.0) };
+/// A line at every switch. Where they are close together, only the last one of them has a word.
+fn switch_lines(series: &Series, at: Timestamp) -> Markup {
+    let x = |when: Timestamp| place(at.duration_since(when).as_secs_f64());
+    let switches: Vec<_> = series.lately(at).collect();
     html! {
-        g.switch.(to.as_str()) {
-            path d=(format!("M{x:.1} {}V{BOTTOM}", TOP - 12.0)) {}
-            text x=(format!("{beside:.1}")) y=(TOP - 4.0) text-anchor=(anchor) { "→ " (to) }
+        @for (index, (when, to)) in switches.iter().enumerate() {
+            @let (x, next) = (x(*when), switches.get(index + 1).map(|(when, _)| x(*when)));
+            g.switch.(to.as_str()) {
+                path d=(format!("M{x:.1} {}V{BOTTOM}", TOP - 12.0)) {}
+                @if next.is_none_or(|next| next - x > WORD) {
+                    @if x > RIGHT - WORD { text x=(format!("{:.1}", x - 3.0)) y=(TOP - 4.0) text-anchor="end" { "→ " (to) } }
+                    @else { text x=(format!("{:.1}", x + 3.0)) y=(TOP - 4.0) { "→ " (to) } }
+                }
+            }
         }
     }
 }
@@ -207,7 +217,7 @@ fn minute(points: &[&PerSlot<Point>], slot: Slot) -> (u64, u64, Option<f64>) {
 fn table(scene: &Scene, name: &AppName, series: &Series) -> Markup {
     let newest: Vec<&PerSlot<Point>> = series.points.iter().rev().collect();
     html! {
-        div.wide tabindex="0" role="region" aria-label={ "Figures of " (name) } {
+        div.wide tabindex="0" role="group" aria-label={ "Figures of " (name) } {
             table {
                 thead {
                     tr { th scope="col" { "Minute to" } @for slot in Slot::ALL { th.number scope="col" { (slot) " requests" } th.number scope="col" { (slot) " errors" } th.number scope="col" { (slot) " p99, slowest" } } }

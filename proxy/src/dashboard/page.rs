@@ -211,7 +211,7 @@ fn table(scene: &Scene) -> Markup {
     html! {
         section.card id="apps" aria-labelledby="apps-title" {
             h2 id="apps-title" { "Applications" }
-            div.wide tabindex="0" role="region" aria-labelledby="apps-title" {
+            div.wide tabindex="0" role="group" aria-label="Table of applications" {
                 table {
                     thead { tr { th scope="col" { "Name" } th scope="col" { "Live" } th scope="col" { "Release" } th scope="col" { "Health" } th.number scope="col" { "In flight" } th.number scope="col" { "Generation" } } }
                     tbody {
@@ -241,7 +241,7 @@ fn certificates(scene: &Scene) -> Markup {
             @if certificates.is_empty() {
                 p.quiet { "None: nothing is served over TLS." }
             } @else {
-                div.wide tabindex="0" role="region" aria-labelledby="certificates-title" {
+                div.wide tabindex="0" role="group" aria-label="Table of certificates" {
                     table {
                         thead { tr { th scope="col" { "Names" } th scope="col" { "From" } th scope="col" { "Expires" } th scope="col" { "Renewed" } th scope="col" { "State" } } }
                         tbody { @for certificate in certificates { (certificate_row(scene, certificate)) } }
@@ -254,7 +254,7 @@ fn certificates(scene: &Scene) -> Markup {
 
 fn certificate_row(scene: &Scene, certificate: &CertificateStatus) -> Markup {
     let left = certificate.not_after.duration_since(scene.now).as_secs_f64();
-    let day = |at: Timestamp| at.strftime("%Y-%m-%d").to_string();
+    let day = |at: Timestamp| html! { span.day { (at.strftime("%Y-%m-%d")) } };
     html! {
         tr {
             th scope="row" { (names(certificate)) }
@@ -279,12 +279,14 @@ fn events(scene: &Scene, of: Option<&AppName>) -> Markup {
         section.card id="events" aria-labelledby="events-title" {
             h2 id="events-title" { "Last events" }
             @if events.is_empty() { p.quiet { "Nothing has happened since this process began." } }
-            ol.events id="event-list" {
-                @for noted in events {
-                    li id={ "event-" (noted.number) } .(story::tone(&noted.event)) {
-                        (time(story::at(&noted.event))) " "
-                        @if let Some(app) = story::app(&noted.event) { strong { (app) } " " }
-                        span { (story::sentence(&noted.event)) }
+            div.long tabindex="0" role="group" aria-label="List of events" {
+                ol.events id="event-list" {
+                    @for noted in events {
+                        li id={ "event-" (noted.number) } .(story::tone(&noted.event)) {
+                            (time(story::at(&noted.event))) " "
+                            @if let Some(app) = story::app(&noted.event) { strong { (app) } " " }
+                            span { (story::sentence(&noted.event)) }
+                        }
                     }
                 }
             }

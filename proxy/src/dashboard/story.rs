@@ -147,8 +147,13 @@ pub(super) const fn healthy(health: Health) -> &'static str {
 /// How many of each kind, without those that are none.
 pub(super) fn counts(by_kind: &ByKind<u64>) -> String {
     let some = Kind::ALL.into_iter().filter(|kind| *by_kind.get(*kind) > 0);
-    let words: Vec<String> = some.map(|kind| format!("{} {}", by_kind.get(kind), kind.as_str())).collect();
+    let words: Vec<String> = some.map(|kind| count(*by_kind.get(kind), kind)).collect();
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
+}
+
+fn count(count: u64, kind: Kind) -> String {
+    let word = kind.as_str();
+    format!("{count} {}", if count == 1 { word.trim_end_matches('s') } else { word })
 }
 
 fn certificate(event: &CertificateEvent) -> String {

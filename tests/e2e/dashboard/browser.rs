@@ -69,6 +69,7 @@ async fn a_person_sees_a_promote_happen_promotes_with_the_token_and_is_refused_w
             match line.as_str() {
                 "please: promote green" => drop(proxy.admin().promote(Slot::Green).await.expect("promoted")),
                 "please: stop" => proxy.kill(),
+                "please: upgrade" => drop(proxy.upgrade().await),
                 "please: start" => {
                     proxy.respawn(&[]);
                     proxy.wait_ready().await;
