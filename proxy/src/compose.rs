@@ -177,14 +177,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         cache: Cache::start(&settings.proxy.cache),
         ending,
     });
-    let reloader = Arc::new(Reloader {
-        sources: Box::new(move || Sources::from_process(command.config.clone(), command.environment.clone())),
-        control: Arc::clone(&control),
-        shared: Arc::clone(&shared),
-        certificates: Arc::clone(&certificates),
-        manager: manager.clone(),
-        turn: tokio::sync::Mutex::new(()),
-    });
+    let reloader = Arc::new(reloader(command, &control, &shared, &certificates, &manager));
     let process = Process {
         settings,
         control,
@@ -200,6 +193,24 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         admin_accepting: tokio::sync::Mutex::default(),
     };
     process.serve(takeover, signal, work).await
+}
+
+/// Reads the configuration again from where it was found.
+fn reloader(
+    command: Command,
+    control: &Arc<Control>,
+    shared: &Arc<Shared>,
+    certificates: &Arc<Store>,
+    manager: &Manager,
+) -> Reloader {
+    Reloader {
+        sources: Box::new(move || Sources::from_process(command.config.clone(), command.environment.clone())),
+        control: Arc::clone(control),
+        shared: Arc::clone(shared),
+        certificates: Arc::clone(certificates),
+        manager: manager.clone(),
+        turn: tokio::sync::Mutex::new(()),
+    }
 }
 
 /// The control plane, with the settings in force.

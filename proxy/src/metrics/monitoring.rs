@@ -92,12 +92,9 @@ fn expressions_of_panels(value: &serde_json::Value, found: &mut Vec<String>) {
     match value {
         serde_json::Value::Object(keys) => {
             for (key, below) in keys {
-                match below {
-                    serde_json::Value::String(text) if key == "expr" || text.contains("label_values") => {
-                        found.push(text.clone());
-                    }
-                    below => expressions_of_panels(below, found),
-                }
+                let text = below.as_str().filter(|text| key == "expr" || text.contains("label_values"));
+                found.extend(text.map(ToOwned::to_owned));
+                expressions_of_panels(below, found);
             }
         }
         serde_json::Value::Array(items) => items.iter().for_each(|item| expressions_of_panels(item, found)),

@@ -83,13 +83,8 @@ fn sentence(event: &Event) -> String {
             phrase::moment(ejection.until),
             ejection.reason
         ),
-        Event::Breaker { at, app, slot, until: Some(until) } => format!(
-            "{}  {app}: {slot} mostly fails and gets no requests until {}",
-            phrase::moment(*at),
-            phrase::moment(*until)
-        ),
-        Event::Breaker { at, app, slot, until: None } => {
-            format!("{}  {app}: {slot} answers and gets requests again", phrase::moment(*at))
+        Event::Breaker { at, app, slot, until } => {
+            format!("{}  {app}: {slot} {}", phrase::moment(*at), breaker(*until))
         }
         Event::Certificate { at, happened } => {
             format!("{}  certificate for {}", phrase::moment(*at), certificate(happened))
@@ -110,6 +105,13 @@ fn sentence(event: &Event) -> String {
             };
             format!("{}  the configuration was read again: {changes}", phrase::moment(*at))
         }
+    }
+}
+
+fn breaker(until: Option<jiff::Timestamp>) -> String {
+    match until {
+        Some(until) => format!("mostly fails and gets no requests until {}", phrase::moment(until)),
+        None => "answers and gets requests again".to_owned(),
     }
 }
 

@@ -30,7 +30,7 @@ pub(super) async fn run(ctx: &Context, what: MigrateCommand) -> Outcome {
 
 /// Shows it; a failure when a migration got stuck.
 async fn status(ctx: &Context) -> Outcome {
-    let site = Site::open(ctx).await?;
+    let site = Box::pin(Site::open(ctx)).await?;
     let url = url(&site).await?;
     ctx.reporter.waiting(&format!("asking {} for its schema …", url.label()));
     let looked = probe(&url).await;

@@ -53,11 +53,20 @@ pub enum Action {
     },
     /// Put in front of the path.
     Prefix(String),
+    /// The largest body of a request.
+    BodySize {
+        /// The size.
+        size: String,
+        /// Whether it was written, and is not what the other program does without a word.
+        written: bool,
+    },
+    /// Answers are compressed.
+    Compress,
     /// A header of the request.
     Request(HeaderChange),
     /// A header of the answer.
     Response(HeaderChange),
-    /// Something that this version does not do.
+    /// Something that is not carried over.
     Later(Later),
 }
 
@@ -98,17 +107,13 @@ pub enum HeaderChange {
     Add(String, String),
 }
 
-/// Something that this version does not do, with what a mapping will need.
+/// Something that is not carried over, with what a mapping will need.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Later {
-    /// Answers are compressed.
-    Compress,
     /// Another service is asked for leave.
     ForwardAuth(String),
     /// Answers for other origins.
     Cors,
-    /// A bound on bodies below a path.
-    BodySize(String),
     /// Upstreams that fail are left alone.
     Breaker,
     /// Bodies are kept before they are passed on.
@@ -134,10 +139,8 @@ impl Later {
     #[must_use]
     pub const fn what(&self) -> &'static str {
         match self {
-            Self::Compress => "compressed answers",
             Self::ForwardAuth(_) => "another service asked for leave",
             Self::Cors => "answers for other origins (CORS)",
-            Self::BodySize(_) => "a bound on bodies below a path",
             Self::Breaker => "a circuit breaker",
             Self::Buffer => "kept bodies",
             Self::Cache => "kept answers",
@@ -154,21 +157,23 @@ impl Later {
     #[must_use]
     pub fn suggestion(&self) -> String {
         let text = match self {
-            Self::Compress => "answers are passed on as the application made them; let it compress them",
             Self::ForwardAuth(url) => {
                 return format!(
-                    "nobody is asked for leave here, so nobody is let in until then (`deny`); let the application ask {url}, or guard it with `basic_auth` or `allow`"
+                    "nobody is let in until it is written by hand (`deny`): `forward_auth: {{url: …}}` in the place of {url}, or guard it with `basic_auth` or `allow`"
                 );
             }
             Self::Cors => {
-                "let the application answer preflight requests, or set the headers with `response_headers`"
+                "write `cors: {origins: [https://app.example.com], methods: [GET], headers: [X-Token]}` in its `middleware`"
             }
-            Self::BodySize(size) => {
-                return format!("write `limits: {{body_size: {size}}}` for the application as a whole");
+            Self::Breaker => {
+                "write `breaker: {errors: 50%, requests: 20}` in its `middleware`; its conditions are shares of failures alone"
             }
-            Self::Breaker => "`outliers` leaves an upstream out for a while that answers badly",
-            Self::Buffer => "bodies are passed on as they come, and never kept",
-            Self::Cache => "answers are not kept here; let the application or a cache in front of it do it",
+            Self::Buffer => {
+                "write `buffer: {request: 1MiB}` in its `middleware` for bodies of requests; answers are passed on as they come"
+            }
+            Self::Cache => {
+                "write `cache: on` in its `middleware`: it holds what the application declares cacheable, and nothing else"
+            }
             Self::Files(folder) => {
                 return format!(
                     "files are not served here; serve {folder} by the application, or by a file server as the upstream"
@@ -176,14 +181,14 @@ impl Later {
             }
             Self::Match(what) => {
                 return format!(
-                    "applications are told apart by host and path alone; {what} has to be looked at by the application"
+                    "write it as an application of its own with `match` (methods, headers, query, clients, path_pattern): {what}"
                 );
             }
             Self::EntryPoint(name) => {
-                return format!("every application is reached by every listener; {name} is not kept apart");
+                return format!("give a listener the name {name}, and write `listeners: [{name}]`");
             }
             Self::Tcp => "only HTTP is proxied; publish this port another way",
-            Self::Mirror => "requests are not copied; ask the standby slot with `preview` instead",
+            Self::Mirror => "`mirror: {share: 10%}` copies to the standby slot, and to nobody else",
             Self::Weighted => "weights are those of the upstreams of one slot, as `{address: …, weight: 3}`",
         };
         text.to_owned()
@@ -203,6 +208,8 @@ impl Action {
             Self::Redirect { .. } => Some("redirects"),
             Self::Answer { .. } => Some("answer"),
             Self::Strip(_) | Self::Replace { .. } | Self::Prefix(_) => Some("rewrite"),
+            Self::BodySize { .. } => Some("body_size"),
+            Self::Compress => Some("compress"),
             Self::Request(_) => Some("request_headers"),
             Self::Response(_) => Some("response_headers"),
             Self::Later(_) => None,
@@ -211,17 +218,19 @@ impl Action {
 }
 
 /// The keys of `middleware`, in the order in which they act.
-const ORDER: [&str; 10] = [
+const ORDER: [&str; 12] = [
     "allow",
     "deny",
     "rate_limit",
     "in_flight",
     "basic_auth",
+    "body_size",
     "redirects",
     "answer",
     "rewrite",
     "request_headers",
     "response_headers",
+    "compress",
 ];
 
 /// The keys of `middleware` for these actions. A later one of the same key adds to lists and headers, and wins otherwise.
@@ -264,6 +273,11 @@ fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {
             Entry::line(key, pairs(&said))
         }
         Action::Strip(_) | Action::Replace { .. } | Action::Prefix(_) => rewrite(key, actions),
+        Action::BodySize { size, written: true } => Entry::line(key, size.clone()),
+        Action::BodySize { size, written: false } => {
+            return Some(Entry::line(key, size.clone()).behind("the default of where it comes from"));
+        }
+        Action::Compress => Entry::line(key, "on"),
         Action::Request(_) | Action::Response(_) => headers(key, actions),
         Action::Later(_) => return None,
     };
@@ -329,6 +343,8 @@ fn rewrite(key: &str, actions: &[&At<Action>]) -> Entry {
             | Action::BasicAuth(_)
             | Action::Redirect { .. }
             | Action::Answer { .. }
+            | Action::BodySize { .. }
+            | Action::Compress
             | Action::Request(_)
             | Action::Response(_)
             | Action::Later(_) => continue,

@@ -157,8 +157,8 @@ fn bounds(proxy: &Node, actions: &mut Vec<At<Action>>) -> Vec<Entry> {
         && let Some(bytes) = node.word(0).map(|bytes| bytes.replace('_', ""))
         && bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)
     {
-        let said = pairs(&[("body_size", format!("{bytes}B"))]);
-        keys.push(Entry::line("limits", said).from(&node.place, "proxy.buffering.max_request_body"));
+        let bound = Action::BodySize { size: format!("{bytes}B"), written: true };
+        actions.push(At::new(bound, &node.place));
     }
     for node in buffering.children.iter().filter(|node| !node.is_taken()) {
         node.take_whole();

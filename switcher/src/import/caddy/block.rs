@@ -7,7 +7,7 @@ use super::matcher::{Fits, fits};
 use super::proxied::{Pool, change, pool};
 use crate::import::action::{Action, BasicAuth, Later};
 use crate::import::note::Note;
-use crate::import::sheet::{Entry, pairs};
+use crate::import::sheet::Entry;
 use crate::import::site::{Imported, Match, Route};
 use crate::import::target::{Held, Sent, sent};
 use crate::import::tree::{At, Node};
@@ -329,7 +329,7 @@ fn on_the_way(child: &Node, skip: usize, paths: &[Match], said: &mut Said, impor
     let mut actions: Vec<Action> = Vec::new();
     match child.name.as_str() {
         "header" | "request_header" => return headers(child, skip, paths, said, imported),
-        "encode" => actions.push(Action::Later(Later::Compress)),
+        "encode" => actions.push(Action::Compress),
         "forward_auth" => {
             let url = words.first().copied().unwrap_or_default().to_owned();
             actions.push(Action::Later(Later::ForwardAuth(url)));
@@ -337,16 +337,10 @@ fn on_the_way(child: &Node, skip: usize, paths: &[Match], said: &mut Said, impor
         "basicauth" | "basic_auth" => actions.extend(password(child, &words, imported)),
         "request_body" => {
             let max = child.get("max_size").and_then(|node| size(node.word(0)?));
-            if let Some(max) = max {
-                if paths == [Match::Below(ALL.to_owned())] {
-                    said.keys.push(
-                        Entry::line("limits", pairs(&[("body_size", max)]))
-                            .from(&child.place, "request_body"),
-                    );
-                } else {
-                    actions.push(Action::Later(Later::BodySize(max)));
-                }
-            }
+            let bound = max.map(|size| At::new(Action::BodySize { size, written: true }, &child.place));
+            said.actions.extend(
+                bound.into_iter().flat_map(|at| paths.iter().map(move |path| (path.clone(), at.clone()))),
+            );
             return;
         }
         _ => match rewritten(&child.name, &words) {

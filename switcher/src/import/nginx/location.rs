@@ -9,7 +9,7 @@ use crate::import::sheet::{Entry, pairs, scalar};
 use crate::import::site::{Imported, Match, Route};
 use crate::import::target::{Held, Sent, sent};
 use crate::import::tree::{At, Node, Place};
-use crate::import::values::{escaped, replacement, size, time};
+use crate::import::values::{escaped, replacement, time};
 
 /// What is known around a location.
 pub(super) struct Around<'a> {
@@ -282,7 +282,7 @@ fn rewrites(node: &Node, actions: &mut Vec<At<Action>>, imported: &mut Imported)
     }
 }
 
-/// Times and sizes.
+/// Times.
 fn bounds(scope: &Scope<'_>) -> Vec<Entry> {
     let mut times: Vec<(&str, String)> = Vec::new();
     let mut place = None;
@@ -307,16 +307,6 @@ fn bounds(scope: &Scope<'_>) -> Vec<Entry> {
     let mut keys = Vec::new();
     if let Some(node) = place {
         keys.push(Entry::line("timeouts", pairs(&times)).from(&node.place, node.shown()));
-    }
-    match scope.one("client_max_body_size") {
-        Some(node) => match node.word(0) {
-            Some("0") => {}
-            Some(text) => keys.extend(size(text).map(|size| {
-                Entry::line("limits", pairs(&[("body_size", size)])).from(&node.place, node.shown())
-            })),
-            None => {}
-        },
-        None => keys.push(Entry::line("limits", "{body_size: 1MiB}").behind("nginx's default")),
     }
     keys
 }

@@ -6,6 +6,7 @@ use crate::import::action::{Action, BasicAuth, HeaderChange, Later, Rate};
 use crate::import::note::Note;
 use crate::import::site::Imported;
 use crate::import::tree::{At, Node};
+use crate::import::values::size;
 
 /// What is done in every location that these directives hold for.
 pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Imported) -> Vec<At<Action>> {
@@ -16,8 +17,9 @@ pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Impo
     password(scope, &mut actions);
     answers(scope, &mut actions, imported);
     if let Some(node) = scope.one("gzip").filter(|node| node.word(0) == Some("on")) {
-        actions.push(At::new(Action::Later(Later::Compress), &node.place));
+        actions.push(At::new(Action::Compress, &node.place));
     }
+    actions.extend(bodies(scope));
     if let Some(node) = scope.one("auth_request").filter(|node| node.word(0) != Some("off")) {
         let url = node.seen().first().copied().unwrap_or_default().to_owned();
         actions.push(At::new(Action::Later(Later::ForwardAuth(url)), &node.place));
@@ -28,6 +30,16 @@ pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Impo
         }
     }
     actions
+}
+
+/// The largest body. Without a word it is 1 MiB, and 0 means any.
+fn bodies(scope: &Scope<'_>) -> Option<At<Action>> {
+    let Some(node) = scope.one("client_max_body_size") else {
+        let bound = Action::BodySize { size: "1MiB".to_owned(), written: false };
+        return Some(At::new(bound, &scope.inner().place));
+    };
+    let text = node.word(0).filter(|text| *text != "0")?;
+    Some(At::new(Action::BodySize { size: size(text)?, written: true }, &node.place))
 }
 
 /// `allow` and `deny`, of which the first that fits decides.

@@ -83,7 +83,7 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
             }
         }
         "headers" => headers(node, into),
-        "compress" => into.actions.push(at(Action::Later(Later::Compress))),
+        "compress" => into.actions.push(at(Action::Compress)),
         "forwardauth" | "digestauth" => {
             let url =
                 node.peek("address").and_then(|node| node.seen().first().copied()).unwrap_or("a directory");
@@ -225,8 +225,8 @@ fn buffering(node: &Node, into: &mut Done) {
         && let Some(bytes) = size.word(0)
         && bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)
     {
-        let said = pairs(&[("body_size", format!("{bytes}B"))]);
-        into.keys.push(Entry::line("limits", said).from(&size.place, "buffering.maxRequestBodyBytes"));
+        let bound = Action::BodySize { size: format!("{bytes}B"), written: true };
+        into.actions.push(At::new(bound, &size.place));
     }
     for key in ["memRequestBodyBytes", "maxResponseBodyBytes", "memResponseBodyBytes", "retryExpression"] {
         if let Some(other) = node.get(key).map(Node::take_whole) {
