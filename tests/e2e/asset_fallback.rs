@@ -8,6 +8,8 @@ use switcher_tests::{App, Http1, PATIENCE, Proxy, Raw, Setup, until};
 const ASSET: &str = "/assets/app-3f2a9b1c.js";
 const NOT_HERE: &[u8] = b"HTTP/1.1 404 Not Found\r\nContent-Length: 8\r\nX-App: raw\r\n\r\nnot here";
 
+const CACHEABLE: &[u8] = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nCache-Control: max-age=60\r\n\r\nold";
+
 /// A version that has none of the files.
 async fn without_files() -> Raw {
     Raw::answering(NOT_HERE).await
@@ -59,6 +61,26 @@ async fn a_page_of_the_old_version_finds_its_files_after_the_switch() {
     let receipt = proxy.admin().drain(switched.drained_generation, "20s").await.expect("a receipt");
     assert!(receipt.drained, "{receipt:?}");
     nothing_is_inside(&proxy).await;
+}
+
+#[tokio::test]
+async fn what_the_other_slot_has_is_never_held_as_an_answer_of_this_one() {
+    let (live, other) = (without_files().await, Raw::answering(CACHEABLE).await);
+    let setup = Setup::slots(&[live.address().to_string()], &[other.address().to_string()]);
+    let setup = setup.shop("asset_fallback", "{}").shop("middleware", "{cache: on}");
+    let proxy = setup.start_healthy().await;
+    let hits = async || {
+        let mut hits = Vec::new();
+        for _ in 0..2 {
+            let answer = get(proxy.http(), ASSET).await;
+            assert_eq!(seen(&answer), (200, Some("green"), "old".to_owned()));
+            hits.push(answer.header("cache-status") == Some("switcher; hit"));
+        }
+        hits
+    };
+    assert_eq!(hits().await, [false, false]);
+    proxy.admin().promote(Slot::Green).await.expect("promoted");
+    assert_eq!(hits().await, [false, true], "it is held where it is at home");
 }
 
 #[tokio::test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use switcher_config::Slot;
-use switcher_config::wire::{MirrorOutcome, Mirrored};
+use switcher_config::wire::{CanaryRequest, MirrorOutcome, Mirrored};
 use switcher_tests::certificate::Certificate;
 use switcher_tests::http1::{get, get_with, post, request};
 use switcher_tests::http2::{self, Http2};
@@ -59,6 +59,24 @@ async fn a_tenth_of_a_hundred_is_ten_and_the_answers_are_the_live_slots() {
     ] {
         assert!(metrics.lines().any(|found| found == line), "{line}\n{metrics}");
     }
+}
+
+#[tokio::test]
+async fn whoever_is_a_canary_is_served_by_the_standby_and_not_copied_to_it() {
+    let (blue, green) = (App::start("blue").await, App::start("teal").await);
+    let proxy = between(&blue, green.upstream(), "{share: 100%}").await;
+    let wish = CanaryRequest {
+        share: Some("0.01%".parse().expect("a share")),
+        by: Some("header X-Nobody".parse().expect("a key")),
+        headers: Some(vec!["X-Beta=1".parse().expect("a header")]),
+        ..CanaryRequest::of(Slot::Green)
+    };
+    proxy.admin().canary(&wish).await.expect("a canary");
+    assert_eq!(get_with(proxy.http(), "/", &[("X-Beta", "1")]).await.text(), "teal");
+    served(&proxy, 1).await;
+    until_outcome(&proxy, MirrorOutcome::Same, 1).await;
+    assert_eq!((blue.hits(), green.hits()), (1, 2), "its own and one copy");
+    assert_eq!(mirrored(&proxy).await.outcomes.values().sum::<u64>(), 1);
 }
 
 #[tokio::test]
