@@ -3,6 +3,7 @@
 mod bake;
 mod certificate;
 mod fence;
+mod progress;
 
 use std::collections::BTreeMap;
 
@@ -24,6 +25,7 @@ pub use certificate::{
     RevocationReason, RevokeRequest, Revoked, Verdict,
 };
 pub use fence::{Claim, Fence};
+pub use progress::{Progress, StepState};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -657,6 +659,17 @@ pub enum Event {
         app: AppName,
         /// What it is now.
         mode: Mode,
+    },
+    /// A step of a deployment began or ended, as its deployer tells it.
+    Progress {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// The application.
+        app: AppName,
+        /// Which step, and how it stands.
+        #[serde(flatten)]
+        progress: Progress,
     },
     /// The configuration was read again.
     Reloaded {

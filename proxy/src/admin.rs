@@ -64,6 +64,7 @@ pub fn router(admin: Admin) -> axum::Router {
         .routes(routes!(change::promote))
         .routes(routes!(change::register))
         .routes(routes!(change::claim))
+        .routes(routes!(change::progress))
         .routes(routes!(change::pause))
         .routes(routes!(change::resume))
         .routes(routes!(change::stop))

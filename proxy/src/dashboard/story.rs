@@ -2,7 +2,7 @@
 
 use switcher_config::AppName;
 use switcher_config::wire::{
-    Bake, BakeOutcome, ByKind, CertificateEvent, CertificateHappening, Event, Health, Kind, Mode,
+    Bake, BakeOutcome, ByKind, CertificateEvent, CertificateHappening, Event, Health, Kind, Mode, StepState,
 };
 
 use super::page::clock;
@@ -15,6 +15,7 @@ pub(super) const fn app(event: &Event) -> Option<&AppName> {
         | Event::Bake { app, .. }
         | Event::Health { app, .. }
         | Event::Ejected { app, .. }
+        | Event::Progress { app, .. }
         | Event::Mode { app, .. } => Some(app),
         Event::Certificate { .. } | Event::Reloaded { .. } => None,
     }
@@ -30,6 +31,7 @@ pub(super) const fn at(event: &Event) -> jiff::Timestamp {
         | Event::Ejected { at, .. }
         | Event::Certificate { at, .. }
         | Event::Mode { at, .. }
+        | Event::Progress { at, .. }
         | Event::Reloaded { at, .. } => *at,
     }
 }
@@ -52,7 +54,10 @@ pub(super) fn tone(event: &Event) -> &'static str {
             | CertificateHappening::Imported
             | CertificateHappening::Revoked => "plain",
         },
-        Event::Drained { .. } | Event::Mode { .. } | Event::Reloaded { .. } => "plain",
+        Event::Progress { progress, .. } if progress.state == StepState::Failed => "bad",
+        Event::Progress { .. } | Event::Drained { .. } | Event::Mode { .. } | Event::Reloaded { .. } => {
+            "plain"
+        }
     }
 }
 
@@ -86,6 +91,7 @@ pub(super) fn sentence(event: &Event) -> String {
             Mode::Paused => "paused: new requests are held".to_owned(),
             Mode::Stopped => "stopped: the maintenance page is served".to_owned(),
         },
+        Event::Progress { progress, .. } => format!("{}: {}", progress.step, progress.message),
         Event::Reloaded { reloaded, .. } if reloaded.changes.is_empty() => {
             "the configuration was read again; nothing changed".to_owned()
         }
