@@ -3,7 +3,7 @@
 //! The server renders everything, so the page is whole without JavaScript; `live.js` asks for the same page again when
 //! something happens, and changes what has changed. Invariants: texts from outside are escaped by construction ([`maud`]);
 //! nothing is loaded from elsewhere and no script or style stands in a page, which the content policy enforces; what acts
-//! goes through [`gate`] and names the generation that its page showed. Mounted by [`crate::admin`].
+//! goes through `gate` and names the generation that its page showed. Mounted by [`crate::admin`].
 
 mod action;
 mod app;
