@@ -5,6 +5,7 @@ mod canary;
 mod certificate;
 mod fence;
 mod mirror;
+mod progress;
 
 use std::collections::BTreeMap;
 
@@ -31,6 +32,7 @@ pub use certificate::{
 };
 pub use fence::{Claim, Fence};
 pub use mirror::{MirrorAnswer, MirrorDifference, MirrorOutcome, Mirrored};
+pub use progress::{Progress, StepState};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -696,6 +698,17 @@ pub enum Event {
         app: AppName,
         /// What it is now.
         mode: Mode,
+    },
+    /// A step of a deployment began or ended, as its deployer tells it.
+    Progress {
+        /// When.
+        #[schema(value_type = String)]
+        at: Timestamp,
+        /// The application.
+        app: AppName,
+        /// Which step, and how it stands.
+        #[serde(flatten)]
+        progress: Progress,
     },
     /// The configuration was read again.
     Reloaded {

@@ -67,6 +67,7 @@ pub fn router(admin: Admin) -> axum::Router {
         .routes(routes!(change::abort_canary))
         .routes(routes!(change::register))
         .routes(routes!(change::claim))
+        .routes(routes!(change::progress))
         .routes(routes!(change::pause))
         .routes(routes!(change::resume))
         .routes(routes!(change::stop))

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use parking_lot::Mutex;
-use switcher_config::wire::Event;
+use switcher_config::wire::{Event, Progress, StepState};
 use switcher_config::{AppName, PerSlot, Slot};
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
@@ -30,6 +30,9 @@ const APPS: usize = 1000;
 
 /// How many events are kept.
 const EVENTS: usize = 100;
+
+/// How many steps of one deployment are kept.
+const STEPS: usize = 64;
 
 /// How many switches of one application are kept.
 const SWITCHES: usize = 32;
@@ -54,6 +57,20 @@ pub struct Series {
     pub switches: VecDeque<(Timestamp, Slot)>,
 }
 
+/// One step of a deployment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// When it began.
+    pub began: Timestamp,
+    /// When it last told of itself.
+    pub at: Timestamp,
+    /// What it is, and how it stands.
+    pub progress: Progress,
+}
+
+/// The steps of the newest deployment of an application, in order; of one deployment and never empty.
+pub type Steps = Vec<Step>;
+
 /// An event that is remembered.
 #[derive(Debug, Clone)]
 pub struct Noted {
@@ -68,6 +85,7 @@ struct Recorded {
     at: Timestamp,
     series: BTreeMap<AppName, Series>,
     before: BTreeMap<AppName, PerSlot<Answered>>,
+    deployments: BTreeMap<AppName, Steps>,
     events: VecDeque<Noted>,
     noted: u64,
 }
@@ -83,6 +101,8 @@ pub struct Seen {
     pub at: Timestamp,
     /// The points of each application that had requests lately, and of each that switched.
     pub series: BTreeMap<AppName, Series>,
+    /// How far the newest deployment of each application got, as far as its deployer told.
+    pub deployments: BTreeMap<AppName, Steps>,
     /// The last events, newest first.
     pub events: Vec<Noted>,
 }
@@ -90,19 +110,26 @@ pub struct Seen {
 impl History {
     /// What is remembered of these applications, and the last events.
     #[must_use]
-    pub fn seen<'a>(&self, apps: impl IntoIterator<Item = &'a AppName>) -> Seen {
-        let recorded = self.0.lock();
-        let series =
-            apps.into_iter().filter_map(|app| Some((app.clone(), recorded.series.get(app)?.clone())));
+    pub fn seen<'a>(&self, apps: impl IntoIterator<Item = &'a AppName, IntoIter: Clone>) -> Seen {
+        let (recorded, apps) = (self.0.lock(), apps.into_iter());
+        let steps = |app: &AppName| Some((app.clone(), recorded.deployments.get(app)?.clone()));
+        let deployments = apps.clone().filter_map(steps).collect();
+        let series = apps.filter_map(|app| Some((app.clone(), recorded.series.get(app)?.clone())));
         Seen {
             at: recorded.at,
             series: series.collect(),
+            deployments,
             events: recorded.events.iter().rev().cloned().collect(),
         }
     }
 
     fn note(&self, event: Event) {
         let mut recorded = self.0.lock();
+        // A deployment has many steps: they are shown with the application, and do not push out everything else.
+        if let Event::Progress { at, app, progress } = event {
+            step(recorded.deployments.entry(app).or_default(), at, progress);
+            return;
+        }
         if let Event::Switched { at, app, switched } = &event {
             let room = recorded.series.len() < APPS;
             if room || recorded.series.contains_key(app) {
@@ -121,6 +148,7 @@ impl History {
         let gone = |app: &AppName| !view.apps.contains_key(app);
         recorded.before.retain(|app, _| !gone(app));
         recorded.series.retain(|app, _| !gone(app));
+        recorded.deployments.retain(|app, _| !gone(app));
         let mut added = BTreeSet::new();
         for (name, app) in &view.apps {
             let metrics = &app.app.metrics.slots;
@@ -157,6 +185,21 @@ impl Series {
     pub fn lately(&self, now: Timestamp) -> impl Iterator<Item = &(Timestamp, Slot)> {
         let window = STEP.as_secs_f64() * POINTS as f64;
         self.switches.iter().filter(move |(at, _)| now.duration_since(*at).as_secs_f64() < window)
+    }
+}
+
+/// Adds what was told to the steps: a step that goes on is the last one of its name, and another deployment begins anew.
+fn step(steps: &mut Steps, at: Timestamp, progress: Progress) {
+    if steps.last().is_some_and(|last| last.progress.deployment != progress.deployment) {
+        steps.clear();
+    }
+    let goes_on =
+        |last: &&mut Step| last.progress.step == progress.step && last.progress.state == StepState::Running;
+    if let Some(last) = steps.last_mut().filter(goes_on) {
+        last.at = at;
+        last.progress = progress;
+    } else if steps.len() < STEPS {
+        steps.push(Step { began: at, at, progress });
     }
 }
 
@@ -248,6 +291,38 @@ mod tests {
         }
         let numbers: Vec<u64> = history.seen([]).events.iter().map(|noted| noted.number).collect();
         assert_eq!((numbers.len(), numbers[0], numbers[EVENTS - 1]), (EVENTS, 107, 8));
+    }
+
+    #[test]
+    fn the_steps_are_those_of_the_newest_deployment() {
+        let history = History::default();
+        let app: AppName = "shop".parse().expect("a name");
+        let told = |deployment: &str, step: &str, state| Event::Progress {
+            at: Timestamp::UNIX_EPOCH,
+            app: app.clone(),
+            progress: Progress {
+                deployment: deployment.to_owned(),
+                slot: Slot::Green,
+                step: step.to_owned(),
+                state,
+                message: String::new(),
+            },
+        };
+        let steps = || {
+            let seen = history.seen([&app]);
+            let steps = seen.deployments[&app].iter();
+            steps.map(|step| (step.progress.step.clone(), step.progress.state)).collect::<Vec<_>>()
+        };
+        history.note(told("one", "pull", StepState::Running));
+        history.note(told("one", "pull", StepState::Done));
+        history.note(told("one", "start", StepState::Running));
+        assert_eq!(steps(), [("pull".into(), StepState::Done), ("start".into(), StepState::Running)]);
+        history.note(told("two", "pull", StepState::Failed));
+        assert_eq!(steps(), [("pull".into(), StepState::Failed)]);
+        for n in 0..2 * STEPS {
+            history.note(told("two", &n.to_string(), StepState::Done));
+        }
+        assert_eq!((steps().len(), history.seen([]).events.len()), (STEPS, 0));
     }
 
     #[test]

@@ -16,8 +16,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use switcher_config::wire::{
     Bake, CanaryAbortRequest, CanaryChanged, CanaryRequest, Changed, Claim, DrainReceipt, InFlight,
-    PauseRequest, PreviewRequest, Previewed, PromoteRequest, RegisterRequest, Reloaded, SmokeRequest, Smoked,
-    Status, StopRequest, Switched,
+    PauseRequest, PreviewRequest, Previewed, Progress, PromoteRequest, RegisterRequest, Reloaded,
+    SmokeRequest, Smoked, Status, StopRequest, Switched,
 };
 use switcher_config::{AppName, Generation, Slot, Span};
 
@@ -130,6 +130,14 @@ impl Admin {
     /// As [`Admin::status`].
     pub async fn claim(&self, app: &AppName, claim: &Claim) -> Result<Changed, AdminError> {
         self.send(Method::POST, &format!("/v1/apps/{app}/claim"), claim).await
+    }
+
+    /// `POST /v1/apps/{app}/progress`.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn progress(&self, app: &AppName, progress: &Progress) -> Result<Changed, AdminError> {
+        self.send(Method::POST, &format!("/v1/apps/{app}/progress"), progress).await
     }
 
     /// `POST /v1/apps/{app}/pause`.

@@ -54,6 +54,7 @@ async fn the_openapi_document_names_every_path() {
         "/v1/apps/{app}/slots/{slot}",
         "/v1/apps/{app}/slots/{slot}/in-flight",
         "/v1/apps/{app}/claim",
+        "/v1/apps/{app}/progress",
         "/v1/apps/{app}/pause",
         "/v1/apps/{app}/resume",
         "/v1/apps/{app}/stop",
@@ -162,6 +163,7 @@ async fn events_tell_of_switches_drains_health_and_modes_as_they_happen() {
                 assert!(reason.is_some_and(|r| r.contains("500")));
             }
             Event::Mode { .. }
+            | Event::Progress { .. }
             | Event::Reloaded { .. }
             | Event::Certificate { .. }
             | Event::Bake { .. }

@@ -7,7 +7,7 @@ mod browser;
 use switcher_config::Slot;
 use switcher_config::durable::{Durability, replace};
 use switcher_config::wire::Health;
-use switcher_tests::http1::{Answer, get, get_with, request};
+use switcher_tests::http1::{Answer, get, get_with, post, request};
 use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, until};
 use tempfile::TempDir;
 
@@ -221,6 +221,29 @@ async fn other_sites_half_forms_and_wrong_tokens_change_nothing() {
     }
     assert_eq!(send(&proxy, PROMOTE, &good, &[]).await.status, 429, "whoever guesses has to wait");
     assert_eq!(live(&proxy).await, (Slot::Blue, 1));
+}
+
+#[tokio::test]
+async fn what_a_deployer_tells_is_cut_short_and_never_obeyed() {
+    let (_blue, _green, _folder, proxy) = two().await;
+    let step = |message: &str| {
+        let step = serde_json::json!({"deployment": "dep_1", "slot": "green", "step": "<i>", "state": "failed", "message": message});
+        step.to_string()
+    };
+    let tell = async |app: &str, body: &str| {
+        proxy.admin().call("POST", &format!("/v1/apps/{app}/progress"), body).await.status
+    };
+    assert_eq!(tell("shop", &step(&format!("<script>{}", "x".repeat(5000)))).await, 200);
+    assert_eq!((tell("nobody", &step("")).await, tell("shop", "{}").await), (404, 400));
+    let failed = "<li class=\"failed\"><strong>&lt;i&gt;</strong>";
+    until(PATIENCE, "the step to be shown", || async {
+        get(proxy.status(), "/").await.text().contains(failed)
+    })
+    .await;
+    let text = get(proxy.status(), "/").await.text();
+    assert!(text.contains(&"x".repeat(292)) && !text.contains(&"x".repeat(293)), "{text}");
+    let over_tcp = post(proxy.status(), "/v1/apps/shop/progress", step("").as_bytes()).await;
+    assert_eq!(over_tcp.status, 403);
 }
 
 #[tokio::test]

@@ -2,9 +2,10 @@
 
 use axum::Json;
 use axum::extract::{Path, State};
+use jiff::Timestamp;
 use switcher_config::wire::{
-    CanaryAbortRequest, CanaryChanged, CanaryRequest, Changed, Claim, PauseRequest, PromoteRequest, Refusal,
-    RefusalReason, RegisterRequest, Reloaded, StopRequest, Switched,
+    CanaryAbortRequest, CanaryChanged, CanaryRequest, Changed, Claim, Event, PauseRequest, Progress,
+    PromoteRequest, Refusal, RefusalReason, RegisterRequest, Reloaded, StopRequest, Switched,
 };
 use switcher_config::{AppName, Slot};
 
@@ -90,6 +91,20 @@ pub(super) async fn claim(
 ) -> Result<Json<Changed>, Refused> {
     let changed = admin.control.claim(name(&admin, &app)?, claim).await;
     changed.map(Json).map_err(|denied| Refused::of(denied, &admin.control.view(), &app))
+}
+
+/// Tells those who watch how far a deployment is. Nothing depends on it, and nothing of it is kept on disk.
+#[utoipa::path(post, path = "/v1/apps/{app}/progress", request_body = Progress,
+    params(("app" = String, Path, description = "The application")),
+    responses((status = 200, body = Changed), (status = 404, body = Refusal)))]
+pub(super) async fn progress(
+    State(admin): State<Admin>,
+    Path(app): Path<String>,
+    Body(progress): Body<Progress>,
+) -> Result<Json<Changed>, Refused> {
+    let (view, app) = (admin.app(&app)?, name(&admin, &app)?);
+    admin.control.announce(Event::Progress { at: Timestamp::now(), app, progress: progress.cut() });
+    Ok(Json(Changed { generation: view.routing.generation, mode: view.mode() }))
 }
 
 /// Holds new requests in a bounded queue.

@@ -1,12 +1,13 @@
 //! One application: its two slots side by side, what drains, what is judged, and its last minutes.
 
 use maud::{Markup, html};
-use switcher_config::wire::{AppStatus, Health, Kind, Mode, SlotStatus, UpstreamStatus};
+use switcher_config::wire::{AppStatus, Health, Kind, Mode, SlotStatus, StepState, UpstreamStatus};
 use switcher_config::{AppName, Slot, Weight};
 
 use super::page::{span, time, verb};
 use super::scene::Scene;
 use super::{chart, story};
+use crate::history::Step;
 
 /// The whole section.
 pub(super) fn section(scene: &Scene, name: &AppName, app: &AppStatus) -> Markup {
@@ -37,7 +38,41 @@ pub(super) fn section(scene: &Scene, name: &AppName, app: &AppStatus) -> Markup 
                     (canary.seen.requests) " requests, " (canary.seen.errors) " errors (beside: " (canary.baseline.requests) " requests, " (canary.baseline.errors) " errors)"
                 }
             }
+            @if let Some(steps) = scene.seen.deployments.get(name) { (deployment(name, steps)) }
             (chart::figures(scene, name))
+        }
+    }
+}
+
+/// The steps of the newest deployment, as its deployer told them.
+fn deployment(name: &AppName, steps: &[Step]) -> Markup {
+    let title = format!("{name}-deployment-title");
+    html! {
+        section.deployment id={ (name) "-deployment" } aria-labelledby=(title) {
+            @if let Some(step) = steps.first() {
+                h3 id=(title) { "Deployment" }
+                p.quiet { code { (step.progress.deployment) } " into " (step.progress.slot) ", since " (time(step.began)) }
+            }
+            ol.steps { @for step in steps { (step_line(step)) } }
+        }
+    }
+}
+
+fn step_line(step: &Step) -> Markup {
+    let (class, word) = match step.progress.state {
+        StepState::Running => ("running", "goes on"),
+        StepState::Done => ("done", "done"),
+        StepState::Failed => ("failed", "failed"),
+    };
+    html! {
+        li.(class) {
+            strong { (step.progress.step) } " " span.unseen { (word) }
+            @if step.progress.state == StepState::Done {
+                span.quiet { (milliseconds(step.at.duration_since(step.began).as_secs_f64() * 1e3)) }
+            } @else {
+                span { (step.progress.message) }
+                span.quiet { " since " (time(step.began)) }
+            }
         }
     }
 }

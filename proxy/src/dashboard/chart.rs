@@ -95,7 +95,7 @@ fn round(value: f64) -> f64 {
 /// The three drawings and the table, or that there is nothing to draw.
 pub(super) fn figures(scene: &Scene, name: &AppName) -> Markup {
     let Some(series) = scene.series(name) else {
-        return html! { p.quiet.calm id={ (name) "-figures" } { "No requests in the last 15 minutes." } };
+        return html! { p.quiet.calm id={ (name) "-figures" } { "No requests in the last 15 minutes, or since this process began." } };
     };
     html! {
         div.figures-of id={ (name) "-figures" } {

@@ -2,7 +2,7 @@
 // seconds for the figures; then only what differs is changed, so that focus, selection and open tables stay.
 "use strict";
 
-const EVENTS = ["switched", "drained", "bake", "health", "ejected", "certificate", "mode", "reloaded"];
+const EVENTS = ["switched", "drained", "bake", "canary", "breaker", "health", "ejected", "certificate", "mode", "progress", "reloaded"];
 const EVERY = 2000; // milliseconds between two looks at the figures
 const SAID = 5; // how many events are read out, and kept for it
 const PATIENCE = 10000; // milliseconds until a look has failed

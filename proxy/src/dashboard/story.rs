@@ -3,7 +3,7 @@
 use switcher_config::AppName;
 use switcher_config::wire::{
     Bake, BakeOutcome, ByKind, Canary, CanaryResult, CertificateEvent, CertificateHappening, Event, Health,
-    Kind, Mode,
+    Kind, Mode, StepState,
 };
 
 use super::page::clock;
@@ -18,6 +18,7 @@ pub(super) const fn app(event: &Event) -> Option<&AppName> {
         | Event::Breaker { app, .. }
         | Event::Health { app, .. }
         | Event::Ejected { app, .. }
+        | Event::Progress { app, .. }
         | Event::Mode { app, .. } => Some(app),
         Event::Certificate { .. } | Event::Reloaded { .. } => None,
     }
@@ -35,6 +36,7 @@ pub(super) const fn at(event: &Event) -> jiff::Timestamp {
         | Event::Ejected { at, .. }
         | Event::Certificate { at, .. }
         | Event::Mode { at, .. }
+        | Event::Progress { at, .. }
         | Event::Reloaded { at, .. } => *at,
     }
 }
@@ -62,7 +64,10 @@ pub(super) fn tone(event: &Event) -> &'static str {
             | CertificateHappening::Imported
             | CertificateHappening::Revoked => "plain",
         },
-        Event::Drained { .. } | Event::Mode { .. } | Event::Reloaded { .. } => "plain",
+        Event::Progress { progress, .. } if progress.state == StepState::Failed => "bad",
+        Event::Progress { .. } | Event::Drained { .. } | Event::Mode { .. } | Event::Reloaded { .. } => {
+            "plain"
+        }
     }
 }
 
@@ -101,6 +106,7 @@ pub(super) fn sentence(event: &Event) -> String {
             Mode::Paused => "paused: new requests are held".to_owned(),
             Mode::Stopped => "stopped: the maintenance page is served".to_owned(),
         },
+        Event::Progress { progress, .. } => format!("{}: {}", progress.step, progress.message),
         Event::Reloaded { reloaded, .. } if reloaded.changes.is_empty() => {
             "the configuration was read again; nothing changed".to_owned()
         }

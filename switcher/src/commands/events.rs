@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use switcher_config::AppName;
-use switcher_config::wire::{CertificateEvent, CertificateHappening, Event, Mode};
+use switcher_config::wire::{CertificateEvent, CertificateHappening, Event, Mode, Progress, StepState};
 
 use super::{Outcome, interrupt, watched};
 use crate::admin::AdminError;
@@ -97,6 +97,9 @@ fn sentence(event: &Event) -> String {
             };
             format!("{}  {app}: {mode}", phrase::moment(*at))
         }
+        Event::Progress { at, app, progress } => {
+            format!("{}  {app}: {}", phrase::moment(*at), step(progress))
+        }
         Event::Reloaded { at, reloaded } => {
             let changes = if reloaded.changes.is_empty() {
                 "nothing changed".to_owned()
@@ -113,6 +116,16 @@ fn breaker(until: Option<jiff::Timestamp>) -> String {
         Some(until) => format!("mostly fails and gets no requests until {}", phrase::moment(until)),
         None => "answers and gets requests again".to_owned(),
     }
+}
+
+fn step(progress: &Progress) -> String {
+    let state = match progress.state {
+        StepState::Running => "begins",
+        StepState::Done => "is done",
+        StepState::Failed => "failed",
+    };
+    let what = if progress.message.is_empty() { String::new() } else { format!(": {}", progress.message) };
+    format!("{} of {} {state}{what}", progress.step, progress.deployment)
 }
 
 fn certificate(event: &CertificateEvent) -> String {

@@ -6,6 +6,7 @@
 mod bake;
 mod database;
 mod hooks;
+mod progress;
 mod slots;
 mod smoke;
 mod traffic;
@@ -100,6 +101,25 @@ impl World<'_> {
         if self.undoing { Ok(work.await) } else { self.interrupt.unless(work).await }
     }
 
+    /// What an effect does, for people.
+    fn says(&self, machine: &Machine, effect: &Effect) -> String {
+        match effect {
+            Effect::Stage { stage } => self.site.says(machine, *stage),
+            Effect::Undo { undo } => match undo {
+                Undo::Record => "recording the failure".to_owned(),
+                Undo::DeactivateNew
+                | Undo::ActivateOld
+                | Undo::DeactivateOld
+                | Undo::ActivateNew
+                | Undo::PostRollback
+                | Undo::OnFailure => format!("undoing: the hook {}", undo.as_str()),
+                Undo::Return => format!("moving traffic back to {}", machine.order.slot.other()),
+                Undo::Withdraw => format!("undoing: taking {} away from the proxy", machine.order.slot),
+                Undo::Remove => format!("undoing: removing what was started in {}", machine.order.slot),
+            },
+        }
+    }
+
     async fn stage(&mut self, machine: &Machine, stage: Stage) -> Result<Option<Fact>, Trouble> {
         match stage {
             Stage::PreDeploy
@@ -149,11 +169,13 @@ impl World<'_> {
 impl Performer for World<'_> {
     async fn perform(&mut self, machine: &Machine, effect: &Effect) -> Performed {
         self.undoing = matches!(effect, Effect::Undo { .. });
+        self.begins(machine, effect).await;
         let done = match effect {
             Effect::Stage { stage } => Box::pin(self.stage(machine, *stage)).await,
             Effect::Undo { undo } => Box::pin(self.undo(machine, *undo)).await,
         };
         self.site.ctx.reporter.done();
+        self.ended(machine, effect, &done).await;
         match done {
             Ok(fact) => Performed::Event(Event::Performed { fact }),
             Err(Trouble::Failed(cause)) => Performed::Event(Event::Failed { cause }),
@@ -163,21 +185,7 @@ impl Performer for World<'_> {
     }
 
     fn announce(&mut self, machine: &Machine, effect: &Effect) {
-        let text = match effect {
-            Effect::Stage { stage } => self.site.says(machine, *stage),
-            Effect::Undo { undo } => match undo {
-                Undo::Record => "recording the failure".to_owned(),
-                Undo::DeactivateNew
-                | Undo::ActivateOld
-                | Undo::DeactivateOld
-                | Undo::ActivateNew
-                | Undo::PostRollback
-                | Undo::OnFailure => format!("undoing: the hook {}", undo.as_str()),
-                Undo::Return => format!("moving traffic back to {}", machine.order.slot.other()),
-                Undo::Withdraw => format!("undoing: taking {} away from the proxy", machine.order.slot),
-                Undo::Remove => format!("undoing: removing what was started in {}", machine.order.slot),
-            },
-        };
+        let text = self.says(machine, effect);
         self.log.write(Level::Info, name(effect), &text, &[]);
         self.site.ctx.reporter.step(&text);
     }

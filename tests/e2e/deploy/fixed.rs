@@ -124,6 +124,32 @@ async fn processes_are_started_switched_to_and_gone_back_to() {
 }
 
 #[tokio::test]
+async fn the_dashboard_shows_the_steps_as_they_are_taken() {
+    let host = Host::open().await;
+    let switcher = host.switcher();
+    let shows = async |part: &str| {
+        until(PATIENCE, &format!("{part:?} on the dashboard"), || async {
+            get(host.proxy.status(), "/").await.text().contains(part)
+        })
+        .await;
+    };
+    let step = |state: &str, name: &str| format!("<li class=\"{state}\"><strong>{name}</strong>");
+    assert!(!get(host.proxy.status(), "/").await.text().contains("shop-deployment"));
+    switcher.succeed(&["deploy", "v1"]).await;
+    shows(&step("done", "promote")).await;
+    shows("</code> into green, since ").await;
+    let squatter = std::net::TcpListener::bind(host.ports[0].address());
+    let failing = async { assert_eq!(switcher.run(&["deploy", "v2"]).await.code, 4) };
+    let probing = step("running", "probe");
+    tokio::join!(failing, shows(&probing));
+    drop(squatter);
+    shows(&step("failed", "probe")).await;
+    shows("</code> into blue, since ").await;
+    let text = get(host.proxy.status(), "/").await.text();
+    assert!(!text.contains(&step("done", "promote")), "the steps of the deployment before are gone: {text}");
+}
+
+#[tokio::test]
 async fn a_process_that_never_answers_is_stopped_again_and_the_old_one_serves() {
     let host = Host::open().await;
     let switcher = host.switcher();
