@@ -122,8 +122,12 @@ fn the_dashboard_and_the_alerts_ask_for_what_exists() {
 }
 
 /// Families that need no panel.
-const UNSEEN: [&str; 3] =
-    ["switcher_certificate_events_total", "switcher_generation", "switcher_tls_handshakes_in_flight"];
+const UNSEEN: [&str; 4] = [
+    "switcher_certificate_events_total",
+    "switcher_generation",
+    "switcher_mirror_first_byte_seconds",
+    "switcher_tls_handshakes_in_flight",
+];
 
 #[test]
 fn an_expression_about_what_does_not_exist_is_noticed() {
