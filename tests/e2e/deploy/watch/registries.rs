@@ -11,7 +11,7 @@ use switcher::watch::registry::Registry as Looker;
 use switcher_tests::certificate::put;
 use switcher_tests::raw::Raw;
 use switcher_tests::registry::PASSWORD;
-use switcher_tests::{Image, Registry, skip_or_fail};
+use switcher_tests::{Image, PATIENCE, Registry, skip_or_fail, until};
 use tempfile::TempDir;
 
 fn logins(value: &serde_json::Value) -> TempDir {
@@ -50,6 +50,9 @@ async fn registries_of_every_kind_are_looked_at_by_head_alone() {
         let index = registry.push_index("acme/shop", "several", &platforms).await;
         let image = |tag: &str| registry.image("acme/shop", tag).parse().expect("an image");
         let known = logins(&registry.login());
+        // The registry logs a request a moment after it is answered.
+        let pushed = |line: &String| line.starts_with("PUT /v2/acme/shop/manifests/several");
+        until(PATIENCE, "the push to be logged", || async { registry.requests().iter().any(pushed) }).await;
         let before = registry.requests().len();
         assert_eq!(looker(&known).look(&image("single")).await, Found::Digest(single.clone()));
         assert_eq!(looker(&known).look(&image("several")).await, Found::Digest(index));
