@@ -15,6 +15,7 @@ mod password;
 mod rate;
 mod source;
 mod target;
+mod vary;
 
 use std::sync::Arc;
 use std::time::Duration;

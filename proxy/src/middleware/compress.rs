@@ -13,6 +13,8 @@ use pingora::Result;
 use pingora::http::{RequestHeader, ResponseHeader};
 use switcher_config::settings::{Coding, Compress};
 
+use super::vary::vary;
+
 pub use encoder::Encoder;
 
 /// Whose value would be wrong for a body with another coding.
@@ -85,7 +87,8 @@ impl Compressor {
         if !self.could(answer) {
             return Ok(None);
         }
-        vary(answer)?;
+        // Also when this client takes nothing (RFC 9110 section 12.5.5).
+        vary(answer, "accept-encoding")?;
         // HTTP/1.0 knows no chunks, without which the end of the answer would be that of the connection.
         let coding = accept::preferred(&request.headers, &self.algorithms);
         let Some(coding) = coding.filter(|_| request.version > Version::HTTP_10) else { return Ok(None) };
@@ -135,14 +138,6 @@ fn says(headers: &HeaderMap, name: &HeaderName, word: &str) -> bool {
     lists.flat_map(|list| list.split(',')).any(|said| said.trim().eq_ignore_ascii_case(word))
 }
 
-/// What the answer is depends on what its client takes (RFC 9110 section 12.5.5), also when this one takes nothing.
-fn vary(answer: &mut ResponseHeader) -> Result<()> {
-    if says(&answer.headers, &header::VARY, "accept-encoding") || says(&answer.headers, &header::VARY, "*") {
-        return Ok(());
-    }
-    answer.append_header(header::VARY, "accept-encoding").map(drop)
-}
-
 /// The bytes are others now, so the tag may only say that they mean the same (RFC 9110 section 8.8.1).
 fn weaken(answer: &mut ResponseHeader) -> Result<()> {
     let Some(tag) = answer.headers.get(header::ETAG).map(HeaderValue::as_bytes) else { return Ok(()) };
@@ -163,7 +158,7 @@ fn revalidated(request: &RequestHeader, answer: &mut ResponseHeader) -> Result<(
     let Some(tag) = answer.headers.get(header::ETAG).and_then(|tag| tag.to_str().ok()) else { return Ok(()) };
     let weak = format!("W/{tag}");
     if tag.starts_with('"') && says(&request.headers, &header::IF_NONE_MATCH, &weak) {
-        vary(answer)?;
+        vary(answer, "accept-encoding")?;
         weaken(answer)?;
     }
     Ok(())

@@ -10,6 +10,8 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use switcher_config::settings::{Cors as Settings, Origin, Those};
 
+use super::vary::vary;
+
 /// What a place says to pages of other origins.
 #[derive(Debug)]
 pub struct Cors {
@@ -115,19 +117,6 @@ static OF_ANSWERS: [HeaderName; 3] = [
     header::ACCESS_CONTROL_ALLOW_CREDENTIALS,
     header::ACCESS_CONTROL_EXPOSE_HEADERS,
 ];
-
-/// Tells caches what else an answer depends on, unless they are told already (RFC 9110 section 12.5.5).
-fn vary(answer: &mut ResponseHeader, on: &str) -> Result<()> {
-    let fields = answer.headers.get_all(header::VARY).iter().filter_map(|field| field.to_str().ok());
-    let told = fields.flat_map(|field| field.split(',')).any(|name| {
-        let name = name.trim();
-        name == "*" || name.eq_ignore_ascii_case(on)
-    });
-    if !told {
-        answer.append_header(header::VARY, on)?;
-    }
-    Ok(())
-}
 
 /// Whether a wish holds names of methods or headers and nothing else.
 fn are_names(value: &HeaderValue) -> bool {

@@ -1,12 +1,8 @@
 //! Where the applications are found: a Compose file, else the engine's containers, else nowhere.
 
-use std::fs::File;
-use std::io::{self, Read as _};
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::OFlags;
 use serde_json::Value;
 use tokio::time::timeout;
 
@@ -14,14 +10,12 @@ use crate::cli::InitArgs;
 use crate::code::Code;
 use crate::context::Context;
 use crate::failure::{Failure, Live};
+use crate::import::shelf::contents;
 use crate::init::Stack;
 use crate::init::compose::{self, Unreadable};
 
 /// Compose's own names for its file, in its own order.
 const NAMES: [&str; 4] = ["compose.yaml", "compose.yml", "docker-compose.yml", "docker-compose.yaml"];
-
-/// The largest file that is read, in bytes.
-const MAX_FILE: usize = 1 << 20;
 
 /// How long the engine may take.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -58,21 +52,6 @@ fn read(file: &Path, here: &Path) -> Result<Stack, Failure> {
     })
 }
 
-/// The bytes of a file; of nothing that never ends or has to be waited for. Else what is wrong with it.
-fn contents(path: &Path) -> Result<Vec<u8>, String> {
-    let unread = |error: io::Error| format!("cannot be read: {error}");
-    // To open a pipe would wait for somebody who writes into it.
-    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or(0);
-    let file = File::options().read(true).custom_flags(flags).open(path).map_err(unread)?;
-    if !file.metadata().map_err(unread)?.is_file() {
-        return Err("is no regular file".to_owned());
-    }
-    let mut bytes = Vec::new();
-    let most = u64::try_from(MAX_FILE).unwrap_or(u64::MAX);
-    file.take(most.saturating_add(1)).read_to_end(&mut bytes).map_err(unread)?;
-    if bytes.len() > MAX_FILE { Err("is larger than 1MiB".to_owned()) } else { Ok(bytes) }
-}
-
 /// The containers that run; none without an engine, which is no error on a bare server.
 async fn running(ctx: &Context) -> Option<Stack> {
     let look = async {
@@ -96,6 +75,7 @@ mod tests {
     use switcher_config::durable::{Durability, replace};
 
     use super::*;
+    use crate::import::shelf::MAX_FILE;
 
     #[test]
     fn only_regular_files_of_a_bounded_size_are_read() {
