@@ -39,9 +39,9 @@ pub(crate) use cache::CacheKeys;
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
-    BasicAuthKeys, BreakerKeys, BufferKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys,
-    PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
-    RewriteKeys,
+    BasicAuthKeys, BreakerKeys, BufferKeys, FilesKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys,
+    MiddlewareKeys, PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys,
+    ResponseHeaderKeys, RewriteKeys,
 };
 pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
 pub(crate) use tcp::TcpKeys;

@@ -54,7 +54,7 @@ pub(crate) use limits::{BufferSize, HeadSize, HeaderCount, Window};
 pub(crate) use listen::{DEFAULT as UNNAMED, ListenerKeys, ListenerName, Probes};
 pub(crate) use matching::{MethodName, Priority, WantedHeaders, WantedParameters};
 pub(crate) use middleware::{
-    AnswerStatus, ClearHeaders, HiddenHeaders, Line, PathKeys, Paths, Pattern, RedirectStatus,
+    AnswerStatus, ClearHeaders, HiddenHeaders, Line, NoFile, PathKeys, Paths, Pattern, RedirectStatus,
 };
 pub(crate) use mirror::AssetName;
 pub(crate) use pages::StatusPages;

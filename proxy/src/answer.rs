@@ -38,6 +38,12 @@ pub enum Reason {
         /// The host asked for.
         host: String,
     },
+    /// 404: the folder that is served has no such file.
+    NoFile,
+    /// 405: what is served from a folder is only read.
+    OnlyRead,
+    /// 500: a file that is there cannot be read.
+    UnreadableFile,
     /// 404: an authority's token that nobody waits for.
     UnknownToken,
     /// 400: the request cannot be understood.
@@ -133,7 +139,11 @@ impl Reason {
     #[must_use]
     pub fn status(&self) -> StatusCode {
         match self {
-            Self::UnknownHost { .. } | Self::NoPath | Self::UnknownToken => StatusCode::NOT_FOUND,
+            Self::UnknownHost { .. } | Self::NoPath | Self::NoFile | Self::UnknownToken => {
+                StatusCode::NOT_FOUND
+            }
+            Self::OnlyRead => StatusCode::METHOD_NOT_ALLOWED,
+            Self::UnreadableFile => StatusCode::INTERNAL_SERVER_ERROR,
             Self::Misdirected { .. } | Self::NoClientCertificate { .. } => StatusCode::MISDIRECTED_REQUEST,
             Self::BadRequest { .. } => StatusCode::BAD_REQUEST,
             Self::Malformed(violation) => violation.status(),
@@ -162,6 +172,9 @@ impl Reason {
         match self {
             Self::UnknownHost { .. } => "unknown_host",
             Self::NoPath => "no_path",
+            Self::NoFile => "no_file",
+            Self::OnlyRead => "only_read",
+            Self::UnreadableFile => "unreadable_file",
             Self::Misdirected { .. } => "misdirected",
             Self::NoClientCertificate { .. } => "client_certificate",
             Self::UnknownToken => "unknown_token",
@@ -221,6 +234,9 @@ impl Reason {
         {
             headers.push((header::ALLOW, HeaderValue::from_static(methods)));
         }
+        if *self == Self::OnlyRead {
+            headers.push((header::ALLOW, HeaderValue::from_static("GET, HEAD")));
+        }
         if let Self::NoLogin { challenge } = self {
             headers.push((header::WWW_AUTHENTICATE, challenge.clone()));
         }
@@ -235,6 +251,9 @@ impl Reason {
         match self {
             Self::UnknownHost { host } => format!("No application is served at {}.", quoted(host)).into(),
             Self::NoPath => "No application is served at this path.".into(),
+            Self::NoFile => "There is no such file.".into(),
+            Self::OnlyRead => "Files are only read here; ask with GET or HEAD.".into(),
+            Self::UnreadableFile => "The file cannot be read at the moment.".into(),
             Self::Misdirected { host, sni } => format!(
                 "This connection was opened for {}, so it cannot ask for {}; open a new connection.",
                 quoted(sni),
@@ -293,6 +312,9 @@ impl Reason {
             Self::TooManyAtOnce | Self::NoVerdict | Self::ShuttingDown => Duration::from_secs(1),
             Self::UnknownHost { .. }
             | Self::NoPath
+            | Self::NoFile
+            | Self::OnlyRead
+            | Self::UnreadableFile
             | Self::Misdirected { .. }
             | Self::NoClientCertificate { .. }
             | Self::UnknownToken
@@ -336,6 +358,9 @@ impl Reason {
             | Self::ShuttingDown => ("One moment, please", format!("{} \u{b7} ", status.as_u16())),
             Self::UnknownHost { .. }
             | Self::NoPath
+            | Self::NoFile
+            | Self::OnlyRead
+            | Self::UnreadableFile
             | Self::Misdirected { .. }
             | Self::NoClientCertificate { .. }
             | Self::UnknownToken

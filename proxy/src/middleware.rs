@@ -8,6 +8,7 @@
 mod breaker;
 mod compress;
 mod cors;
+mod files;
 mod forward_auth;
 mod headers;
 mod in_flight;
@@ -32,6 +33,7 @@ use crate::forwarded::Client;
 pub use breaker::{Breaker, Turned, Watch, Went};
 pub use compress::{Compressor, Encoder};
 pub use cors::{Cors, is_preflight};
+pub use files::{Files, Found};
 pub use forward_auth::{ForwardAuth, Verdict, has_body};
 pub use headers::{Rules as HeaderRules, take_out};
 pub use in_flight::Permit;
@@ -58,6 +60,8 @@ pub struct Chain {
     pub body_size: Option<Size>,
     /// Where requests are sent on to.
     pub redirects: Redirects,
+    /// The folder whose files are answered in the application's place.
+    pub files: Option<Files>,
     /// What is answered in the application's place.
     pub answer: Option<Fixed>,
     /// When the application is left alone for a while.
@@ -180,6 +184,7 @@ fn chain(
         forward_auth: settings.forward_auth.get().map(ForwardAuth::new).transpose()?,
         body_size: settings.body_size.get().copied(),
         redirects: Redirects::new(settings.redirects.get().map_or(&[], Vec::as_slice)),
+        files: settings.files.get().map(Files::new).transpose()?,
         answer: settings.answer.get().map(Fixed::from),
         breaker: breaker.flatten(),
         buffer: settings.buffer.get().map(|buffer| buffer.request),

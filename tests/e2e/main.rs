@@ -28,6 +28,7 @@ mod drain;
 mod ending;
 mod examples;
 mod exhaustion;
+mod files;
 mod forward_auth;
 mod handshake;
 mod header;

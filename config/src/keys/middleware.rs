@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{Cached, Compress, Cors, HashBy, Own};
+use crate::settings::{Cached, Compress, Cors, HashBy, Missing, Own};
 use crate::values::{
-    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, Pattern,
-    Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, NoFile,
+    Pattern, Positive, RedirectStatus, Text,
 };
 use crate::{Bytes, PathPrefix, Share, Span};
 
@@ -35,6 +35,8 @@ section! {
         body_size: Own<Bytes> = Own::Inherited;
         /// Where requests are sent on to: the first pattern that fits the path.
         redirects: Own<Vec<RedirectKeys>> = Own::Inherited;
+        /// The folder whose files are answered in the application's place.
+        files: Own<FilesKeys> = Own::Inherited;
         /// What is answered in the application's place.
         answer: Own<FixedAnswerKeys> = Own::Inherited;
         /// When an application that mostly fails is left alone for a while; then 503 with Retry-After.
@@ -127,6 +129,20 @@ record! {
         to: Line;
         /// 301, 302, 303, 307 or 308.
         status: RedirectStatus = RedirectStatus(308);
+    }
+}
+
+record! {
+    /// The folder whose files are answered: to GET and HEAD, with ETag, Last-Modified and ranges; of a folder its `index.html`.
+    FilesKeys, "write for example `files: {root: /srv/site}`" {
+        /// The folder, relative to the configuration file's. What begins with a dot is not served (but `.well-known`), nor what a link leads to outside of it.
+        root: PathBuf;
+        /// Taken off the front of the path before the file is looked for.
+        strip: Option<PathPrefix> = None;
+        /// What becomes of a path without a file: `404`, `application`, or the path of a file that is answered then, such as `/index.html`.
+        missing: NoFile = NoFile(Missing::NotFound);
+        /// Whether a file beside it with `.zst`, `.br` or `.gz` at the end of its name is sent to those who take it.
+        precompressed: bool = true;
     }
 }
 

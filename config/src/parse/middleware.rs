@@ -1,17 +1,17 @@
 //! The sections of middleware turned into settings, and back.
 
 use crate::keys::{
-    BasicAuthKeys, BreakerKeys, BufferKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys,
-    PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
-    RewriteKeys,
+    BasicAuthKeys, BreakerKeys, BufferKeys, FilesKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys,
+    MiddlewareKeys, PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys,
+    ResponseHeaderKeys, RewriteKeys,
 };
 use crate::settings::{
-    BasicAuth, Breaker, Buffer, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
+    BasicAuth, Breaker, Buffer, Files, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
     PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
 use crate::values::{
-    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, PathKeys,
-    Paths, Pattern, Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, NoFile,
+    PathKeys, Paths, Pattern, Positive, RedirectStatus, Text,
 };
 
 fn all<T, U: From<T>>(own: Own<Vec<T>>) -> Own<Vec<U>> {
@@ -30,6 +30,7 @@ impl From<MiddlewareKeys> for Middleware {
             forward_auth: keys.forward_auth.map(Into::into),
             body_size: keys.body_size,
             redirects: all(keys.redirects),
+            files: keys.files.map(Into::into),
             answer: keys.answer.map(Into::into),
             breaker: keys.breaker.map(Into::into),
             buffer: keys.buffer.map(Into::into),
@@ -54,6 +55,7 @@ impl From<Middleware> for MiddlewareKeys {
             forward_auth: middleware.forward_auth.map(Into::into),
             body_size: middleware.body_size,
             redirects: all(middleware.redirects),
+            files: middleware.files.map(Into::into),
             answer: middleware.answer.map(Into::into),
             breaker: middleware.breaker.map(Into::into),
             buffer: middleware.buffer.map(Into::into),
@@ -176,6 +178,18 @@ impl From<RedirectKeys> for Redirect {
 impl From<Redirect> for RedirectKeys {
     fn from(Redirect { from, to, status }: Redirect) -> Self {
         Self { from: Pattern(from), to: Line(to), status: RedirectStatus(status) }
+    }
+}
+
+impl From<FilesKeys> for Files {
+    fn from(FilesKeys { root, strip, missing, precompressed }: FilesKeys) -> Self {
+        Self { root, strip, missing: missing.0, precompressed }
+    }
+}
+
+impl From<Files> for FilesKeys {
+    fn from(Files { root, strip, missing, precompressed }: Files) -> Self {
+        Self { root, strip, missing: NoFile(missing), precompressed }
     }
 }
 

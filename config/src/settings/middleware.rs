@@ -73,6 +73,8 @@ pub struct Middleware {
     pub body_size: Own<Bytes>,
     /// Where requests are sent on to.
     pub redirects: Own<Vec<Redirect>>,
+    /// The folder whose files are answered in the application's place.
+    pub files: Own<Files>,
     /// What is answered in the application's place.
     pub answer: Own<FixedAnswer>,
     /// When an application that mostly fails is left alone for a while.
@@ -105,6 +107,7 @@ impl Middleware {
             forward_auth: self.forward_auth.over(&above.forward_auth),
             body_size: self.body_size.over(&above.body_size),
             redirects: self.redirects.over(&above.redirects),
+            files: self.files.over(&above.files),
             answer: self.answer.over(&above.answer),
             breaker: self.breaker.over(&above.breaker),
             buffer: self.buffer.over(&above.buffer),
@@ -131,6 +134,7 @@ impl Middleware {
             || self.forward_auth.get().is_some()
             || self.body_size.get().is_some()
             || self.redirects.get().is_some_and(|redirects| !redirects.is_empty())
+            || self.files.get().is_some()
             || self.answer.get().is_some()
             || self.breaker.get().is_some()
             || self.buffer.get().is_some()
@@ -146,6 +150,9 @@ impl Middleware {
     pub(super) fn within(&mut self, folder: &Path) {
         if let Own::Is(basic_auth) = &mut self.basic_auth {
             basic_auth.file = folder.join(&basic_auth.file);
+        }
+        if let Own::Is(files) = &mut self.files {
+            files.root = folder.join(&files.root);
         }
     }
 }
@@ -246,6 +253,30 @@ pub struct Redirect {
     pub to: String,
     /// 301, 302, 303, 307 or 308. Default 308.
     pub status: u16,
+}
+
+/// The folder whose files are answered in the application's place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The folder. Relative to the configuration file's folder, and in [`super::Settings::for_proxy`] no longer.
+    pub root: PathBuf,
+    /// Taken off the front of the path before the file is looked for. Default none.
+    pub strip: Option<PathPrefix>,
+    /// What becomes of a path without a file. Default 404.
+    pub missing: Missing,
+    /// Whether compressed files beside the files are sent to those who take them. Default true.
+    pub precompressed: bool,
+}
+
+/// What becomes of a path without a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// It is answered 404.
+    NotFound,
+    /// It goes on to the application.
+    Application,
+    /// This one, with a slash in front, is answered.
+    File(String),
 }
 
 /// What is answered in the application's place.

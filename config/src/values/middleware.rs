@@ -13,7 +13,7 @@ use crate::problem::quoted;
 use crate::reader::Reader;
 use crate::request::RequestHeaders;
 use crate::section::{Setting, Shown, take};
-use crate::settings::Own;
+use crate::settings::{Missing, Own};
 
 impl<T: Setting> Setting for Own<T> {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
@@ -107,6 +107,40 @@ impl FromStr for AnswerStatus {
     }
 }
 leaf!(AnswerStatus, "404", |v| Shown::Bare(v.0.into()), number_schema(200, 599));
+
+/// What becomes of a path without a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NoFile(pub(crate) Missing);
+
+impl FromStr for NoFile {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "404" => Ok(Self(Missing::NotFound)),
+            "application" => Ok(Self(Missing::Application)),
+            path if is_path(path) => Ok(Self(Missing::File(path.to_owned()))),
+            _ => Err(format!("{text:?} is none of `404`, `application` and a path such as `/index.html`")),
+        }
+    }
+}
+leaf!(
+    NoFile,
+    "/index.html",
+    |v| match &v.0 {
+        Missing::NotFound => Shown::Bare(404.into()),
+        Missing::Application => Shown::Text("application".to_owned()),
+        Missing::File(path) => Shown::Text(path.clone()),
+    },
+    json!({"anyOf": [{"enum": [404, "404", "application"]}, {"type": "string", "pattern": "^/[^?#]*[^/?#]$"}]})
+);
+
+/// Whether this is the path of a file, as a request writes it.
+fn is_path(text: &str) -> bool {
+    text.starts_with('/')
+        && !text.ends_with('/')
+        && text.bytes().all(|b| b.is_ascii_graphic() && !matches!(b, b'?' | b'#'))
+}
 
 /// Headers with their values, in the order written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

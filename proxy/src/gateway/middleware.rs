@@ -10,7 +10,7 @@ use pingora::{ErrorType, OrErr as _, Result};
 
 use crate::answer::Reason;
 use crate::metrics::Limit;
-use crate::middleware::{Asked, Chain, Chains, Standing, is_preflight, take_out};
+use crate::middleware::{Asked, Chain, Chains, Found, Standing, is_preflight, take_out};
 
 use super::context::Context;
 use super::{forward_auth, reply};
@@ -56,6 +56,23 @@ pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &
     }
     if let Some((status, location)) = chain.redirects.of(&session.req_header().uri) {
         return reply::redirect(session, ctx, status, location).await;
+    }
+    if let Some(files) = &chain.files {
+        let request = session.req_header();
+        let found = files.find(&request.method, &request.uri, &request.headers).await;
+        let reason = match found {
+            Found::Answer(answer) => return reply::file(session, ctx, *answer).await,
+            Found::Application => None,
+            Found::Nothing => Some(Reason::NoFile),
+            Found::OnlyRead => Some(Reason::OnlyRead),
+            Found::Unreadable(error) => {
+                tracing::debug!(%error, path = session.req_header().uri.path(), "a file cannot be read");
+                Some(Reason::UnreadableFile)
+            }
+        };
+        if let Some(reason) = reason {
+            return reply::send(session, ctx, &reason).await;
+        }
     }
     match &chain.answer {
         Some(answer) => reply::fixed(session, ctx, answer).await,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderValue};
 use http::{Method, Response, StatusCode};
+use http_body_util::BodyExt as _;
 use jiff::Timestamp;
 use pingora::http::ResponseHeader;
 use pingora::protocols::http::ServerSession as HttpSession;
@@ -13,6 +14,7 @@ use pingora::proxy::{FailToProxy, Session};
 use pingora::{Error, ErrorSource, ErrorType, Result};
 use switcher_config::Slot;
 use switcher_config::wire::Kind;
+use tower_http::services::fs::ServeFileSystemResponseBody as FileBody;
 
 use crate::access_log::{Outcome, Record};
 use crate::answer::Reason;
@@ -192,6 +194,63 @@ pub(super) async fn fixed(session: &mut Session, ctx: &mut Context, answer: &Fix
     Ok(true)
 }
 
+/// Answers with a file, or what else there is to say of it, piece by piece.
+pub(super) async fn file(
+    session: &mut Session,
+    ctx: &mut Context,
+    answer: Response<FileBody>,
+) -> Result<bool> {
+    let (said, mut body) = answer.into_parts();
+    ctx.status = Some(said.status.as_u16());
+    let mut head = ResponseHeader::build(said.status, Some(said.headers.len() + 6))?;
+    for (name, value) in &said.headers {
+        head.append_header(name.clone(), value.clone())?;
+    }
+    // Where something begins that is no file, nothing follows the head.
+    if !said.headers.contains_key(header::CONTENT_LENGTH) && has_body(said.status) {
+        head.insert_header(header::CONTENT_LENGTH, 0)?;
+    }
+    dress(&mut head, ctx)?;
+    let mut left = length(&head);
+    let compressor = ctx.chain.as_ref().and_then(|chain| chain.compress.as_ref());
+    let mut encoder = match compressor {
+        Some(compressor) => compressor.begin(session.req_header(), &mut head)?,
+        None => None,
+    };
+    if write_head(session, head, left == 0).await? {
+        return Ok(true);
+    }
+    while left > 0 {
+        let piece = match body.frame().await {
+            Some(Ok(piece)) => piece.into_data().unwrap_or_default(),
+            Some(Err(error)) => {
+                return Error::e_because(ErrorType::InternalError, "a file cannot be read on", error);
+            }
+            None => {
+                return Error::e_explain(ErrorType::InternalError, "a file became shorter while it was sent");
+            }
+        };
+        // One that grows is sent as long as it was.
+        let piece = piece.slice(..piece.len().min(usize::try_from(left).unwrap_or(usize::MAX)));
+        left -= piece.len() as u64;
+        let out = match (encoder.take_if(|_| left == 0), &mut encoder) {
+            (Some(last), _) => last.finish(&piece)?,
+            (None, Some(encoder)) => encoder.piece(&piece)?,
+            (None, None) => piece,
+        };
+        if !out.is_empty() || left == 0 {
+            ctx.response_body(out.len());
+            session.write_response_body(Some(out), left == 0).await?;
+        }
+    }
+    Ok(true)
+}
+
+fn length(head: &ResponseHeader) -> u64 {
+    let length = head.headers.get(header::CONTENT_LENGTH);
+    length.and_then(|length| length.to_str().ok()?.parse().ok()).unwrap_or(0)
+}
+
 /// Hands a pass over, or takes it back, and leads on to the application (RFC 9110 section 15.4.4).
 pub(super) async fn visit(session: &mut Session, ctx: &mut Context, visit: Visit) -> Result<bool> {
     let (cookie, location) = match visit {
@@ -215,32 +274,43 @@ async fn write(
     mut head: ResponseHeader,
     body: Bytes,
 ) -> Result<()> {
+    dress(&mut head, ctx)?;
+    put(session, ctx, head, body).await
+}
+
+/// Puts into an answer what stands in every one.
+fn dress(head: &mut ResponseHeader, ctx: &mut Context) -> Result<()> {
     head.insert_header(X_REQUEST_ID, ctx.id.header())?;
     if let Some(hsts) = &ctx.hsts {
         head.insert_header(header::STRICT_TRANSPORT_SECURITY, hsts)?;
     }
-    visitor::mark(&mut head, ctx)?;
-    middleware::dress_response(&mut head, ctx)?;
-    put(session, ctx, head, body).await
+    visitor::mark(head, ctx)?;
+    middleware::dress_response(head, ctx)
 }
 
 /// Sends an answer that is dressed.
 async fn put(session: &mut Session, ctx: &mut Context, mut head: ResponseHeader, body: Bytes) -> Result<()> {
     let body = compress::whole(session.req_header(), &mut head, body, ctx)?;
+    if !write_head(session, head, body.is_empty()).await? {
+        ctx.response_body(body.len());
+        session.write_response_body(Some(body), true).await?;
+    }
+    Ok(())
+}
+
+/// Sends the head of an answer. True when that was all of it.
+async fn write_head(session: &mut Session, head: ResponseHeader, empty: bool) -> Result<bool> {
     // A body that nobody will read must not be waited for, nor taken for the next request.
     if !session.is_body_empty() {
         session.set_keepalive(None);
     }
-    let bodyless = session.req_header().method == Method::HEAD || body.is_empty();
-    session.write_response_header(Box::new(head), bodyless).await?;
-    if !bodyless {
-        ctx.response_body(body.len());
-        session.write_response_body(Some(body), true).await?;
-    } else if session.is_http2() {
+    let whole = empty || session.req_header().method == Method::HEAD;
+    session.write_response_header(Box::new(head), whole).await?;
+    if whole && session.is_http2() {
         // Its head does not end a stream (pingora-core 0.9.1), and one that is dropped unended is reset.
         session.as_downstream_mut().finish_body().await?;
     }
-    Ok(())
+    Ok(whole)
 }
 
 /// The request failed for good: tell the client, as far as it can still be told.
