@@ -6,6 +6,7 @@ mod certificate;
 mod fence;
 mod mirror;
 mod progress;
+mod top;
 
 use std::collections::BTreeMap;
 
@@ -33,6 +34,7 @@ pub use certificate::{
 pub use fence::{Claim, Fence};
 pub use mirror::{MirrorAnswer, MirrorDifference, MirrorOutcome, Mirrored};
 pub use progress::{Progress, StepState};
+pub use top::{Traffic, TrafficRow};
 
 /// `GET /v1/status`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -582,6 +584,8 @@ pub enum RefusalReason {
     ReadOnly,
     /// 404: no certificate of ours is served for that name.
     UnknownCertificate,
+    /// 429: as many watch what is asked for as may.
+    TooManyWatchers,
     /// 502: the authority refused, or could not be asked; what was served is served on.
     CertificateFailed,
 }

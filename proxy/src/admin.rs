@@ -11,6 +11,7 @@ mod mirror;
 mod preview;
 mod read;
 mod refusal;
+mod top;
 
 use std::sync::Arc;
 
@@ -27,6 +28,7 @@ use crate::dashboard::{self, Kept};
 use crate::metrics::Metrics;
 use crate::reload::Reloader;
 use crate::smoke::Smoker;
+use crate::top::Watchers;
 
 /// What the handlers work on.
 #[derive(Clone)]
@@ -47,6 +49,8 @@ pub struct Admin {
     pub reloader: Arc<Reloader>,
     /// What the dashboard keeps.
     pub dashboard: Arc<Kept>,
+    /// Who watches what is asked for.
+    pub top: Arc<Watchers>,
     /// When this process began to serve.
     pub started_at: jiff::Timestamp,
 }
@@ -105,6 +109,7 @@ fn reading() -> OpenApiRouter<Admin> {
         .routes(routes!(read::health))
         .routes(routes!(read::ready))
         .routes(routes!(events::events))
+        .routes(routes!(top::top))
 }
 
 fn finish(router: axum::Router<Admin>, document: utoipa::openapi::OpenApi, admin: Admin) -> axum::Router {

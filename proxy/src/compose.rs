@@ -172,6 +172,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         crowd: Arc::new(Crowd::new(shares.connections, shares.per_address, metrics.limits().clone())),
         spares: Arc::new(Spares::new(shares.streams, metrics.limits().clone())),
         kept: Arc::new(Budget::within(memory::limit())),
+        top: Arc::default(),
         events: control.events.clone(),
         metrics: Arc::clone(&metrics),
         cache: Cache::start(&settings.proxy.cache),
@@ -435,6 +436,7 @@ impl Process {
             smoker: Arc::clone(&self.shared.smoke),
             reloader: Arc::clone(&self.reloader),
             dashboard: Arc::clone(&self.dashboard),
+            top: Arc::clone(&self.shared.top),
             started_at: jiff::Timestamp::now(),
         };
         let socket = tokio::net::UnixListener::from_std(self.listeners.admin.try_clone()?)?;

@@ -65,6 +65,7 @@ use crate::rules::Rules;
 use crate::smoke::Smoker;
 use crate::spare::Spares;
 use crate::tls::Front;
+use crate::top::Watchers;
 
 pub use buffer::Budget;
 pub use context::Context;
@@ -100,6 +101,8 @@ pub struct Shared {
     pub events: broadcast::Sender<Event>,
     /// Answers that are held.
     pub cache: &'static Cache,
+    /// Who watches what is asked for.
+    pub top: Arc<Watchers>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.

@@ -198,6 +198,19 @@ impl Admin {
         EventStream::new(answer).await
     }
 
+    /// `GET /v1/top`: what is asked for, again and again.
+    ///
+    /// # Errors
+    /// As [`Admin::status`].
+    pub async fn top(&self, every: Option<Duration>) -> Result<EventStream, AdminError> {
+        let path = match every {
+            Some(every) => format!("/v1/top?every={}ms", every.as_millis()),
+            None => "/v1/top".to_owned(),
+        };
+        let answer = connection::exchange(&self.socket, Method::GET, &path, None, ANSWER).await?;
+        EventStream::new(answer).await
+    }
+
     async fn get<T: DeserializeOwned>(&self, path: &str, within: Duration) -> Result<T, AdminError> {
         self.ask(Method::GET, path, None, within).await
     }

@@ -74,6 +74,20 @@ pub struct Global {
     pub progress: Progress,
 }
 
+/// `switcher top`.
+#[derive(Debug, Args)]
+pub struct TopArgs {
+    /// How often figures come [default: 1s]
+    #[arg(long, value_name = "TIME")]
+    pub every: Option<Span>,
+    /// How many paths are shown [default: as many as fit the terminal, or 20]
+    #[arg(long, value_name = "COUNT")]
+    pub paths: Option<usize>,
+    /// Show it once, and end
+    #[arg(long)]
+    pub once: bool,
+}
+
 /// The verbs.
 #[derive(Debug, Subcommand)]
 pub enum Command {
@@ -166,6 +180,8 @@ pub enum Command {
     /// Show who holds the lease, or take it from them
     #[command(subcommand)]
     Lock(LockCommand),
+    /// Show requests a second, errors and latency by slot and path, until Ctrl-C
+    Top(TopArgs),
     /// Print what happens in the proxy, as it happens
     Events,
     /// Print what the containers of a slot wrote, or the log of a deployment

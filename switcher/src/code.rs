@@ -160,6 +160,10 @@ Ask again when the new process answers."
 "The proxy refused the request as malformed and changed nothing. Usually the proxy is of another version than
 `switcher`: compare `switcher --version` and `switcher-proxy --version`."
 
+    TopFull "E-TOP-01" Failed "too many watch the traffic already"
+"What is asked for just now is counted for each who watches, and the proxy does so for sixteen at most. End one of the
+others (`switcher top`, or whoever reads `/v1/top` of the status listener) and ask again."
+
     SlotLive "E-SLOT-01" Failed "the slot is live"
 "Addresses are registered in the standby slot only, so that traffic never moves without a switch. Register the new
 addresses in the other slot, then promote it."

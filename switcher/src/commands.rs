@@ -26,6 +26,7 @@ mod repair;
 mod rollback;
 mod snapshot;
 mod status;
+pub(crate) mod top;
 mod watch;
 
 use std::ffi::OsString;
@@ -72,6 +73,7 @@ pub(crate) fn dispatch(cli: Cli, args: &[OsString], surroundings: Surroundings) 
         }
         Command::History { limit, yaml } => history::run(&ctx, limit, yaml),
         Command::Lock(what) => block_on(&ctx, lock::run(&ctx, what)),
+        Command::Top(args) => block_on(&ctx, top::run(&ctx, args)),
         Command::Events => block_on(&ctx, events::run(&ctx)),
         Command::Init(args) => run_on_one_thread(&ctx, init::run(&ctx, args)),
         Command::Import(args) => import::run(&ctx, &args),

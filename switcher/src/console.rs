@@ -32,6 +32,8 @@ pub struct Console {
     pub terminal: bool,
     /// The width to lay out for.
     pub width: usize,
+    /// How many lines the terminal has, if it is one.
+    pub height: Option<usize>,
 }
 
 /// The width of a page that nobody looks at on a terminal.
@@ -43,17 +45,17 @@ impl Console {
     pub fn new(json: bool, surroundings: &Surroundings) -> Self {
         let colours = !surroundings.no_color && !surroundings.dumb_terminal;
         let terminal = io::stdout().is_terminal();
-        let width = rustix::termios::tcgetwinsize(io::stdout())
-            .ok()
-            .map(|size| usize::from(size.ws_col))
-            .filter(|columns| *columns > 0)
-            .unwrap_or(PIPED_WIDTH);
+        let size = rustix::termios::tcgetwinsize(io::stdout()).ok();
+        let known = |count: u16| Some(usize::from(count)).filter(|count| *count > 0);
+        let width = size.and_then(|size| known(size.ws_col)).unwrap_or(PIPED_WIDTH);
+        let height = size.and_then(|size| known(size.ws_row));
         Self {
             json,
             colour: colours && terminal,
             error_colour: colours && io::stderr().is_terminal(),
             terminal,
             width,
+            height,
         }
     }
 

@@ -123,6 +123,7 @@ fn refused(ctx: &Context, refusal: &Refusal, app: Option<&AppName>, live: Live) 
         RefusalReason::ShuttingDown => (Code::ProxyShuttingDown, ctx.again().to_owned()),
         RefusalReason::ReadOnly => (Code::ProxyReadOnly, ctx.command("config show")),
         RefusalReason::UnknownCertificate => (Code::CertUnknown, ctx.command("certs list")),
+        RefusalReason::TooManyWatchers => (Code::TopFull, ctx.command("status --watch")),
         RefusalReason::CertificateFailed => (Code::CertFailed, ctx.command("certs check")),
     };
     Failure::new(code, refusal.message.trim_end().to_owned(), live, next)
@@ -188,6 +189,7 @@ mod tests {
             RefusalReason::ShuttingDown,
             RefusalReason::ReadOnly,
             RefusalReason::UnknownCertificate,
+            RefusalReason::TooManyWatchers,
             RefusalReason::CertificateFailed,
         ];
         let shown = reasons.into_iter().map(|reason| {

@@ -55,5 +55,6 @@ mod stream;
 mod tcp_option;
 mod timeout;
 mod tls;
+mod top;
 mod unix_socket;
 mod websocket;

@@ -59,6 +59,7 @@ const fn status_of(reason: RefusalReason) -> StatusCode {
         | RefusalReason::NoUpstreams
         | RefusalReason::PreviewOff => StatusCode::PRECONDITION_FAILED,
         RefusalReason::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
+        RefusalReason::TooManyWatchers => StatusCode::TOO_MANY_REQUESTS,
         RefusalReason::CertificateFailed => StatusCode::BAD_GATEWAY,
         RefusalReason::NotSaved => StatusCode::INSUFFICIENT_STORAGE,
         RefusalReason::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,

@@ -63,9 +63,15 @@ impl Histogram {
     /// The time that one in a hundred exceeded, in microseconds, at most an eighth too long; none without any.
     #[must_use]
     pub fn p99(&self) -> Option<u64> {
+        self.percentile(99)
+    }
+
+    /// The time within which so many in a hundred stayed, in microseconds, at most an eighth too long; none without any.
+    #[must_use]
+    pub fn percentile(&self, percent: u64) -> Option<u64> {
         let total = self.total();
-        // The rank of the slowest that is not in the slowest hundredth.
-        let rank = total - total / 100;
+        // The rank of the slowest that is not in the slowest hundredths.
+        let rank = total - total * 100_u64.saturating_sub(percent) / 100;
         let mut below = 0;
         let reaches = |count: &u64| {
             below += count;

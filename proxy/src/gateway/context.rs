@@ -28,6 +28,7 @@ use crate::middleware::{Chain, Encoder, Permit, Standing, Watch, Went};
 use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::spare::Descriptor;
+use crate::top;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
@@ -328,10 +329,33 @@ impl Context {
             }
             None => self.shared.metrics.unrouted(status),
         }
+        if self.shared.top.is_any() {
+            self.tell_watchers(session, status, error, duration);
+        }
         if self.shared.access_log.wants(self.outcome(status, error, duration)) {
             let record = self.record(session, status, duration, self.why(error, gone));
             self.shared.access_log.log(record);
         }
+    }
+
+    /// Counts the request for whoever watches.
+    #[cold]
+    fn tell_watchers(
+        &self,
+        session: Option<&Session>,
+        status: u16,
+        error: Option<&Error>,
+        duration: Duration,
+    ) {
+        let uri = session.map(|s| &s.req_header().uri).or_else(|| self.exchange().map(|e| e.uri()));
+        self.shared.top.count(top::Ended {
+            app: self.app.as_ref().map(|app| &app.name),
+            slot: self.pass.as_ref().map(|pass| pass.epoch().slot),
+            path: uri.map_or("", http::Uri::path),
+            status,
+            took: self.ended(status, error, duration).took,
+            bytes_out: self.bytes_out,
+        });
     }
 
     /// The status of a request whose client was sent none: why the proxy ended it, or who else did.
