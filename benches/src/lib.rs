@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 pub mod compare;
 pub mod compare_swap;
 pub mod drain_gate;
+pub mod features;
 pub mod handshakes;
 pub mod mirror;
 pub mod options;

@@ -70,7 +70,7 @@ mod tests {
     #[test]
     fn the_readme_has_every_block() {
         let text = std::fs::read_to_string(crate::root().join("README.md")).expect("a README");
-        for name in [crate::compare::NAME, crate::compare_swap::NAME] {
+        for name in [crate::compare::NAME, crate::compare_swap::NAME, crate::features::NAME] {
             with_block(&text, name, "").expect("both marks");
         }
     }

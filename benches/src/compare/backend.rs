@@ -14,6 +14,11 @@ pub const SMALL: usize = 100;
 /// The body of a large answer or upload, in bytes.
 pub const LARGE: usize = 100 * 1024;
 
+/// A text as people write it, about 11 KiB.
+pub const TEXT: &str = include_str!("../../../LICENSE");
+/// What lets an answer be held.
+const HELD: &str = "Cache-Control: public, max-age=3600\r\n";
+
 /// What a WebSocket says, after whatever it was told: an unmasked text frame (RFC 6455 section 5.2).
 pub const SAID: &[u8] = b"\x81\x02ok";
 /// The key of RFC 6455 section 1.3, which every WebSocket here asks with, and the accepting answer to it.
@@ -50,6 +55,7 @@ async fn serve(tell: &mpsc::Sender<io::Result<SocketAddr>>) -> io::Result<()> {
 
 async fn converse(mut wire: Wire<TcpStream>) -> io::Result<()> {
     let (small, large) = (answer(SMALL), answer(LARGE));
+    let (text, held) = (told("text/html", "", TEXT.as_bytes()), told("text/plain", HELD, &[b'x'; SMALL]));
     while let Some(Head { word, length, upgrade, .. }) = wire.head().await? {
         if upgrade {
             return socket(wire).await;
@@ -60,7 +66,13 @@ async fn converse(mut wire: Wire<TcpStream>) -> io::Result<()> {
             wire.fill(length).await?;
             continue;
         }
-        wire.send(if word == "/large" { &large } else { &small }).await?;
+        wire.send(match word.as_str() {
+            "/large" => &large,
+            "/text" => &text,
+            "/held" => &held,
+            _ => &small,
+        })
+        .await?;
     }
     Ok(())
 }
@@ -76,6 +88,12 @@ async fn socket(mut wire: Wire<TcpStream>) -> io::Result<()> {
         wire.skip(super::memory::TOLD.len()).await?;
         wire.send(SAID).await?;
     }
+}
+
+fn told(media: &str, more: &str, body: &[u8]) -> Vec<u8> {
+    let head =
+        format!("HTTP/1.1 200 OK\r\nContent-Type: {media}\r\n{more}Content-Length: {}\r\n\r\n", body.len());
+    [head.as_bytes(), body].concat()
 }
 
 fn head(length: usize) -> String {

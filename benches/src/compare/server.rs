@@ -10,7 +10,6 @@ use switcher_tests::port::Port;
 use switcher_tests::program;
 use tokio::time::{Instant, sleep};
 
-use super::backend::SMALL;
 use super::load::{Body, Errand, Protocol, connect, request};
 use super::wire::Wire;
 use crate::handshakes::cores::{Cores, used_by};
@@ -85,17 +84,33 @@ impl Server {
     /// # Panics
     /// When this proxy is not built, or is older than its sources.
     pub async fn start(maker: &Maker, place: &Place) -> Result<Self, Trouble> {
+        let apart = matches!(maker, Maker::Nginx(_));
+        let asked = request(Body::Small);
+        Self::with(place, apart, &asked, |door, file| maker.line(door, place.backend, file)).await
+    }
+
+    /// Starts what `write` makes of its door and the name of its configuration: that one's text, and the command line. It
+    /// is there once `asked` is answered.
+    ///
+    /// # Errors
+    /// When that does not happen.
+    pub async fn with(
+        place: &Place,
+        apart: bool,
+        asked: &[u8],
+        write: impl FnOnce(&Door, &str) -> (String, Vec<String>),
+    ) -> Result<Self, Trouble> {
         let (folder, ports) = (folder()?, [(); 3].map(|()| Port::reserve()));
         let [http, https, h2c] = ports.each_ref().map(Port::address);
         let certificate = place.certificate.clone();
         let door = Door { folder: folder.path().to_owned(), http, https, h2c, certificate };
         let file = door.folder.join("config");
-        let (text, line) = maker.line(&door, place.backend, &file.display().to_string());
+        let (text, line) = write(&door, &file.display().to_string());
         switcher_tests::certificate::put(&file, &text);
         let words = place.cores.server_prefix().into_iter().chain(line).collect::<Vec<_>>();
         let peer = Peer::start(folder, &words, Signal::KILL)?;
-        let mut server = Self { peer, door, apart: matches!(maker, Maker::Nginx(_)), _ports: ports };
-        server.wait().await?;
+        let mut server = Self { peer, door, apart, _ports: ports };
+        server.wait(asked).await?;
         server.settle().await?;
         Ok(server)
     }
@@ -116,10 +131,10 @@ impl Server {
         Err(Trouble::Late { what, within: PATIENCE, last_words })
     }
 
-    async fn wait(&mut self) -> Result<(), Trouble> {
+    async fn wait(&mut self, asked: &[u8]) -> Result<(), Trouble> {
         let begun = Instant::now();
         loop {
-            let Err(why) = self.answers().await else { return Ok(()) };
+            let Err(why) = self.answers(asked).await else { return Ok(()) };
             if self.peer.has_ended() {
                 let waiting_for = "its first answer".to_owned();
                 return Err(Trouble::Died { waiting_for, last_words: self.peer.last_words() });
@@ -136,11 +151,14 @@ impl Server {
         }
     }
 
-    async fn answers(&self) -> std::io::Result<()> {
+    async fn answers(&self, asked: &[u8]) -> std::io::Result<()> {
         for tls in [false, true] {
             let errand = Errand { protocol: Protocol::Http1, tls, body: Body::Small };
             let mut wire = Wire::over(connect(self.door(errand), errand).await?);
-            wire.exchange(&request(Body::Small), SMALL).await?;
+            let (head, _) = wire.ask(asked).await?;
+            if head.word != "200" {
+                return Err(std::io::Error::other(format!("{head:?} came")));
+            }
         }
         Ok(())
     }

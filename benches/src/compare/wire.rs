@@ -26,6 +26,10 @@ pub struct Head {
     pub length: Option<usize>,
     /// Whether it asks for, or grants, another protocol.
     pub upgrade: bool,
+    /// Whether the body comes in chunks.
+    pub chunked: bool,
+    /// Whether the body is compressed.
+    pub encoded: bool,
     /// Whether the sender closes after this message.
     pub close: bool,
 }
@@ -99,6 +103,42 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Wire<S> {
         }
     }
 
+    /// Sends a request and reads its answer, however long. Gives its head, and how many bytes its body had.
+    ///
+    /// # Errors
+    /// When it is not whole.
+    pub async fn ask(&mut self, request: &[u8]) -> io::Result<(Head, usize)> {
+        self.send(request).await?;
+        let head = self.head().await?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        if !head.chunked {
+            let length = head.length.ok_or(io::ErrorKind::InvalidData)?;
+            self.skip(length).await?;
+            return Ok((head, length));
+        }
+        let mut whole = 0;
+        loop {
+            let line = self.line().await?;
+            let length = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+            self.skip(length + 2).await?;
+            if length == 0 {
+                return Ok((head, whole));
+            }
+            whole += length;
+        }
+    }
+
+    async fn line(&mut self) -> io::Result<String> {
+        loop {
+            if let Some(end) = self.buffer.windows(2).position(|two| two == b"\r\n") {
+                let line = self.buffer.drain(..end + 2).collect();
+                return String::from_utf8(line).map_err(io::Error::other);
+            }
+            if self.buffer.len() > MAX_HEAD || self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Err(io::ErrorKind::InvalidData.into());
+            }
+        }
+    }
+
     /// Sends a request and reads its answer, which must be a 200 with a body of this length.
     ///
     /// # Errors
@@ -124,7 +164,14 @@ impl Head {
         };
         let length = field("content-length").map(str::parse).transpose().ok()?;
         let close = field("connection").is_some_and(|value| value.eq_ignore_ascii_case("close"));
-        Some(Self { word, length, upgrade: field("upgrade").is_some(), close })
+        Some(Self {
+            word,
+            length,
+            upgrade: field("upgrade").is_some(),
+            chunked: field("transfer-encoding").is_some(),
+            encoded: field("content-encoding").is_some(),
+            close,
+        })
     }
 }
 
@@ -163,7 +210,8 @@ mod tests {
     #[test]
     fn a_head_is_read_without_regard_to_case() {
         let head = Head::parse(b"GET /ws HTTP/1.1\r\nhost: a\r\nUPGRADE: websocket").expect("a head");
-        assert_eq!(head, Head { word: "/ws".to_owned(), length: None, upgrade: true, close: false });
+        let (word, length) = ("/ws".to_owned(), None);
+        assert_eq!(head, Head { word, length, upgrade: true, chunked: false, encoded: false, close: false });
         assert_eq!(Head::parse(b"GET / HTTP/1.1\r\nContent-Length: many"), None);
     }
 }

@@ -84,13 +84,19 @@ apps:
 /// the lines of its upstream.
 #[must_use]
 pub fn nginx(door: &Door, process: &str, servers: &str) -> String {
+    nginx_with(door, process, servers, "", "")
+}
+
+/// nginx with more lines in `http`, and in its one `location`.
+#[must_use]
+pub fn nginx_with(door: &Door, process: &str, servers: &str, everywhere: &str, location: &str) -> String {
     let Door { http, https, h2c, .. } = door;
     let (f, certificate, key) = (door.folder.display(), door.file("crt"), door.file("key"));
     format!(
         "user root; worker_processes 1; daemon off; {process} pid {f}/pid; error_log stderr crit;
 events {{ worker_connections 16384; }}
 http {{
-  access_log off;
+  access_log off; {everywhere}
   client_body_temp_path {f}; proxy_temp_path {f}; fastcgi_temp_path {f}; uwsgi_temp_path {f}; scgi_temp_path {f};
   keepalive_timeout 600s; keepalive_requests 1000000;
   map $http_upgrade $connection_upgrade {{ default upgrade; '' ''; }}
@@ -102,6 +108,7 @@ http {{
     ssl_certificate {certificate}; ssl_certificate_key {key};
     ssl_protocols TLSv1.3; ssl_ecdh_curve X25519; ssl_session_tickets on; ssl_session_timeout 1h;
     location / {{
+      {location}
       proxy_pass http://app; proxy_http_version 1.1;
       proxy_set_header Host $host;
       proxy_set_header Upgrade $http_upgrade;
@@ -151,10 +158,16 @@ backend app
 /// Caddy, as a Caddyfile. `admin` is the address of its admin API, or `off`.
 #[must_use]
 pub fn caddy(door: &Door, admin: &str, backend: SocketAddr) -> String {
+    caddy_with(door, admin, backend, "")
+}
+
+/// Caddy with more lines at each of its sites.
+#[must_use]
+pub fn caddy_with(door: &Door, admin: &str, backend: SocketAddr, site: &str) -> String {
     let (certificate, key) = (door.file("crt"), door.file("key"));
     let (http, https, ip) = (door.http.port(), door.https.port(), door.http.ip());
     let upstream = format!(
-        "bind {ip}\n\treverse_proxy {backend} {{\n\t\ttransport http {{\n\t\t\tkeepalive 10m\n\t\t\t\
+        "bind {ip}\n\t{site}\n\treverse_proxy {backend} {{\n\t\ttransport http {{\n\t\t\tkeepalive 10m\n\t\t\t\
          keepalive_idle_conns_per_host 64\n\t\t}}\n\t}}"
     );
     format!(
