@@ -5,6 +5,7 @@ mod names;
 mod postgres;
 mod process;
 mod switch;
+mod views;
 
 use std::net::SocketAddr;
 

@@ -32,19 +32,22 @@ pub(super) async fn upstream(visit: &mut Visit, settings: &AppSettings) -> Optio
         let (index, place) = match seat {
             Ok(seat) => seat,
             Err(Refused::Nobody) if last.is_empty() => return visit.fail("its slot has no upstream"),
-            Err(Refused::Nobody) => return visit.fail(format!("no upstream took the connection: {last}")),
+            Err(Refused::Nobody) => {
+                tell(visit, true, true);
+                return visit.fail(format!("no upstream took the connection: {last}"));
+            }
             Err(Refused::Full | Refused::TimedOut) => return visit.fail("no upstream has room"),
         };
         visit.use_upstream(index, place);
+        if !last.is_empty() {
+            visit.epoch()?.metrics.retried();
+        }
         let begun = Instant::now();
         let opened = open(visit, index, settings).await;
         let (epoch, limits) = (visit.epoch()?, settings.outliers.as_ref());
-        let failed = opened.is_err();
-        if let Some(tally) = epoch.tally.get() {
-            tally.count(Ended { failed, connect_failed: failed, took: None });
-        }
         match opened {
             Ok(socket) => {
+                tell(visit, false, !last.is_empty());
                 let lending = Lending::new(socket);
                 visit.connected(begun.elapsed(), lending.lent());
                 return Some(lending);
@@ -60,7 +63,13 @@ pub(super) async fn upstream(visit: &mut Visit, settings: &AppSettings) -> Optio
         if visit.is_closed() {
             return None;
         }
-        epoch.metrics.retried();
+    }
+}
+
+/// Tells whoever judges the slot, if somebody does, how a connection came to its upstream.
+fn tell(visit: &Visit, failed: bool, connect_failed: bool) {
+    if let Some(tally) = visit.epoch().and_then(|epoch| epoch.tally.get()) {
+        tally.count(Ended { failed, connect_failed, took: None });
     }
 }
 

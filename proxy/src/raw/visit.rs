@@ -103,7 +103,7 @@ impl Visit {
 
     /// Carries the connection to its end. `begun` are its first bytes.
     pub(super) async fn carry(mut self, mut wire: Wire, begun: Vec<u8>) {
-        let Some((lease, settings)) = self.lease().await else {
+        let Some((lease, settings)) = self.lease(begun.len()).await else {
             self.shared.metrics.raw_refused(&self.app.name);
             return;
         };
@@ -125,8 +125,8 @@ impl Visit {
         }
     }
 
-    /// Takes the lease; while the application is paused it is waited for, in the queue.
-    async fn lease(&mut self) -> Option<(Lease, Arc<AppSettings>)> {
+    /// Takes the lease; while the application is paused it is waited for, in the queue, with the bytes that were read.
+    async fn lease(&mut self, bytes: usize) -> Option<(Lease, Arc<AppSettings>)> {
         let app = Arc::clone(&self.app);
         let headers = HeaderMap::new();
         let asked = Asked { client: self.client(), headers: &headers };
@@ -144,7 +144,7 @@ impl Visit {
                 Entry::Gone => return self.fail("the application is gone from the configuration"),
             };
             if place.is_none() {
-                place = app.hold.take(0, &app.settings().pause);
+                place = app.hold.take(bytes as u64, &app.settings().pause);
             }
             if place.is_none() {
                 return self.fail("the application is paused and its queue is full");

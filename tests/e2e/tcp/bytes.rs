@@ -7,7 +7,7 @@ use switcher_config::wire::Health;
 use switcher_tests::port::{Port, Refusing};
 use switcher_tests::{Echo, Line, PATIENCE, Setup, until, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
 
 use super::{Stage, metric};
 
@@ -168,4 +168,66 @@ async fn a_balancer_in_front_and_an_upstream_behind_speak_of_the_client() {
     let mut bare = Line::connect(stage.port.address()).await;
     bare.say("hello\n").await;
     bare.ended().await;
+}
+
+/// Takes connections and resets each without a word.
+async fn slamming() -> std::net::SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let address = listener.local_addr().expect("its address");
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.set_zero_linger().expect("an option");
+        }
+    });
+    address
+}
+
+#[tokio::test]
+async fn an_upstream_that_breaks_connections_without_a_word_is_left_out() {
+    let (good, slamming, port) = (Echo::start("good").await, slamming().await, Port::reserve());
+    let both = [slamming.to_string(), good.address().to_string()];
+    let proxy = Setup::raw(&both, &[], &format!("{{listen: \"{}\"}}", port.address()))
+        .shop("outliers", "{failures: 2, ejection: 1h}")
+        .start_healthy()
+        .await;
+    let ejected = || async {
+        let upstreams = proxy.admin().shop().await.slots.blue.upstreams;
+        upstreams.iter().map(|one| one.ejected.is_some()).collect::<Vec<_>>()
+    };
+    assert_eq!(ejected().await, [false, false]);
+    until(PATIENCE, "it to be left out", || async {
+        // Every other one is broken, some before the connection is taken.
+        let _ = Line::connect(port.address()).await.try_line().await;
+        ejected().await == [true, false]
+    })
+    .await;
+    for _ in 0..4 {
+        assert_eq!(Line::connect(port.address()).await.line().await, "good");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hundreds_of_idle_connections_cost_less_than_8_kib_each() {
+    const COUNT: usize = 800;
+    const MOST: u64 = 8 * 1024;
+    let stage = Stage::with("", |setup| setup.proxy("limits", "{connections_per_address: 100000}")).await;
+    let (mut lines, mut before) = (Vec::new(), 0);
+    for number in 0..COUNT + 50 {
+        let mut line = stage.line("blue").await;
+        // Much was on its way once, and is not any more.
+        if number % 10 == 0 {
+            let much = "x".repeat(100_000);
+            assert!(line.ask(&much).await == much);
+        }
+        lines.push(line);
+        if number == 50 {
+            before = stage.proxy.resident_bytes();
+        }
+    }
+    let grown = stage.proxy.resident_bytes().saturating_sub(before) / COUNT as u64;
+    eprintln!("an idle raw connection: {grown} bytes each, of at most {MOST}");
+    assert!(grown < MOST, "{grown}");
+    for line in lines.iter_mut().step_by(100) {
+        assert_eq!(line.ask("still here?").await, "still here?");
+    }
 }
