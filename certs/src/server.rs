@@ -41,6 +41,7 @@ pub fn install_provider() {
 #[derive(Debug)]
 pub struct Configurations {
     listeners: Vec<OfListener>,
+    raw: OfListener,
     challenge: Arc<ServerConfig>,
 }
 
@@ -62,27 +63,30 @@ impl Configurations {
         resolver: &Arc<dyn ResolvesServerCert>,
         sessions: &Sessions,
     ) -> Result<Self, rustls::Error> {
-        let of_listener = |listener: &TlsListener| {
-            let open = configuration(listener, None, resolver, &sessions.open())?;
+        let all = |offer: Offer<'_>| {
+            let open = configuration(offer, None, resolver, &sessions.open())?;
             let mutual = client_cas.iter().map(|ca| {
-                let config = configuration(listener, Some(ca), resolver, &sessions.of(ca.id())?)?;
+                let config = configuration(offer, Some(ca), resolver, &sessions.of(ca.id())?)?;
                 Ok((ca.id(), config))
             });
             Ok(OfListener { open, mutual: mutual.collect::<Result<_, rustls::Error>>()? })
         };
-        let listeners = listeners.into_iter().map(of_listener).collect::<Result<_, rustls::Error>>()?;
-        Ok(Self { listeners, challenge: challenge_configuration(resolver)? })
+        let listeners = listeners.into_iter().map(|listener| all(Offer::of(listener)));
+        let listeners = listeners.collect::<Result<_, rustls::Error>>()?;
+        Ok(Self { listeners, raw: all(Offer::RAW)?, challenge: challenge_configuration(resolver)? })
+    }
+
+    /// The one for a connection of raw TCP: whatever is spoken under TLS, none of it is chosen by ALPN.
+    #[must_use]
+    pub fn raw(&self, client_ca: Option<RootsId>) -> Option<&Arc<ServerConfig>> {
+        self.raw.get(client_ca)
     }
 
     /// The one for a handshake on a listener, by its place in the order, with a host that demands this client
     /// CA or none.
     #[must_use]
     pub fn get(&self, listener: usize, client_ca: Option<RootsId>) -> Option<&Arc<ServerConfig>> {
-        let listener = self.listeners.get(listener)?;
-        match client_ca {
-            None => Some(&listener.open),
-            Some(id) => listener.mutual.get(&id),
-        }
+        self.listeners.get(listener)?.get(client_ca)
     }
 
     /// The one for an authority that looks at a tls-alpn-01 challenge: it never asks for a client certificate,
@@ -93,23 +97,48 @@ impl Configurations {
     }
 }
 
+impl OfListener {
+    fn get(&self, client_ca: Option<RootsId>) -> Option<&Arc<ServerConfig>> {
+        match client_ca {
+            None => Some(&self.open),
+            Some(id) => self.mutual.get(&id),
+        }
+    }
+}
+
+/// What a configuration speaks.
+#[derive(Clone, Copy)]
+struct Offer<'a> {
+    min_version: TlsVersion,
+    ciphers: Option<&'a [String]>,
+    alpn: &'a [&'a [u8]],
+}
+
+impl<'a> Offer<'a> {
+    const RAW: Self = Self { min_version: TlsVersion::Tls12, ciphers: None, alpn: &[] };
+
+    fn of(listener: &'a TlsListener) -> Self {
+        Self { min_version: listener.min_version, ciphers: listener.ciphers.as_deref(), alpn: &ALPN }
+    }
+}
+
 fn configuration(
-    listener: &TlsListener,
+    offer: Offer<'_>,
     client_ca: Option<&ClientCa>,
     resolver: &Arc<dyn ResolvesServerCert>,
     trust: &Trust,
 ) -> Result<Arc<ServerConfig>, rustls::Error> {
-    let provider = provider(listener.ciphers.as_deref());
+    let provider = provider(offer.ciphers);
     let builder = ServerConfig::builder_with_provider(Arc::new(provider))
-        .with_protocol_versions(versions(listener.min_version))?;
+        .with_protocol_versions(versions(offer.min_version))?;
     let builder = match client_ca {
         Some(ca) => builder.with_client_cert_verifier(Arc::clone(ca.verifier())),
         None => builder.with_client_cert_verifier(WebPkiClientVerifier::no_client_auth()),
     };
     let mut config = builder.with_cert_resolver(Arc::clone(resolver));
-    config.alpn_protocols = ALPN.iter().map(|protocol| protocol.to_vec()).collect();
+    config.alpn_protocols = offer.alpn.iter().map(|protocol| protocol.to_vec()).collect();
     // Whoever lists ciphers lists them in the order of preference.
-    config.ignore_client_order = listener.ciphers.is_some();
+    config.ignore_client_order = offer.ciphers.is_some();
     config.ticketer = Arc::clone(&trust.ticketer);
     config.session_storage = Arc::clone(&trust.storage);
     Ok(Arc::new(config))

@@ -8,6 +8,7 @@ mod balance;
 mod deploy;
 mod listeners;
 mod notify;
+mod raw_tcp;
 mod tls;
 
 use std::collections::BTreeMap;
@@ -25,9 +26,10 @@ use crate::{HostPattern, ListenPlace, PathPrefix, Slot, UpstreamAddress};
 /// Tells everything that does not fit together.
 pub(crate) fn check(root: &Node, reader: &mut Reader) {
     let proxy = root.get("proxy");
-    reader.under("proxy", |reader| {
-        listeners(root, proxy, reader);
+    let taken = reader.under("proxy", |reader| {
+        let taken = listeners(root, proxy, reader);
         nowhere_to_act(proxy, reader);
+        taken
     });
     acme::check(root, reader);
     tls::check(root, reader);
@@ -40,6 +42,7 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
             reader.wrong(root.get("apps").unwrap_or(root), "there is no application", hint);
         }
         claims(apps, reader);
+        raw_tcp::check(apps, proxy, &taken, reader);
         let named = listeners::named(proxy);
         for (key, app) in apps {
             reader.under(&key.text, |reader| {
@@ -48,7 +51,8 @@ pub(crate) fn check(root: &Node, reader: &mut Reader) {
                 balance::check(app, reader);
                 deploy::check(app, reader);
                 if let Some(health) = app.get("health") {
-                    reader.under("health", |reader| probes(health, reader));
+                    let usual = if raw_tcp::is_raw(app) { Protocol::Tcp } else { Protocol::Http };
+                    reader.under("health", |reader| probes(health, usual, reader));
                 }
             });
         }
@@ -90,10 +94,11 @@ fn nowhere_to_act(proxy: Option<&Node>, reader: &mut Reader) {
     reader.under("dashboard", |reader| reader.wrong(dashboard, message, hint));
 }
 
-/// No listener at all, and one address for two of them.
-fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
+/// No listener at all, and one address for two of them. What has which address.
+fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) -> BTreeMap<ListenPlace, String> {
     let mut seen: BTreeMap<ListenPlace, String> = BTreeMap::new();
-    let mut any = false;
+    let apps = root.get("apps").map_or(&[][..], Node::entries);
+    let mut any = apps.iter().any(|(_, app)| raw_tcp::is_raw(app));
     for key in ["http", "https", "status"] {
         let Some(node) = proxy.and_then(|proxy| proxy.get(key)) else {
             if key == "http" {
@@ -130,6 +135,7 @@ fn listeners(root: &Node, proxy: Option<&Node>, reader: &mut Reader) {
         let message = "neither `http` nor `https` has an address, so nothing would be served";
         reader.under("http", |reader| reader.wrong(node, message, hint));
     }
+    seen
 }
 
 /// A listener whose clients are named by trusted proxies alone, and nobody is trusted.
@@ -220,7 +226,8 @@ fn claims_of<'a>(app: &'a Key, node: &'a Node) -> Vec<Claim<'a>> {
 /// Two applications that take the same host and path.
 fn claims(apps: &[(Key, Node)], reader: &mut Reader) {
     let mut seen: BTreeMap<(Option<HostPattern>, PathPrefix), Vec<Claim<'_>>> = BTreeMap::new();
-    for claim in apps.iter().flat_map(|(key, node)| claims_of(key, node)) {
+    let by_http = apps.iter().filter(|(_, node)| !raw_tcp::is_raw(node));
+    for claim in by_http.flat_map(|(key, node)| claims_of(key, node)) {
         let route = (claim.host.as_ref().map(|(host, _)| host.clone()), claim.path.clone());
         let known = seen.entry(route).or_default();
         let Some(first) = known.iter().find(|known| known.meets(&claim)) else {
@@ -280,16 +287,16 @@ fn slots(key: &Key, app: &Node, reader: &mut Reader) {
 }
 
 /// Keys that the check's protocol does not use.
-fn probes(health: &Node, reader: &mut Reader) {
-    protocol_keys(health, reader);
+fn probes(health: &Node, usual: Protocol, reader: &mut Reader) {
+    protocol_keys(health, usual, reader);
     if let Some(live) = health.get("live") {
-        reader.under("live", |reader| protocol_keys(live, reader));
+        reader.under("live", |reader| protocol_keys(live, usual, reader));
     }
 }
 
-fn protocol_keys(check: &Node, reader: &mut Reader) {
+fn protocol_keys(check: &Node, usual: Protocol, reader: &mut Reader) {
     let protocol = match check.get("protocol") {
-        None => Some(Protocol::Http),
+        None => Some(usual),
         node => quietly(node),
     };
     let (name, used): (_, &[&str]) = match protocol {

@@ -10,6 +10,7 @@ mod limits;
 mod matching;
 mod middleware;
 mod mirror;
+mod raw_tcp;
 mod tcp;
 
 use std::collections::BTreeMap;
@@ -44,6 +45,7 @@ pub(crate) use middleware::{
     ResponseHeaderKeys, RewriteKeys,
 };
 pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
+pub(crate) use raw_tcp::RawTcpKeys;
 pub(crate) use tcp::TcpKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
@@ -143,6 +145,8 @@ section! {
         hosts: Vec<HostPattern> = Vec::new();
         /// Path prefix.
         path: PathPrefix = PathPrefix::default();
+        /// Makes it an application of raw TCP, with an address of its own: bytes are passed on as they come, and what is about requests has no place.
+        tcp: Option<RawTcpKeys> = None;
         /// The listeners it is served at, by their names; `default` means those without one. Left out: those alone.
         listeners: Vec<ListenerName> = Vec::new();
         /// What a request must show besides its host and path. Of two that take the same host and path, the one that asks for more gets it.
@@ -224,8 +228,8 @@ macro_rules! check_section {
         section! {
             $(#[doc = $about])+
             $name {
-                /// What is spoken: `http`, `tcp` (a connection that opens) or `grpc` (its health protocol).
-                protocol: Protocol = Protocol::Http;
+                /// What is spoken: `http`, `tcp` (a connection that opens) or `grpc` (its health protocol). Default `http`; of an application with `tcp`, `tcp`.
+                protocol: Maybe<Protocol> = Maybe(None);
                 /// http: the path and query asked for. Default `/health`.
                 path: Maybe<ProbePath> = Maybe(None);
                 /// http: the Host sent. Default: the upstream's address.
@@ -274,6 +278,8 @@ section! {
         streams: Span = Span::seconds(30);
         /// WebSockets.
         websockets: Span = Span::seconds(30);
+        /// Connections of an application with `tcp`.
+        connections: Span = Span::seconds(600);
         /// The longest window over which closing is spread.
         spread: Span = Span::seconds(5);
     }
@@ -457,6 +463,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`outliers`", OutlierKeys::KEYS),
         ("`retries`", RetriesKeys::KEYS),
         ("`proxy.tcp`", TcpKeys::KEYS),
+        ("`tcp` of an application", RawTcpKeys::KEYS),
         ("`middleware`", MiddlewareKeys::KEYS),
         ("`rate_limit`", RateLimitKeys::KEYS),
         ("`basic_auth`", BasicAuthKeys::KEYS),

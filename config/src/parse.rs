@@ -9,6 +9,7 @@ mod limits;
 mod matching;
 mod middleware;
 mod mirror;
+mod raw_tcp;
 
 use crate::PerSlot;
 use crate::keys::{
@@ -16,8 +17,8 @@ use crate::keys::{
     MaintenanceKeys, PauseKeys, PreviewKeys, ProxyKeys, RootKeys, SlotKeys, TimeoutKeys, UpstreamTlsKeys,
 };
 use crate::settings::{
-    AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, Preview, ProxySettings, Settings,
-    Timeouts, UpstreamTls,
+    AppSettings, Check, Drain, Handshakes, Health, Maintenance, Pause, Preview, ProxySettings, RawTcp,
+    RawTls, Settings, Timeouts, Tls, UpstreamTls,
 };
 use crate::values::{
     Authority, Count, Header, HeaderOrOff, Limit, ListenerName, Maybe, OneHost, Positive, Priority,
@@ -107,13 +108,17 @@ impl From<ProxySettings> for ProxyKeys {
 
 impl From<AppKeys> for AppSettings {
     fn from(keys: AppKeys) -> Self {
+        let tcp: Option<RawTcp> = keys.tcp.map(Into::into);
+        let shows_none = tcp.as_ref().is_some_and(|tcp| tcp.tls != RawTls::Terminate);
+        let protocol = if tcp.is_some() { Protocol::Tcp } else { Protocol::Http };
         Self {
             hosts: keys.hosts,
             path: keys.path,
+            tcp,
             listeners: keys.listeners.into_iter().map(|name| name.0).collect(),
             matching: keys.r#match.into(),
             priority: keys.priority.0,
-            tls: keys.tls,
+            tls: if shows_none { Tls::Off } else { keys.tls },
             redirect: keys.redirect,
             canonical_host: keys.canonical_host.map(|host| host.0),
             hsts: keys.hsts,
@@ -126,7 +131,7 @@ impl From<AppKeys> for AppSettings {
             queue: keys.queue.into(),
             outliers: keys.outliers.map(Into::into),
             retries: keys.retries.map(Into::into),
-            health: keys.health.into(),
+            health: keys.health.of(protocol),
             drain: keys.drain.into(),
             timeouts: keys.timeouts.into(),
             pause: keys.pause.into(),
@@ -151,6 +156,7 @@ impl From<AppSettings> for AppKeys {
         Self {
             hosts: app.hosts,
             path: app.path,
+            tcp: app.tcp.map(Into::into),
             listeners: app.listeners.into_iter().map(ListenerName).collect(),
             r#match: app.matching.into(),
             priority: Priority(app.priority),
@@ -186,17 +192,19 @@ impl From<AppSettings> for AppKeys {
     }
 }
 
-impl From<CheckKeys> for Check {
-    fn from(keys: CheckKeys) -> Self {
-        match keys.protocol {
-            Protocol::Http => Self::Http {
+impl CheckKeys {
+    /// The check, of this protocol unless it names one.
+    fn of(self, protocol: Protocol) -> Check {
+        let keys = self;
+        match keys.protocol.0.unwrap_or(protocol) {
+            Protocol::Http => Check::Http {
                 path: keys.path.0.map_or_else(|| "/health".into(), |path| path.0),
                 host: keys.host.0.map(|host| host.0),
                 status: keys.status.0.map_or((200, 299), |range| (range.0, range.1)),
                 body: keys.body.0.map(|body| body.0),
             },
-            Protocol::Tcp => Self::Tcp,
-            Protocol::Grpc => Self::Grpc { service: keys.service.0.map_or_else(String::new, |text| text.0) },
+            Protocol::Tcp => Check::Tcp,
+            Protocol::Grpc => Check::Grpc { service: keys.service.0.map_or_else(String::new, |text| text.0) },
         }
     }
 }
@@ -206,29 +214,29 @@ impl From<Check> for CheckKeys {
         let none = Self::default();
         match check {
             Check::Http { path, host, status, body } => Self {
-                protocol: Protocol::Http,
+                protocol: Maybe(Some(Protocol::Http)),
                 path: Maybe(Some(ProbePath(path))),
                 host: Maybe(host.map(Authority)),
                 status: Maybe(Some(StatusRange(status.0, status.1))),
                 body: Maybe(body.map(Text)),
                 service: none.service,
             },
-            Check::Tcp => Self { protocol: Protocol::Tcp, ..none },
+            Check::Tcp => Self { protocol: Maybe(Some(Protocol::Tcp)), ..none },
             Check::Grpc { service } => {
                 let service = Maybe(Some(service).filter(|name| !name.is_empty()).map(Text));
-                Self { protocol: Protocol::Grpc, service, ..none }
+                Self { protocol: Maybe(Some(Protocol::Grpc)), service, ..none }
             }
         }
     }
 }
 
-impl From<HealthKeys> for Health {
-    fn from(keys: HealthKeys) -> Self {
-        let HealthKeys { protocol, path, host, status, body, service, interval, timeout, rise, fall, live } =
-            keys;
-        Self {
-            ready: CheckKeys { protocol, path, host, status, body, service }.into(),
-            live: live.map(Check::from),
+impl HealthKeys {
+    /// The checks, of this protocol where they name none.
+    fn of(self, usual: Protocol) -> Health {
+        let Self { protocol, path, host, status, body, service, interval, timeout, rise, fall, live } = self;
+        Health {
+            ready: CheckKeys { protocol, path, host, status, body, service }.of(usual),
+            live: live.map(|live| live.of(usual)),
             interval: interval.0,
             timeout: timeout.0,
             rise: rise.0,
@@ -258,15 +266,15 @@ impl From<Health> for HealthKeys {
 
 impl From<DrainKeys> for Drain {
     fn from(keys: DrainKeys) -> Self {
-        let DrainKeys { requests, uploads, streams, websockets, spread } = keys;
-        Self { requests, uploads, streams, websockets, spread }
+        let DrainKeys { requests, uploads, streams, websockets, connections, spread } = keys;
+        Self { requests, uploads, streams, websockets, connections, spread }
     }
 }
 
 impl From<Drain> for DrainKeys {
     fn from(drain: Drain) -> Self {
-        let Drain { requests, uploads, streams, websockets, spread } = drain;
-        Self { requests, uploads, streams, websockets, spread }
+        let Drain { requests, uploads, streams, websockets, connections, spread } = drain;
+        Self { requests, uploads, streams, websockets, connections, spread }
     }
 }
 

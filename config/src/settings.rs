@@ -15,8 +15,10 @@ mod matching;
 mod middleware;
 mod mirror;
 mod pages;
+mod raw_tcp;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
 use ipnet::IpNet;
@@ -50,6 +52,7 @@ pub use middleware::{
 };
 pub use mirror::{AssetFallback, AssetPattern, Mirror, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
+pub use raw_tcp::{RawTcp, RawTls};
 
 /// Everything the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,6 +68,13 @@ pub struct Settings {
 }
 
 impl Settings {
+    /// The addresses of applications of raw TCP.
+    #[must_use]
+    pub fn raw_addresses(&self) -> BTreeSet<SocketAddr> {
+        let all = self.apps.values().filter_map(|app| app.tcp.as_ref());
+        all.flat_map(|tcp| tcp.listen.iter().map(|address| address.0)).collect()
+    }
+
     /// The part that the proxy serves by: without what only the deployer needs, so that a change of that is none for
     /// the proxy, and none of it is kept in the exposed process. `folder` is that of the configuration file.
     #[must_use]
@@ -159,6 +169,8 @@ pub struct AppSettings {
     pub hosts: Vec<HostPattern>,
     /// Path prefix. Default `/`.
     pub path: PathPrefix,
+    /// Where it listens when it is one of raw TCP, which knows no requests. Default: it is served by HTTP.
+    pub tcp: Option<RawTcp>,
     /// The names of the listeners it is served at; empty means those without a name. Default empty.
     pub listeners: Vec<String>,
     /// What else a request must show. Default nothing.
@@ -226,16 +238,22 @@ pub struct AppSettings {
 }
 
 impl AppSettings {
+    /// Whether its clients are shown a certificate by the proxy: not where their TLS goes through, or is not looked for.
+    #[must_use]
+    pub fn ends_tls(&self) -> bool {
+        self.tcp.as_ref().is_none_or(|tcp| tcp.tls == RawTls::Terminate)
+    }
+
     /// The names of the listeners it is served at; `None` stands for those without one.
     pub fn served_at(&self) -> impl Iterator<Item = Option<&str>> {
         let named = self.listeners.iter().map(|name| Some(name.as_str()).filter(|name| *name != UNNAMED));
         self.listeners.is_empty().then_some(None).into_iter().chain(named)
     }
 
-    /// Whether it is served at a listener of this name, or at those without one.
+    /// Whether it is served by HTTP at a listener of this name, or at those without one.
     #[must_use]
     pub fn is_served_at(&self, listener: Option<&str>) -> bool {
-        self.served_at().any(|served| served == listener)
+        self.tcp.is_none() && self.served_at().any(|served| served == listener)
     }
 }
 
@@ -312,6 +330,8 @@ pub struct Drain {
     pub streams: Span,
     /// WebSockets. Default 30s.
     pub websockets: Span,
+    /// Connections of an application of raw TCP. Default 10m.
+    pub connections: Span,
     /// The longest window over which closing is spread, so that clients do not come back as a herd. Default 5s.
     pub spread: Span,
 }

@@ -185,11 +185,14 @@ pub enum Kind {
     Streams,
     /// A WebSocket.
     Websockets,
+    /// A connection of an application of raw TCP.
+    Connections,
 }
 
 impl Kind {
     /// Every kind, in the order of display.
-    pub const ALL: [Self; 4] = [Self::Requests, Self::Uploads, Self::Streams, Self::Websockets];
+    pub const ALL: [Self; 5] =
+        [Self::Requests, Self::Uploads, Self::Streams, Self::Websockets, Self::Connections];
 
     /// The name in JSON and metrics.
     #[must_use]
@@ -199,6 +202,7 @@ impl Kind {
             Self::Uploads => "uploads",
             Self::Streams => "streams",
             Self::Websockets => "websockets",
+            Self::Connections => "connections",
         }
     }
 }
@@ -214,6 +218,9 @@ pub struct ByKind<T> {
     pub streams: T,
     /// WebSockets.
     pub websockets: T,
+    /// Connections of applications of raw TCP. Those who speak an older version know none.
+    #[serde(default)]
+    pub connections: T,
 }
 
 impl<T> ByKind<T> {
@@ -224,6 +231,7 @@ impl<T> ByKind<T> {
             uploads: make(Kind::Uploads),
             streams: make(Kind::Streams),
             websockets: make(Kind::Websockets),
+            connections: make(Kind::Connections),
         }
     }
 
@@ -234,6 +242,7 @@ impl<T> ByKind<T> {
             Kind::Uploads => &self.uploads,
             Kind::Streams => &self.streams,
             Kind::Websockets => &self.websockets,
+            Kind::Connections => &self.connections,
         }
     }
 
@@ -244,6 +253,7 @@ impl<T> ByKind<T> {
             Kind::Uploads => &mut self.uploads,
             Kind::Streams => &mut self.streams,
             Kind::Websockets => &mut self.websockets,
+            Kind::Connections => &mut self.connections,
         }
     }
 }
@@ -252,7 +262,7 @@ impl ByKind<u64> {
     /// The sum over all kinds.
     #[must_use]
     pub const fn total(&self) -> u64 {
-        self.requests + self.uploads + self.streams + self.websockets
+        self.requests + self.uploads + self.streams + self.websockets + self.connections
     }
 }
 

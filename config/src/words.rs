@@ -10,8 +10,8 @@ use crate::reader::{Reader, list, meant, shown};
 use crate::request::Method;
 use crate::section::Shown;
 use crate::settings::{
-    ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, ProxyProtocol, RetryOn,
-    RuntimeKind, SentProxyProtocol, TlsVersion, Workers,
+    ChallengeChoice, ErrorPagesFor, Group, KeyChoice, NotifyEvent, OnUnverified, ProxyProtocol, RawTls,
+    RetryOn, RuntimeKind, SentProxyProtocol, TlsVersion, Workers,
 };
 use crate::values::or_name;
 use crate::{OnInconclusive, Slot};
@@ -85,6 +85,11 @@ choice!(ProxyProtocol {
     "off" => ProxyProtocol::Off,
     "require" => ProxyProtocol::Require,
     "accept" => ProxyProtocol::Accept,
+});
+choice!(RawTls {
+    "off" => RawTls::Off,
+    "passthrough" => RawTls::Passthrough,
+    "terminate" => RawTls::Terminate,
 });
 choice!(SentProxyProtocol {
     "off" => SentProxyProtocol::Off,

@@ -134,8 +134,13 @@ impl Control {
                 conditions: Conditions::of(&installed.matching),
                 target: Arc::clone(&view.app),
             };
-            for listener in installed.served_at() {
-                table.at_mut(listener).add(&installed.hosts, &route);
+            match &installed.tcp {
+                Some(tcp) => table.add_raw(tcp, &installed.hosts, &view.app),
+                None => {
+                    for listener in installed.served_at() {
+                        table.at_mut(listener).add(&installed.hosts, &route);
+                    }
+                }
             }
             apps.insert(name.clone(), Arc::new(view));
         }
@@ -375,10 +380,15 @@ fn differences(before: &View, settings: &Settings) -> Reloaded {
     if follows(old, new) {
         changes.push("proxy settings were changed".to_owned());
     }
-    let needs_restart = fixed
+    let mut needs_restart: Vec<String> = fixed
         .into_iter()
         .map(|key| format!("proxy.{key} takes effect at the next restart or upgrade"))
         .collect();
+    let (now, then) = (before.settings.raw_addresses(), settings.raw_addresses());
+    let listens =
+        then.difference(&now).map(|at| format!("{at} is listened on after the next restart or upgrade"));
+    let closes = now.difference(&then).map(|at| format!("{at} is closed at the next restart or upgrade"));
+    needs_restart.extend(listens.chain(closes));
     Reloaded { changes, needs_restart }
 }
 

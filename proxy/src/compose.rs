@@ -38,6 +38,7 @@ use crate::memory::{self, Streams};
 use crate::metrics::Metrics;
 use crate::middleware;
 use crate::pages::{Fresh, Pages};
+use crate::raw;
 use crate::reload::Reloader;
 use crate::routing::{RefuseToStart, Routing, RoutingFile};
 use crate::rules::Rules;
@@ -146,7 +147,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
     let lock = FolderLock::take(&settings.proxy.data_dir, &mut inherited)?;
     let file = RoutingFile::in_folder(&settings.proxy.data_dir);
     let remembered = remembered(&command, &file)?;
-    let listeners = Listeners::open(&settings.proxy, &mut inherited)?;
+    let listeners = Listeners::open(&settings, &mut inherited)?;
     drop::<Inherited>(inherited);
 
     let metrics = metrics()?;
@@ -349,7 +350,7 @@ impl Process {
         self.announce();
         let end = self.until_the_end(&mut signals).await;
         // Closed now, so that whoever connects from here on is refused at once, or served by the next process.
-        drop((self.listeners.http, self.listeners.https));
+        drop((self.listeners.http, self.listeners.https, self.listeners.raw));
         if matches!(end, End::Terminated) {
             tell_systemd(&[NotifyState::Stopping]);
             self.control.freeze(true).await;
@@ -410,7 +411,13 @@ impl Process {
         let sockets = self.listeners.http.iter().chain(&self.listeners.https);
         for (listener, door) in sockets.zip(plain.chain(secure)) {
             let listener = listener.try_clone().map_err(system)?;
-            tokio::spawn(accept(listener, door, Arc::clone(edge)));
+            let serve = move |edge: Arc<Edge>, socket, origin| edge.serve(socket, origin, door.clone());
+            tokio::spawn(accept(listener, Arc::clone(edge), serve));
+        }
+        for (address, listener) in &self.listeners.raw {
+            let (at, listener) = (*address, listener.try_clone().map_err(system)?);
+            let serve = move |edge, socket, origin| raw::serve(edge, socket, origin, at);
+            tokio::spawn(accept(listener, Arc::clone(edge), serve));
         }
         Ok(())
     }

@@ -42,6 +42,7 @@ impl Policy {
             Kind::Uploads => drain.uploads.0,
             Kind::Streams => drain.streams.0,
             Kind::Websockets => drain.websockets.0,
+            Kind::Connections => drain.connections.0,
         };
         Self { time: ByKind::from_fn(|kind| one_time.unwrap_or(configured(kind))), spread: drain.spread.0 }
     }

@@ -5,7 +5,7 @@
 //! loop that reads heads and holds them against the rules; `http2` drives Pingora's; `patience` bounds how slowly a client
 //! may take what is sent; `farewell` closes so that a client reads what it was told last; `crowd` counts connections and
 //! decides who leaves when there are too many.
-//! Accept loops of [`crate::listen`] hand over here.
+//! Accept loops of [`crate::listen`] hand over here; [`crate::raw`] has its connections come in as these do.
 
 pub mod crowd;
 mod farewell;
@@ -34,7 +34,7 @@ use crate::connection::{Facts, Origin};
 use crate::gateway::{Gateway, Shared};
 use crate::memory::Streams;
 use crate::metrics::{Limit, LimitMetrics};
-use crate::tls::Front;
+use crate::tls::{Entrance, Front, NotServed, Shaken};
 
 use crowd::{Crowd, Place};
 use introduction::Introduction;
@@ -108,10 +108,7 @@ impl Edge {
         origin: Origin,
         door: Door,
     ) -> impl Future<Output = ()> + Send {
-        let place = match door.proxy_protocol {
-            ProxyProtocol::Off => self.enter(origin),
-            ProxyProtocol::Require | ProxyProtocol::Accept => self.crowd.enter(None),
-        };
+        let place = self.first_place(origin, door.proxy_protocol);
         async move {
             if let Some(place) = place {
                 self.serve_within(socket, origin, door, place).await;
@@ -119,36 +116,53 @@ impl Edge {
         }
     }
 
+    /// A place for a connection that was just accepted; none when it is refused.
+    pub(crate) fn first_place(&self, origin: Origin, proxy_protocol: ProxyProtocol) -> Option<Place> {
+        match proxy_protocol {
+            ProxyProtocol::Off => self.enter(origin),
+            ProxyProtocol::Require | ProxyProtocol::Accept => self.crowd.enter(None),
+        }
+    }
+
+    /// Hears from a balancer in front who the client is, where the connection begins with that. None when it is refused.
+    pub(crate) async fn come_in(
+        &self,
+        socket: &Socket,
+        mut origin: Origin,
+        proxy_protocol: ProxyProtocol,
+        mut place: Place,
+    ) -> Option<Came> {
+        let mut early = Vec::new();
+        if proxy_protocol != ProxyProtocol::Off {
+            // In a box, so that its memory is given back when it is done.
+            let introduced = Box::pin(self.introduced(socket, origin, proxy_protocol));
+            (origin, early) = introduced.await?;
+            place = self.enter(origin)?;
+        }
+        origin.destination = origin.destination.or_else(|| socket.local_address());
+        Some(Came { origin, early, place })
+    }
+
     /// A place for whoever a connection comes from; none when that has its share already.
     fn enter(&self, origin: Origin) -> Option<Place> {
         self.crowd.enter((!self.is_trusted(origin)).then(|| origin.peer.ip()))
     }
 
-    async fn serve_within(&self, socket: Socket, mut origin: Origin, door: Door, mut place: Place) {
-        let mut early = Vec::new();
-        if door.proxy_protocol != ProxyProtocol::Off {
-            // In a box, so that its memory is given back when it is done.
-            let introduced = Box::pin(self.introduced(&socket, origin, door.proxy_protocol));
-            let Some(introduced) = introduced.await else { return };
-            (origin, early) = introduced;
-            let Some(named) = self.enter(origin) else { return };
-            place = named;
-        }
-        let _place = place;
+    async fn serve_within(&self, socket: Socket, origin: Origin, door: Door, place: Place) {
+        let came = self.come_in(&socket, origin, door.proxy_protocol, place).await;
+        let Some(Came { origin, early, place: _place }) = came else { return };
         let peer = origin.peer;
         let pace = self.shared.rules.load().limits.pace;
         let descriptor = socket.as_raw_fd();
-        origin.destination = origin.destination.or_else(|| socket.local_address());
         let (wire, tls) = match door.tls {
             None => (Wire::Plain(socket), None),
             // What was taken to look for a header is no beginning of TLS.
             Some(_) if !early.is_empty() => return,
             Some(secure) => {
-                // In a box, so that the memory of the handshake is given back when it is done.
-                let handshake = Box::pin(secure.front.shake(secure.listener, socket));
-                let shaken = tokio::select! {
-                    shaken = handshake => shaken,
-                    () = too_late(self.shutdown.clone()) => return,
+                let Some(shaken) =
+                    self.shake(&secure.front, Entrance::Requests(secure.listener), socket).await
+                else {
+                    return;
                 };
                 match shaken {
                     Ok(shaken) => (Wire::Tls(Box::new(shaken.stream)), Some(shaken.tls)),
@@ -176,6 +190,16 @@ impl Edge {
     }
 }
 
+/// A connection that came in.
+pub(crate) struct Came {
+    /// Where it comes from.
+    pub(crate) origin: Origin,
+    /// What was taken of it to find that no balancer speaks first.
+    pub(crate) early: Vec<u8>,
+    /// Its place, given back when it is over.
+    pub(crate) place: Place,
+}
+
 /// Counts a connection that was closed for taking too little, when it is over.
 struct CountSlow<'a> {
     facts: Arc<Facts>,
@@ -191,6 +215,21 @@ impl Drop for CountSlow<'_> {
 }
 
 impl Edge {
+    /// Shakes hands, in a box, so that the memory of the handshake is given back when it is done. None when the process
+    /// ends before.
+    pub(crate) async fn shake(
+        &self,
+        front: &Front,
+        entrance: Entrance,
+        socket: Socket,
+    ) -> Option<Result<Shaken, NotServed>> {
+        let handshake = Box::pin(front.shake(entrance, socket));
+        tokio::select! {
+            shaken = handshake => Some(shaken),
+            () = too_late(self.shutdown.clone()) => None,
+        }
+    }
+
     /// Whether the other end is believed in what it says of clients.
     fn is_trusted(&self, origin: Origin) -> bool {
         origin.is_local || self.shared.rules.load().trust.trusts(origin.peer.ip())

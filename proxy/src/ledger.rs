@@ -224,9 +224,14 @@ impl Exchange {
     /// The exchange as the admin API shows it. The query is left out: it may hold secrets.
     #[must_use]
     pub fn to_wire(&self) -> wire::Exchange {
+        // A connection has no path, only where it came in.
+        let target = match (self.kind(), self.uri.authority()) {
+            (Kind::Connections, Some(authority)) => authority.as_str(),
+            (_, _) => self.uri.path(),
+        };
         wire::Exchange {
             kind: self.kind(),
-            route: format!("{} {}", self.method, self.uri.path()),
+            route: format!("{} {target}", self.method),
             request_id: self.request_id.to_string(),
             age_seconds: self.started.elapsed().as_secs_f64(),
         }
@@ -259,7 +264,7 @@ pub struct Ledger {
     shards: [Shard; SHARDS],
     inside: AtomicUsize,
     retired: AtomicBool,
-    finished: [AtomicU64; 4],
+    finished: [AtomicU64; Kind::ALL.len()],
     cut: Mutex<Vec<wire::Exchange>>,
 }
 

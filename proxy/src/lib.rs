@@ -51,6 +51,7 @@ pub mod outlier;
 pub mod page;
 pub mod pages;
 pub mod preview;
+pub mod raw;
 pub mod reload;
 pub mod request_id;
 pub mod route;

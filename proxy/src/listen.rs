@@ -14,7 +14,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 
 use switcher_config::ListenPlace;
-use switcher_config::settings::{Listener, ProxySettings};
+use switcher_config::settings::{Listener, ProxySettings, Settings};
 
 use crate::smoke::{Secret, Smoker, Way, Ways};
 
@@ -29,6 +29,8 @@ pub struct Listeners {
     pub http: Vec<Listening>,
     /// TLS.
     pub https: Vec<Listening>,
+    /// Raw TCP, by the addresses as applications write them.
+    pub raw: Vec<(SocketAddr, Listening)>,
     /// The admin API.
     pub admin: UnixListener,
     /// The read-only TCP listener.
@@ -95,16 +97,21 @@ impl Listeners {
     ///
     /// # Errors
     /// Names the socket and the remedy.
-    pub fn open(settings: &ProxySettings, inherited: &mut Inherited) -> Result<Self, CannotListen> {
-        let mut open = |listener| open(listener, settings, inherited);
+    pub fn open(settings: &Settings, inherited: &mut Inherited) -> Result<Self, CannotListen> {
+        let (raw, settings) = (settings.raw_addresses(), &settings.proxy);
+        let every = requests(settings).filter_map(|listener| listener.listen.tcp());
+        let every = every.chain(settings.status.map(|status| status.0)).chain(raw.iter().copied());
+        let every: Vec<SocketAddr> = every.collect();
+        let mut open = |listener: &Listener| open(listener, settings, &every, inherited);
         let http = settings.http.iter().map(&mut open).collect::<Result<_, _>>()?;
         let https = settings.https.iter().map(|tls| open(&tls.listener)).collect::<Result<_, _>>()?;
-        let status = settings.status.map(|address| open_tcp(address.0, settings, inherited)).transpose()?;
+        let raw = raw.into_iter().map(|at| Ok((at, open(&Listener::at(at))?))).collect::<Result<_, _>>()?;
+        let status = settings.status.map(|at| open_tcp(at.0, settings, &every, inherited)).transpose()?;
         let admin = match inherited.remove(&unix_name(&settings.admin)) {
             Some(fd) => UnixListener::from(fd),
             None => bind::admin(&settings.admin)?,
         };
-        Ok(Self { http, https, admin, status })
+        Ok(Self { http, https, raw, admin, status })
     }
 
     /// Duplicates of all of them with their names, to hand over.
@@ -119,6 +126,9 @@ impl Listeners {
                 ListenPlace::Unix(path) => unix_name(path.as_path()),
             };
             named.push((name, listening.try_clone()?.into()));
+        }
+        for (address, listening) in &self.raw {
+            named.push((tcp_name(*address), listening.try_clone()?.into()));
         }
         for (listener, address) in self.status.iter().zip(&settings.status) {
             named.push((tcp_name(address.0), listener.try_clone()?.into()));
@@ -148,11 +158,12 @@ fn requests(settings: &ProxySettings) -> impl Iterator<Item = &Listener> {
 fn open(
     listener: &Listener,
     settings: &ProxySettings,
+    every: &[SocketAddr],
     inherited: &mut Inherited,
 ) -> Result<Listening, CannotListen> {
     match &listener.listen {
         ListenPlace::Tcp(address) => {
-            let socket = open_tcp(address.0, settings, inherited)?;
+            let socket = open_tcp(address.0, settings, every, inherited)?;
             bind::set_options(&socket, &settings.tcp)
                 .map_err(|error| CannotListen::for_options(address.0, &error))?;
             Ok(Listening::Tcp(socket))
@@ -167,13 +178,12 @@ fn open(
 fn open_tcp(
     address: SocketAddr,
     settings: &ProxySettings,
+    every: &[SocketAddr],
     inherited: &mut Inherited,
 ) -> Result<TcpListener, CannotListen> {
-    let every = requests(settings).filter_map(|listener| listener.listen.tcp());
-    let every = every.chain(settings.status.map(|status| status.0));
     match inherited.remove(&tcp_name(address)) {
         Some(fd) => Ok(TcpListener::from(fd)),
-        None => bind::tcp(address, every, &settings.tcp),
+        None => bind::tcp(address, every.iter().copied(), &settings.tcp),
     }
 }
 

@@ -9,6 +9,7 @@ mod limits;
 mod mirror;
 #[cfg(test)]
 mod monitoring;
+mod raw;
 
 use prometheus::core::Metric as _;
 use prometheus::{
@@ -24,6 +25,7 @@ use crate::hygiene::Violation;
 pub use cache::{CacheMetrics, CacheResult};
 pub use limits::{Limit, LimitMetrics};
 pub use mirror::{Fallback, MirrorMetrics};
+pub use raw::{RawEnd, RawMetrics};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -44,6 +46,7 @@ pub struct Metrics {
     retries: IntCounterVec,
     balance: BalanceFamilies,
     standby: mirror::StandbyFamilies,
+    raw: raw::RawFamilies,
     drain_finished: IntCounterVec,
     drain_cut: IntCounterVec,
     switches: IntCounterVec,
@@ -159,6 +162,7 @@ impl Metrics {
             retries: counter("switcher_retries_total", "Requests tried on one more upstream.", &slot)?,
             balance: BalanceFamilies::new(&registry)?,
             standby: mirror::StandbyFamilies::new(&registry)?,
+            raw: raw::RawFamilies::new(&registry)?,
             drain_finished: counter(
                 "switcher_drain_finished_total",
                 "Exchanges that finished by themselves in a drain.",
@@ -237,6 +241,7 @@ impl Metrics {
         let _ =
             (self.bake.rollbacks.remove_label_values(&[app]), self.bake.running.remove_label_values(&[app]));
         self.standby.forget(app);
+        self.raw.forget(app);
         for result in BakeResult::ALL {
             let _ = self.bake.results.remove_label_values(&[app, result.as_str()]);
         }
@@ -276,6 +281,17 @@ impl Metrics {
     /// An asset was asked of the other slot.
     pub fn fell_back(&self, app: &AppName, outcome: Fallback) {
         self.standby.fell_back(app, outcome);
+    }
+
+    /// What is counted of an application's raw connections in a slot.
+    #[must_use]
+    pub fn raw(&self, app: &AppName, slot: Slot) -> RawMetrics {
+        self.raw.of(app, slot)
+    }
+
+    /// A raw connection was closed before it had a slot.
+    pub fn raw_refused(&self, app: &AppName) {
+        self.raw.refused(app);
     }
 
     /// What the TLS front counts.

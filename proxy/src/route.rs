@@ -6,7 +6,9 @@
 use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::HashMap;
+use std::net::SocketAddr;
 
+use switcher_config::settings::{ProxyProtocol, RawTcp, RawTls};
 use switcher_config::{HostPattern, PathPrefix};
 
 use crate::conditions::{Asked, Conditions};
@@ -76,11 +78,30 @@ impl<T> Default for Router<T> {
 pub struct Table<T> {
     unnamed: Router<T>,
     named: HashMap<Box<str>, Router<T>>,
+    raw: HashMap<SocketAddr, RawRoutes<T>>,
+}
+
+/// Where raw connections go that come in at one address.
+#[derive(Debug, Clone)]
+pub struct RawRoutes<T> {
+    /// What is done with their TLS.
+    pub tls: RawTls,
+    /// Whether they begin with the address of the client.
+    pub proxy_protocol: ProxyProtocol,
+    router: Router<T>,
+}
+
+impl<T> RawRoutes<T> {
+    /// The target for a connection whose TLS names this host, or none.
+    #[must_use]
+    pub fn of(&self, host: Option<&str>) -> Option<&T> {
+        self.router.of_host(host.unwrap_or_default())
+    }
 }
 
 impl<T> Default for Table<T> {
     fn default() -> Self {
-        Self { unnamed: Router::default(), named: HashMap::new() }
+        Self { unnamed: Router::default(), named: HashMap::new(), raw: HashMap::new() }
     }
 }
 
@@ -96,6 +117,24 @@ impl<T> Table<T> {
         match listener {
             None => &mut self.unnamed,
             Some(name) => self.named.entry(name.into()).or_default(),
+        }
+    }
+}
+
+impl<T: Clone> Table<T> {
+    /// What comes in at an address of raw TCP; none when nothing is served there any more.
+    #[must_use]
+    pub fn at_address(&self, address: SocketAddr) -> Option<&RawRoutes<T>> {
+        self.raw.get(&address)
+    }
+
+    /// Adds an application of raw TCP at its addresses.
+    pub fn add_raw(&mut self, tcp: &RawTcp, hosts: &[HostPattern], target: &T) {
+        let route = Route::to(PathPrefix::default(), target.clone());
+        for address in &tcp.listen {
+            let new =
+                || RawRoutes { tls: tcp.tls, proxy_protocol: tcp.proxy_protocol, router: Router::default() };
+            self.raw.entry(address.0).or_insert_with(new).router.add(hosts, &route);
         }
     }
 }

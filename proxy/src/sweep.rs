@@ -33,7 +33,11 @@ pub fn overstepped(stage: Stage, kind: Kind, stalled: Duration, limits: &Timeout
         (Stage::Opening, _) | (Stage::Answering, Kind::Streams | Kind::Websockets) => return None,
         (Stage::Waiting, _) => (limits.response.0, Cause::ResponseTimeout),
         (Stage::Sending, _) => (limits.idle.0, Cause::SlowRequest),
-        (Stage::Answering, Kind::Requests | Kind::Uploads) => (limits.idle.0, Cause::IdleTimeout),
+        // Without a time of its own it may be silent for ever.
+        (Stage::Answering, Kind::Connections) if limits.idle.0.is_zero() => return None,
+        (Stage::Answering, Kind::Requests | Kind::Uploads | Kind::Connections) => {
+            (limits.idle.0, Cause::IdleTimeout)
+        }
     };
     (stalled >= limit).then_some(cause)
 }
@@ -154,6 +158,8 @@ mod tests {
             (Stage::Answering, Kind::Requests, 20, Some(Cause::IdleTimeout)),
             (Stage::Answering, Kind::Streams, 999, None),
             (Stage::Answering, Kind::Websockets, 999, None),
+            (Stage::Opening, Kind::Connections, 999, None),
+            (Stage::Answering, Kind::Connections, 20, Some(Cause::IdleTimeout)),
         ] {
             let found = overstepped(stage, kind, seconds(stalled), &limits);
             assert_eq!(found, expected, "{stage:?} {kind:?} {stalled}");

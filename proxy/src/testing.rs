@@ -15,6 +15,18 @@ use crate::health::Dialer;
 use crate::metrics::Metrics;
 use crate::upstream::Upstream;
 
+/// The times of drains as they are by default.
+fn drain() -> Drain {
+    Drain {
+        requests: Span::seconds(30),
+        uploads: Span::seconds(600),
+        streams: Span::seconds(30),
+        websockets: Span::seconds(30),
+        connections: Span::seconds(600),
+        spread: Span::seconds(5),
+    }
+}
+
 /// The settings of an application with one fixed upstream in each slot.
 pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
     let slot = |address: &str| Some(vec![address.parse().expect("an address")]);
@@ -23,6 +35,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         paths: Vec::new(),
         hosts: Vec::new(),
         path: PathPrefix::default(),
+        tcp: None,
         listeners: Vec::new(),
         matching: Matching::default(),
         priority: 0,
@@ -50,13 +63,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
             rise: 2,
             fall: 3,
         },
-        drain: Drain {
-            requests: Span::seconds(30),
-            uploads: Span::seconds(600),
-            streams: Span::seconds(30),
-            websockets: Span::seconds(30),
-            spread: Span::seconds(5),
-        },
+        drain: drain(),
         timeouts: Timeouts {
             connect: Span::seconds(5),
             response: Span::seconds(60),

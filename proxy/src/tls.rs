@@ -56,6 +56,15 @@ pub trait AtFirstHandshake: Send + Sync {
     fn obtain<'a>(&'a self, server_name: &'a str) -> Pin<Box<dyn Future<Output = bool> + Send + 'a>>;
 }
 
+/// Where a handshake comes in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Entrance {
+    /// At a listener of requests, by its place in the settings.
+    Requests(usize),
+    /// At an address of raw TCP.
+    Raw,
+}
+
 /// What every TLS listener shares.
 pub struct Front {
     state: ArcSwap<State>,
@@ -159,13 +168,13 @@ impl Front {
         self.state.load().client_cas.of_file(file)
     }
 
-    /// Shakes hands on a connection that was accepted on a listener, by its place in the settings.
+    /// Shakes hands on a connection that was accepted.
     ///
     /// # Errors
     /// Why the connection cannot carry requests; it is closed then.
-    pub async fn shake(&self, listener: usize, stream: Socket) -> Result<Shaken, NotServed> {
+    pub async fn shake(&self, entrance: Entrance, stream: Socket) -> Result<Shaken, NotServed> {
         let _under_way = self.metrics.under_way();
-        let outcome = self.attempt(listener, stream).await;
+        let outcome = self.attempt(entrance, stream).await;
         self.metrics.count(match &outcome {
             Ok(_) => Handshake::Ok,
             Err(NotServed::Timeout) => Handshake::Timeout,
@@ -177,7 +186,7 @@ impl Front {
         outcome
     }
 
-    async fn attempt(&self, listener: usize, stream: Socket) -> Result<Shaken, NotServed> {
+    async fn attempt(&self, entrance: Entrance, stream: Socket) -> Result<Shaken, NotServed> {
         let state = self.state.load_full();
         let begun = Instant::now();
         let mut deadline = begun + state.timeout;
@@ -199,7 +208,7 @@ impl Front {
             return Err(NotServed::Refused(name));
         };
         let client_ca = state.client_cas.of_host(name.as_deref());
-        let stream = self.finish(&state, hello, listener, client_ca, deadline).await?;
+        let stream = self.finish(&state, hello, entrance, client_ca, deadline).await?;
         Ok(Shaken { stream, tls: Tls { sni: name, shown, client_ca } })
     }
 
@@ -220,11 +229,15 @@ impl Front {
         &self,
         state: &State,
         hello: StartHandshake<Socket>,
-        listener: usize,
+        entrance: Entrance,
         client_ca: Option<RootsId>,
         deadline: Instant,
     ) -> Result<TlsStream<Socket>, NotServed> {
-        let config = state.configurations.get(listener, client_ca).ok_or(NotServed::Refused(None))?;
+        let config = match entrance {
+            Entrance::Requests(listener) => state.configurations.get(listener, client_ca),
+            Entrance::Raw => state.configurations.raw(client_ca),
+        };
+        let config = config.ok_or(NotServed::Refused(None))?;
         let turn = timeout_at(deadline, state.turns.acquire()).await;
         let Ok(Ok(_turn)) = turn else { return Err(NotServed::Limited) };
         let name = client_ca.and_then(|_| server_name(&hello.client_hello()));
@@ -312,7 +325,7 @@ impl State {
 /// host one suffices.
 fn on_demand(settings: &Settings) -> Option<Router<bool>> {
     let is = |app: &&switcher_config::settings::AppSettings| app.tls == Source::OnDemand;
-    let (some, others): (Vec<_>, Vec<_>) = settings.apps.values().partition(is);
+    let (some, others): (Vec<_>, Vec<_>) = settings.apps.values().filter(|app| app.ends_tls()).partition(is);
     if some.is_empty() {
         return None;
     }
@@ -325,7 +338,7 @@ fn on_demand(settings: &Settings) -> Option<Router<bool>> {
 
 /// Tells a client with an alert that it is not served. Nothing is encrypted yet, so an alert is a record of
 /// two bytes: fatal, and which (RFC 8446 section 6).
-async fn refuse(mut socket: Socket, named: bool) {
+pub(crate) async fn refuse(mut socket: Socket, named: bool) {
     const HANDSHAKE_FAILURE: u8 = 40;
     const UNRECOGNIZED_NAME: u8 = 112;
     let description = if named { UNRECOGNIZED_NAME } else { HANDSHAKE_FAILURE };

@@ -46,6 +46,7 @@ pub const fn singular(kind: Kind) -> &'static str {
         Kind::Uploads => "upload",
         Kind::Streams => "stream",
         Kind::Websockets => "websocket",
+        Kind::Connections => "connection",
     }
 }
 

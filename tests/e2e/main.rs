@@ -52,6 +52,7 @@ mod proxy_protocol;
 mod register;
 mod routing;
 mod stream;
+mod tcp;
 mod tcp_option;
 mod timeout;
 mod tls;

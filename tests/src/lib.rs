@@ -10,6 +10,7 @@ pub mod certificate;
 pub mod cgroup;
 pub mod daemon;
 pub mod dns;
+pub mod echo;
 pub mod engine;
 #[cfg(test)]
 mod fences;
@@ -40,6 +41,7 @@ pub use acme::{FakeCa, Pebble};
 pub use admin::Admin;
 pub use app::{App, Manner};
 pub use dns::Bind;
+pub use echo::{Echo, Line};
 pub use engine::Engine;
 pub use http1::{Answer, Http1};
 pub use http2::Http2;

@@ -42,6 +42,13 @@ fn app(slots: &str) -> Section {
     lines.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
 }
 
+fn raw_app(slots: &str, tcp: &str) -> Section {
+    let health = "{interval: 100ms, timeout: 1s, rise: 1, fall: 2}";
+    let lines =
+        [("health", health), ("drain", "{connections: 1h, spread: 0s}"), ("slots", slots), ("tcp", tcp)];
+    lines.map(|(k, v)| (k.to_owned(), v.to_owned())).into()
+}
+
 /// The `slots` value for addresses of both slots; an empty list leaves the slot out.
 #[must_use]
 pub fn slots(blue: &[String], green: &[String]) -> String {
@@ -81,6 +88,31 @@ impl Setup {
     #[must_use]
     pub fn two(blue: &App, green: &App) -> Self {
         Self::slots(&[blue.upstream()], &[green.upstream()])
+    }
+
+    /// `shop` as an application of raw TCP, with what its `tcp` says.
+    #[must_use]
+    pub fn raw(blue: &[String], green: &[String], tcp: &str) -> Self {
+        let mut setup = Self::slots(blue, green);
+        setup.apps[0].1 = raw_app(&slots(blue, green), tcp);
+        setup
+    }
+
+    /// Adds an application of raw TCP with one upstream in the blue slot, and sets some of its keys.
+    #[must_use]
+    pub fn another_raw(
+        mut self,
+        name: &str,
+        upstream: impl ToString,
+        tcp: &str,
+        keys: &[(&str, &str)],
+    ) -> Self {
+        let mut section = raw_app(&slots(&[upstream.to_string()], &[]), tcp);
+        for (key, value) in keys {
+            set(&mut section, key, value);
+        }
+        self.apps.push((name.to_owned(), section));
+        self
     }
 
     /// `shop` with one upstream in the blue slot and no green one.

@@ -4,12 +4,12 @@
 
 use std::net::IpAddr;
 
-use super::{has_listener, is_bare, quietly};
+use super::{has_listener, is_bare, quietly, raw_tcp};
 use crate::HostPattern;
 use crate::keys::RetryKeys;
 use crate::node::{Node, Value, Veil};
 use crate::reader::{Reader, shown};
-use crate::settings::{ChallengeChoice, Directory, Tls};
+use crate::settings::{ChallengeChoice, Directory, RawTls, Tls};
 use crate::values::{OneOrMore, Positive};
 
 /// Tells everything about certificates that cannot work.
@@ -32,7 +32,10 @@ pub(super) fn check(root: &Node, reader: &mut Reader) {
         reader.under("acme", |reader| section(node, promise, has_listener(root, "http"), reader));
     }
     reader.under("apps", |reader| {
-        for (key, app) in root.get("apps").map_or(&[][..], Node::entries) {
+        // Who passes bytes on shows no certificate.
+        let shows = |app: &Node| !raw_tcp::is_raw(app) || raw_tcp::tls_of(app) == Some(RawTls::Terminate);
+        let apps = root.get("apps").map_or(&[][..], Node::entries);
+        for (key, app) in apps.iter().filter(|(_, app)| shows(app)) {
             reader.under(&key.text, |reader| {
                 match (app.get("tls").map_or(Some(Tls::Auto), |n| quietly(Some(n))), &promise) {
                     (Some(Tls::Auto), Some(promise)) => hosts(app, promise, reader),

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use super::{claims_of, has_listener, printable_name, quietly};
+use super::{claims_of, has_listener, printable_name, quietly, raw_tcp};
 use crate::HostPattern;
 use crate::node::{Key, Node};
 use crate::reader::{Reader, shown};
-use crate::settings::{Hsts, Tls};
+use crate::settings::{Hsts, RawTls, Tls};
 use crate::values::OneHost;
 
 /// Tells what does not fit, for every application.
@@ -66,6 +66,10 @@ fn hsts(app: &Node, reader: &mut Reader) {
 /// Client certificates that are demanded where a request can come in without one.
 fn client_ca(app: &Node, listeners: Listeners, reader: &mut Reader) {
     let Some(node) = app.given("client_ca") else { return };
+    // What does not fit there was told with the rest of it.
+    if raw_tcp::is_raw(app) {
+        return;
+    }
     let plain_too = quietly::<bool>(app.get("redirect")) == Some(false);
     let (message, hint) = if is_off(app) {
         (
@@ -92,7 +96,8 @@ fn client_ca(app: &Node, listeners: Listeners, reader: &mut Reader) {
 /// knows.
 fn shared_hosts(apps: &[(Key, Node)], reader: &mut Reader) {
     let mut seen: BTreeMap<Option<HostPattern>, (&Key, Option<PathBuf>)> = BTreeMap::new();
-    for (key, app) in apps {
+    let asked = |app: &Node| !raw_tcp::is_raw(app) || raw_tcp::tls_of(app) == Some(RawTls::Terminate);
+    for (key, app) in apps.iter().filter(|(_, app)| asked(app)) {
         let written = app.given("client_ca");
         let wanted: Option<PathBuf> = quietly(written);
         if written.is_some() && wanted.is_none() {

@@ -10,6 +10,7 @@ use std::time::Duration;
 use http::{HeaderMap, HeaderName};
 use switcher_config::Generation;
 use switcher_config::settings::{AccessLog, LogField, LogFormat};
+use switcher_config::wire::Kind;
 
 use super::redact::{Names, left_of};
 use super::{Outcome, Record};
@@ -120,7 +121,11 @@ enum Value<'a> {
 }
 
 fn value<'a>(r: &'a Record<'_>, field: LogField) -> Option<Value<'a>> {
+    let is_raw = r.kind == Kind::Connections;
     Some(match field {
+        // There is no request to have them.
+        LogField::Method | LogField::Path | LogField::Status if is_raw => return None,
+        LogField::Host if is_raw && r.host.is_empty() => return None,
         LogField::Time => Value::Plain(&r.time),
         LogField::RequestId => Value::Plain(&r.request_id),
         LogField::App => Value::Plain(r.app.as_deref()?),
@@ -249,9 +254,13 @@ fn headers(r: &Record<'_>, out: &mut String) -> std::fmt::Result {
 
 /// A line for people: `2026-01-02T03:04:05.678Z 192.0.2.7 GET "shop.example/cart?x=1" 200 1.2ms …`.
 fn for_people(r: &Record<'_>, out: &mut String) -> std::fmt::Result {
-    write!(out, "{:.3} {} {} ", r.time, r.client, r.method)?;
-    write!(out, "\"{}{}\"", printable(&r.host), printable(&r.path))?;
-    write!(out, " {} {:.1}ms {}B", r.status, millis(r.duration), r.bytes_out)?;
+    write!(out, "{:.3} {} ", r.time, r.client)?;
+    if r.kind == Kind::Connections {
+        write!(out, "- \"{}\" -", printable(&r.host))?;
+    } else {
+        write!(out, "{} \"{}{}\" {}", r.method, printable(&r.host), printable(&r.path), r.status)?;
+    }
+    write!(out, " {:.1}ms {}B", millis(r.duration), r.bytes_out)?;
     write!(out, " {}{} {}", r.protocol, if r.tls { "+tls" } else { "" }, r.kind.as_str())?;
     if let (Some(app), Some(slot)) = (&r.app, r.slot) {
         write!(out, " {app}/{slot}")?;

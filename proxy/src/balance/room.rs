@@ -13,13 +13,13 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use switcher_config::settings::Queue;
+use switcher_config::settings::{AppSettings, Queue};
 use tokio::sync::Notify;
 
 use crate::epoch::Epoch;
 use crate::tick::Tick;
 
-use super::{Ask, Claim, claim};
+use super::{Ask, Claim, Growth, Rule, Tried, choose, claim};
 
 /// How long after something changed that is not told here (an upstream is well again, weighs more, was left out for long
 /// enough, may have more requests) those who wait hear of it.
@@ -96,6 +96,33 @@ impl Line {
     pub(crate) fn allow(&self, max: Option<u32>) {
         let max = max.and_then(|max| usize::try_from(max).ok()).unwrap_or(usize::MAX);
         self.max.store(max, Ordering::Relaxed);
+    }
+}
+
+/// Whether whoever was given an upstream was counted with it already.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Place {
+    /// It was, because places there are few.
+    Taken,
+    /// It was not.
+    Free,
+}
+
+/// The next upstream of an epoch for whoever asks by `rule` and has tried some: at once, or after waiting for room.
+///
+/// # Errors
+/// Why there is none.
+pub async fn seat(
+    epoch: &Epoch,
+    settings: &AppSettings,
+    rule: Rule,
+    tried: Tried,
+) -> Result<(usize, Place), Refused> {
+    let outliers = settings.outliers.map(|_| Tick::now());
+    let ask = Ask { rule, tried, growth: Growth::of(settings), outliers };
+    match settings.max_in_flight {
+        None => choose(epoch, ask).map(|(index, _)| (index, Place::Free)).ok_or(Refused::Nobody),
+        Some(max) => place(epoch, ask, max, &settings.queue).await.map(|index| (index, Place::Taken)),
     }
 }
 

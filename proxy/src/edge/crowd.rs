@@ -51,7 +51,7 @@ pub struct Crowd {
 
 /// One connection's place. Given back by being dropped.
 #[derive(Debug)]
-pub(super) struct Place {
+pub(crate) struct Place {
     crowd: Arc<Crowd>,
     address: Option<IpAddr>,
 }

@@ -58,7 +58,7 @@ impl Socket {
     }
 
     /// Calls `read` whenever there is something to read, until it does not find that there was nothing.
-    pub(super) async fn when_readable<T>(&self, read: impl FnMut() -> Result<T>) -> Result<T> {
+    pub(crate) async fn when_readable<T>(&self, read: impl FnMut() -> Result<T>) -> Result<T> {
         match self {
             Self::Tcp(socket) => socket.async_io(Interest::READABLE, read).await,
             Self::Unix(socket) => socket.async_io(Interest::READABLE, read).await,

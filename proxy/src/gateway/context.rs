@@ -18,6 +18,7 @@ use switcher_config::wire::Kind;
 use crate::access_log::{Outcome, Record};
 use crate::app::App;
 use crate::bake::tally::{self, Ended};
+use crate::balance::room::Place;
 use crate::balance::{Rule, Tried};
 use crate::connection::{Facts, Request};
 use crate::epoch::{EpochUpstream, Pass};
@@ -40,15 +41,6 @@ use super::replace::{GIVES_WAY, Replacement};
 
 /// nginx's status for a client that went away before it was answered. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
-
-/// Whether a request was counted with its upstream already.
-#[derive(Debug, Clone, Copy)]
-pub(super) enum Place {
-    /// It was, because places there are few.
-    Taken,
-    /// It was not.
-    Free,
-}
 
 /// A request's memory.
 pub struct Context {

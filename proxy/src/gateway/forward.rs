@@ -19,8 +19,8 @@ use switcher_config::UpstreamProtocol;
 use switcher_config::settings::{AppSettings, Balance, RetryOn, Timeouts};
 use switcher_config::wire::Kind;
 
-use crate::balance::room::{self, Refused};
-use crate::balance::{self, Ask, Growth, Rule};
+use crate::balance::Rule;
+use crate::balance::room::{self, Place, Refused};
 use crate::edge::patience;
 use crate::epoch::Pass;
 use crate::health::dial;
@@ -37,7 +37,7 @@ use crate::upstream::Upstream;
 use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 
 use super::admission::{authority, request_given_up};
-use super::context::{Context, Place};
+use super::context::Context;
 use super::introduce::introduce;
 use super::{again, asset, breaker, crumbs, middleware, mirror, visitor};
 
@@ -178,16 +178,9 @@ async fn place(ctx: &mut Context, settings: &AppSettings) -> Result<(usize, Plac
     // Another upstream must not be waited for while the last one's place is held.
     ctx.leave_upstream();
     let epoch = ctx.pass.as_ref().ok_or_else(not_admitted)?.epoch();
-    let outliers = settings.outliers.map(|_| Tick::now());
-    let ask = Ask { rule: ctx.rule, tried: ctx.tried, growth: Growth::of(settings), outliers };
-    let nobody = || Error::explain(ErrorType::HTTPStatus(503), "no upstream is left to try");
-    let Some(max) = settings.max_in_flight else {
-        let (index, _) = balance::choose(epoch, ask).ok_or_else(nobody)?;
-        return Ok((index, Place::Free));
-    };
-    match room::place(epoch, ask, max, &settings.queue).await {
-        Ok(index) => Ok((index, Place::Taken)),
-        Err(Refused::Nobody) => Err(nobody()),
+    match room::seat(epoch, settings, ctx.rule, ctx.tried).await {
+        Ok(seat) => Ok(seat),
+        Err(Refused::Nobody) => Error::e_explain(ErrorType::HTTPStatus(503), "no upstream is left to try"),
         Err(Refused::Full | Refused::TimedOut) => {
             ctx.overloaded = true;
             Error::e_explain(ErrorType::HTTPStatus(503), "no upstream has room")

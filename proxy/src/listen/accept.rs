@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Listening;
 use crate::connection::Origin;
+use crate::edge::Edge;
 use crate::edge::socket::Socket;
-use crate::edge::{Door, Edge};
 use crate::metrics::Limit;
 
 /// A listening socket that is waited on.
@@ -36,12 +36,19 @@ impl Waiting {
     }
 }
 
-/// Accepts connections until shutdown, as long as there is room for them. On a TLS listener each begins with a
-/// handshake, and before that with the client's address, where the listener has it so.
+/// Accepts connections until shutdown, as long as there is room for them, and has each one served. Whoever serves takes
+/// the connection's place before what it returns is polled.
 ///
 /// # Errors
 /// When the socket cannot be waited on.
-pub async fn accept(listener: Listening, door: Door, edge: Arc<Edge>) -> io::Result<()> {
+pub async fn accept<F>(
+    listener: Listening,
+    edge: Arc<Edge>,
+    serve: impl Fn(Arc<Edge>, Socket, Origin) -> F,
+) -> io::Result<()>
+where
+    F: Future<Output = ()> + Send + 'static,
+{
     let listener = Waiting::new(listener)?;
     let mut shutdown = edge.shutdown.clone();
     let mut failing = false;
@@ -59,7 +66,7 @@ pub async fn accept(listener: Listening, door: Door, edge: Arc<Edge>) -> io::Res
                     () = edge.crowd.room() => {}
                     _ = shutdown.wait_for(|down| *down) => {}
                 }
-                tokio::spawn(Arc::clone(&edge).serve(socket, origin, door.clone()));
+                tokio::spawn(serve(Arc::clone(&edge), socket, origin));
             }
             // The client gave up between its SYN and our accept.
             Err(error) if error.kind() == io::ErrorKind::ConnectionAborted => {}

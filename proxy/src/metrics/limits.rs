@@ -43,6 +43,8 @@ pub enum Limit {
     Buffer,
     /// `proxy_protocol` of a listener: a connection without a good header was closed.
     ProxyProtocol,
+    /// `hosts` of an application with `tcp`: a connection was closed that named none of them, or did not begin with TLS.
+    ServerName,
 }
 
 impl Limit {
@@ -55,7 +57,7 @@ impl Limit {
         (status == StatusCode::URI_TOO_LONG).then_some(Self::TargetLength)
     }
 
-    const ALL: [(Self, &str); 16] = [
+    const ALL: [(Self, &str); 17] = [
         (Self::Connections, "connections"),
         (Self::ConnectionsPerAddress, "connections_per_address"),
         (Self::RequestsPerConnection, "requests_per_connection"),
@@ -72,6 +74,7 @@ impl Limit {
         (Self::InFlight, "in_flight"),
         (Self::Buffer, "buffer"),
         (Self::ProxyProtocol, "proxy_protocol"),
+        (Self::ServerName, "server_name"),
     ];
 }
 

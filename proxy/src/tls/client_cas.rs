@@ -76,7 +76,7 @@ impl ClientCas {
 fn by_host(settings: &Settings, by_file: &HashMap<PathBuf, Arc<ClientCa>>) -> Router<Option<RootsId>> {
     let mut router = Router::default();
     let (demanding, others): (Vec<_>, Vec<_>) =
-        settings.apps.values().partition(|app| app.client_ca.is_some());
+        settings.apps.values().filter(|app| app.ends_tls()).partition(|app| app.client_ca.is_some());
     for app in demanding.into_iter().chain(others) {
         let roots = app.client_ca.as_ref().and_then(|file| by_file.get(file)).map(|ca| ca.id());
         router.add(&app.hosts, &Route::to(PathPrefix::default(), roots));

@@ -68,7 +68,7 @@ impl Stage {
         let (client, (server, _)) = (client.expect("connected"), accepted.expect("accepted"));
         client.set_nodelay(true).expect("a socket");
         let front = Arc::clone(&self.front);
-        (client, tokio::spawn(async move { front.shake(0, Socket::Tcp(server)).await }))
+        (client, tokio::spawn(async move { front.shake(Entrance::Requests(0), Socket::Tcp(server)).await }))
     }
 
     /// A whole handshake for a name; the client's half of it, if it succeeded for both.

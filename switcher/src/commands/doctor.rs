@@ -233,7 +233,7 @@ fn checks<'a>(around: &'a Around<'a>) -> Vec<(&'static str, Check<'a>)> {
     if let Some(loaded) = &around.loaded {
         if here {
             let proxy = around.status.as_ref().map(|status| status.pid);
-            let work = machine::ports(&loaded.settings.proxy);
+            let work = machine::ports(&loaded.settings);
             checks.push(("ports", Box::pin(async move { ports::check(&work.await, proxy) })));
         }
         checks.push(("dns", Box::pin(machine::names(&loaded.settings, around.apps(), here))));

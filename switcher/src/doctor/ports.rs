@@ -23,7 +23,7 @@ pub enum Holder {
 /// An address of the configuration, as it was seen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Port {
-    /// The key that names it: `proxy.http` or `proxy.https`.
+    /// The key that names it: `proxy.http`, `proxy.https` or `tcp.listen` of an application.
     pub key: &'static str,
     /// The address.
     pub address: SocketAddr,

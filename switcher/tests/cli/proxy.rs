@@ -210,7 +210,7 @@ pub(crate) fn slot(health: Health, address: &str, release: &str) -> SlotStatus {
 
 fn healthy() -> Status {
     let mut blue = slot(Health::Healthy, "127.0.0.1:8001", "v1.4.2");
-    blue.in_flight = ByKind { requests: 3, uploads: 0, streams: 0, websockets: 1 };
+    blue.in_flight = ByKind { requests: 3, uploads: 0, streams: 0, websockets: 1, connections: 0 };
     let shop = AppStatus {
         active: Slot::Blue,
         generation: "7".parse().expect("a generation"),

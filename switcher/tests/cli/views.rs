@@ -49,7 +49,7 @@ fn busy() -> Proxy {
             slot: Slot::Green,
             generation: Generation::FIRST,
             since: now - SignedDuration::from_mins(6),
-            in_flight: ByKind { requests: 0, uploads: 1, streams: 0, websockets: 2 },
+            in_flight: ByKind { requests: 0, uploads: 1, streams: 0, websockets: 2, connections: 0 },
         }];
     })
 }

@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Access, StatVfsMountFlags};
-use switcher_config::settings::{ProxySettings, Settings};
+use switcher_config::settings::Settings;
 use switcher_config::{AppName, HostPattern};
 
 use super::Around;
@@ -23,11 +23,14 @@ const IN_MEMORY: [u64; 2] = [0x0102_1994, 0x8584_58f6];
 const LISTEN: &str = "0A";
 
 /// Who listens where the proxy is to listen. A port that the system chooses is nobody's yet.
-pub(super) async fn ports(proxy: &ProxySettings) -> Vec<Port> {
+pub(super) async fn ports(settings: &Settings) -> Vec<Port> {
+    let proxy = &settings.proxy;
     let http = proxy.http.iter().map(|listener| ("proxy.http", listener));
     let https = proxy.https.iter().map(|tls| ("proxy.https", &tls.listener));
     let tcp = http.chain(https).filter_map(|(key, listener)| Some((key, listener.listen.tcp()?)));
-    let wanted: Vec<(&'static str, SocketAddr)> = tcp.filter(|(_, address)| address.port() != 0).collect();
+    let raw = settings.raw_addresses().into_iter().map(|address| ("tcp.listen", address));
+    let wanted: Vec<(&'static str, SocketAddr)> =
+        tcp.chain(raw).filter(|(_, address)| address.port() != 0).collect();
     blocking(move || {
         let listeners = listeners();
         let first = fs::read_to_string("/proc/sys/net/ipv4/ip_unprivileged_port_start").ok();
