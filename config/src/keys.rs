@@ -5,6 +5,7 @@
 mod acme;
 mod balance;
 mod cache;
+mod canary;
 mod deploy;
 mod limits;
 mod matching;
@@ -36,6 +37,7 @@ use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, 
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use cache::CacheKeys;
+pub(crate) use canary::CanaryKeys;
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{

@@ -4,6 +4,7 @@
 
 mod acme;
 mod balance;
+mod canary;
 mod deploy;
 mod limits;
 mod matching;

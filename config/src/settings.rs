@@ -6,6 +6,7 @@ mod access_log;
 mod acme;
 mod balance;
 mod cache;
+mod canary;
 mod compress;
 mod cors;
 mod deploy;
@@ -32,6 +33,7 @@ pub use acme::{
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
 pub use cache::{Cache, Cached};
+pub use canary::CanarySettings;
 pub use compress::{Coding, Compress};
 pub use cors::{Cors, Origin, Those};
 pub use limits::{Http2Limits, Limits};

@@ -129,12 +129,13 @@ impl AppView {
             let now = Instant::now();
             (canary.baseline, canary.seen) = open.since.figures(&self.live, &open.epoch, now);
             let seen = Seen { live: &canary.baseline, canary: &canary.seen, over: false };
-            let waits = match self.standing(&canary, open, now, seen) {
-                Next::Wait(why) => Some(why),
-                Next::Stay | Next::Raise(_) | Next::Promote | Next::End(..) => None,
+            let (waits, passed) = match self.standing(&canary, open, now, seen) {
+                Next::Wait(why) => (Some(why), false),
+                Next::Passed => (None, true),
+                Next::Stay | Next::Raise(_) | Next::Promote | Next::End(..) => (None, false),
             };
             if let Some(steps) = &mut canary.steps {
-                steps.waits = waits;
+                (steps.waits, steps.passed) = (waits, passed);
             }
         }
         Some(canary)
@@ -192,7 +193,7 @@ impl Control {
     /// Does what comes next by itself. Nothing happens when somebody has changed something meanwhile.
     async fn go_on(self: &Arc<Self>, seen: &AppView, next: Next, watch: &mut Watch) -> Result<(), Denied> {
         match next {
-            Next::Stay => Ok(()),
+            Next::Stay | Next::Passed => Ok(()),
             Next::Wait(why) => {
                 if !std::mem::replace(&mut watch.told, true) {
                     tracing::info!(app = %seen.app.name, why, "the canary waits");
