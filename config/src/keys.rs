@@ -45,7 +45,7 @@ pub(crate) use middleware::{
     PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
     RewriteKeys,
 };
-pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
+pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys, ReleaseAffinityKeys};
 pub(crate) use tcp::TcpKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
@@ -199,6 +199,8 @@ section! {
         mirror: Option<MirrorKeys> = None;
         /// Assets that a slot answers 404 and the other one may have; left out: no other slot is asked. `{}` is enough for names with a hash in them.
         asset_fallback: Option<AssetFallbackKeys> = None;
+        /// A visitor who began on a release stays there for a while after a switch; left out: everybody moves at once.
+        release_affinity: Option<ReleaseAffinityKeys> = None;
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
@@ -452,6 +454,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`preview`", PreviewKeys::KEYS),
         ("`mirror`", MirrorKeys::KEYS),
         ("`asset_fallback`", AssetFallbackKeys::KEYS),
+        ("`release_affinity`", ReleaseAffinityKeys::KEYS),
         ("`proxy.dashboard`", DashboardKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),

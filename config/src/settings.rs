@@ -50,7 +50,7 @@ pub use middleware::{
     BasicAuth, Breaker, Buffer, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
     PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
-pub use mirror::{AssetFallback, AssetPattern, Mirror, SafeMethod};
+pub use mirror::{AssetFallback, AssetPattern, Mirror, ReleaseAffinity, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
 
 /// Everything the configuration says.
@@ -215,6 +215,8 @@ pub struct AppSettings {
     pub mirror: Option<Mirror>,
     /// Which requests that a slot answers 404 are asked of the other one. Default: none.
     pub asset_fallback: Option<AssetFallback>,
+    /// For how long visitors stay on the release that a switch has left. Default: they move at once.
+    pub release_affinity: Option<ReleaseAffinity>,
     /// Who is let into the slot that is not live. Default: nobody.
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.

@@ -283,10 +283,10 @@ that was live serves everybody. The figures stand in the error and in `switcher 
 wrong, change `deploy.canary`, or pass `--skip-canary` once."
 
     CanaryUnjudged "E-CANARY-05" Unhealthy "the new version could not be judged by a part of the clients, and they were taken back"
-"A step of the canary was over, and for the time of `deploy.canary.hold` too few requests came to the new version, or one
-of its upstreams was not healthy. Nothing was promoted: the version that was live serves everybody. Larger steps, a
-longer `every`, a smaller `min_requests` or `on_inconclusive: go_on` suit an application with few visitors; `--skip-canary` does
-without once."
+"A step of the canary was over, and for the time of `deploy.canary.hold` too few requests came to the new version, or
+one of its upstreams was not healthy. Nothing was promoted: the version that was live serves everybody. Larger steps, a
+longer `every`, a smaller `min_requests` or `on_inconclusive: go_on` suit an application with few visitors, and
+`--skip-canary` does without once."
 
     CanaryTaken "E-CANARY-06" Failed "somebody else ended the canary of a deployment"
 "While a deployment led its canary, somebody took the clients back (`switcher canary abort`), or a change of the

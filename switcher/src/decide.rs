@@ -117,6 +117,7 @@ mod tests {
             fence: None,
             bake: None,
             canary: None,
+            release_affinity: None,
         }
     }
 

@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) fence: Option<Fence>,
     /// How it is judged on live traffic; the proxy goes back by itself when it is worse.
     pub(crate) bake: Option<BakeLimits>,
+    /// What is left is left because it is bad: no visitor stays there.
+    pub(crate) at_once: bool,
     /// Traffic is brought back: no signal stops it.
     pub(crate) unstoppable: bool,
     /// The generation that the decision to switch was made on. Without one, what the status shows is adopted.
@@ -167,6 +169,8 @@ impl Switch<'_> {
             drain: self.options.drain_timeout,
             fence: self.options.fence.clone(),
             bake: self.options.bake.clone(),
+            // A proxy that shows nothing of it knows no such wish, and needs none.
+            at_once: self.options.at_once && status.release_affinity.is_some(),
         };
         let asked_at = Timestamp::now();
         let live = Live::of(self.app, status);

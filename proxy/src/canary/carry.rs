@@ -18,6 +18,7 @@ use super::choice::{CanarySide, Choice};
 use super::epochs::{Open, Window};
 use super::step::{Next, STRETCH, Seen, Standing, next};
 use super::{ended, going, promoted};
+use crate::affinity::after_switch;
 use crate::app::Live;
 use crate::bake;
 use crate::control::{Control, epoch_of, run as run_mutation};
@@ -228,9 +229,13 @@ impl Control {
                 drain: None,
                 fence: None,
                 bake: None,
+                at_once: false,
             };
             let next = decide::promote(&routing, &request, health, reason.as_deref())?;
-            let next = promoted(next, Timestamp::now());
+            let settings = now.app.settings();
+            let at = Timestamp::now();
+            let next = after_switch(&routing, next, settings.release_affinity.as_ref(), false, at);
+            let next = promoted(next, at);
             control.save(&view, &now.app.name, &next).await?;
             let policy = Policy::new(&now.app.settings().drain, None);
             control.switch(&view, &now, next.clone(), policy);
@@ -290,6 +295,7 @@ impl Control {
         changed.live.count();
         drop(now.app.replace(Live { canary, ..(*before).clone() }));
         drop(before);
+        self.affine(&mut changed);
         tracing::info!(app = %now.app.name, generation = %changed.routing.generation,
             share = %going(&changed.routing).map(|c| c.shown.rules.share).unwrap_or_default(), "the canary has moved");
         self.tell_canary(now, changed.canary());
@@ -340,6 +346,7 @@ impl Control {
         drop(changed.app.replace(Live { canary: None, ..(*before).clone() }));
         drop(before);
         let generation = left.generation;
+        self.affine(changed);
         self.drain(changed, left, policy);
         Some(generation)
     }

@@ -73,7 +73,7 @@ pub(super) fn canary(
     let kept = shown.steps.clone().filter(|_| request.share.is_none());
     let steps = request.steps.as_ref().map(plan).or(kept);
     let shown = renewed(Canary { rules, limits, steps, ..shown }, moment.at);
-    Ok(AppRouting { generation, fence, canary: Some(SavedCanary { salt, shown }), ..now.clone() })
+    Ok(AppRouting { generation, fence, canary: Some(SavedCanary { salt, shown }), left: None, ..now.clone() })
 }
 
 /// The first of steps that make sense.

@@ -41,6 +41,7 @@ pub(super) async fn run(ctx: &Context, args: RollbackArgs) -> Outcome {
                 force: args.force,
                 detach: args.detach,
                 drain_timeout: args.drain_timeout,
+                at_once: true,
                 ..Options::default()
             };
             promote::back(ctx, options).await

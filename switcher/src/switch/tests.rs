@@ -101,6 +101,7 @@ fn seen() -> AppStatus {
         fence: None,
         bake: None,
         canary: None,
+        release_affinity: None,
     }
 }
 

@@ -208,6 +208,7 @@ impl World<'_> {
             fence: Some(self.fence()),
             expected: Some(machine.expected()),
             bake: order.bake.clone(),
+            at_once: order.purpose.goes_back(),
             ..Options::default()
         };
         let site = self.site;
