@@ -41,6 +41,47 @@ impl CanaryRules {
     }
 }
 
+/// What becomes of a new version when too few requests came to judge a step of its canary.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnUnjudged {
+    /// Its clients are taken back.
+    #[default]
+    Abort,
+    /// The next step follows, and after the last one the switch.
+    GoOn,
+}
+
+/// The most steps of a canary.
+pub const MOST_STEPS: usize = 32;
+
+/// Shares that cannot follow each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum WrongSteps {
+    /// There is none.
+    #[error("the steps of a canary are at least one share")]
+    None,
+    /// There are too many.
+    #[error("a canary has at most {MOST_STEPS} steps")]
+    TooMany,
+    /// One is not larger than the one before.
+    #[error("each step of a canary is a larger share than the one before")]
+    NotLarger,
+}
+
+/// Shares that follow each other, each larger than the one before.
+///
+/// # Errors
+/// When they do not.
+pub fn steps(shares: Vec<Share>) -> Result<Vec<Share>, WrongSteps> {
+    match shares.first() {
+        None => Err(WrongSteps::None),
+        Some(_) if shares.len() > MOST_STEPS => Err(WrongSteps::TooMany),
+        Some(_) if shares.windows(2).any(|pair| pair[0] >= pair[1]) => Err(WrongSteps::NotLarger),
+        Some(_) => Ok(shares),
+    }
+}
+
 /// What clients are told apart by: `client` (the address; of IPv6 its /64), `header NAME` or `cookie NAME`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -194,6 +235,20 @@ mod tests {
             assert_eq!(text.parse::<NamedValue>(), Err(InvalidNamedValue(text.to_owned())));
         }
         assert!(format!("a={}", "x".repeat(257)).parse::<NamedValue>().is_err());
+    }
+
+    #[test]
+    fn steps_are_shares_that_grow() {
+        let of = |shares: &[u16]| steps(shares.iter().map(|share| Share::percent(*share)).collect());
+        assert!(of(&[5, 25, 100]).is_ok() && of(&[0]).is_ok());
+        for (shares, wrong) in [
+            (&[][..], WrongSteps::None),
+            (&[5, 5][..], WrongSteps::NotLarger),
+            (&[25, 5][..], WrongSteps::NotLarger),
+            (&[1; 33][..], WrongSteps::TooMany),
+        ] {
+            assert_eq!(of(shares), Err(wrong), "{shares:?}");
+        }
     }
 
     #[test]

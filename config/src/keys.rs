@@ -5,6 +5,7 @@
 mod acme;
 mod balance;
 mod cache;
+mod canary;
 mod deploy;
 mod limits;
 mod matching;
@@ -37,6 +38,7 @@ use crate::{AppName, Bytes, HostPattern, ListenAddress, PathPrefix, Slot, Span, 
 
 pub(crate) use acme::{AcmeKeys, EabKeys, OnDemandKeys, RetryKeys};
 pub(crate) use cache::CacheKeys;
+pub(crate) use canary::CanaryKeys;
 pub(crate) use limits::{Http2LimitKeys, ProxyLimitKeys};
 pub(crate) use matching::{FitsKeys, MatchKeys};
 pub(crate) use middleware::{
@@ -44,7 +46,7 @@ pub(crate) use middleware::{
     MiddlewareKeys, PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys,
     ResponseHeaderKeys, RewriteKeys,
 };
-pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
+pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys, ReleaseAffinityKeys};
 pub(crate) use raw_tcp::RawTcpKeys;
 pub(crate) use tcp::TcpKeys;
 
@@ -201,6 +203,8 @@ section! {
         mirror: Option<MirrorKeys> = None;
         /// Assets that a slot answers 404 and the other one may have; left out: no other slot is asked. `{}` is enough for names with a hash in them.
         asset_fallback: Option<AssetFallbackKeys> = None;
+        /// A visitor who began on a release stays there for a while after a switch; left out: everybody moves at once.
+        release_affinity: Option<ReleaseAffinityKeys> = None;
         /// Who is let into the slot that is not live; left out: nobody.
         preview: Option<PreviewKeys> = None;
         /// How https:// upstreams are verified.
@@ -456,6 +460,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`preview`", PreviewKeys::KEYS),
         ("`mirror`", MirrorKeys::KEYS),
         ("`asset_fallback`", AssetFallbackKeys::KEYS),
+        ("`release_affinity`", ReleaseAffinityKeys::KEYS),
         ("`proxy.dashboard`", DashboardKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),

@@ -11,7 +11,7 @@
 
 pub mod address;
 pub mod bake;
-mod canary;
+pub mod canary;
 mod checks;
 #[cfg(test)]
 mod corpus;
@@ -48,7 +48,7 @@ mod yaml;
 
 pub use address::{ListenAddress, UpstreamAddress, UpstreamProtocol};
 pub use bake::{BakeLimits, Factor, OnInconclusive, Share};
-pub use canary::{CanaryKey, CanaryRules, NamedValue};
+pub use canary::{CanaryKey, CanaryRules, NamedValue, OnUnjudged};
 pub use host::{HostPattern, PathPrefix};
 pub use image::ImageReference;
 pub use load::{Loaded, Sources, load};

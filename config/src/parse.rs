@@ -4,6 +4,7 @@
 
 mod acme;
 mod balance;
+mod canary;
 mod deploy;
 mod limits;
 mod matching;
@@ -142,6 +143,7 @@ impl From<AppKeys> for AppSettings {
             paths: keys.paths.into(),
             mirror: keys.mirror.map(Into::into),
             asset_fallback: keys.asset_fallback.map(Into::into),
+            release_affinity: keys.release_affinity.map(Into::into),
             preview: keys.preview.map(Into::into),
             upstream_tls: keys.upstream_tls.into(),
             upstream_proxy_protocol: keys.upstream_proxy_protocol,
@@ -184,6 +186,7 @@ impl From<AppSettings> for AppKeys {
             paths: app.paths.into(),
             mirror: app.mirror.map(Into::into),
             asset_fallback: app.asset_fallback.map(Into::into),
+            release_affinity: app.release_affinity.map(Into::into),
             preview: app.preview.map(Into::into),
             upstream_tls: app.upstream_tls.into(),
             upstream_proxy_protocol: app.upstream_proxy_protocol,

@@ -6,6 +6,7 @@ mod access_log;
 mod acme;
 mod balance;
 mod cache;
+mod canary;
 mod compress;
 mod cors;
 mod deploy;
@@ -34,6 +35,7 @@ pub use acme::{
 
 pub use balance::{Balance, HashBy, Outliers, Queue, Retries, RetryOn};
 pub use cache::{Cache, Cached};
+pub use canary::CanarySettings;
 pub use compress::{Coding, Compress};
 pub use cors::{Cors, Origin, Those};
 pub use limits::{Http2Limits, Limits};
@@ -50,7 +52,7 @@ pub use middleware::{
     BasicAuth, Breaker, Buffer, Files, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Missing,
     Own, PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
-pub use mirror::{AssetFallback, AssetPattern, Mirror, SafeMethod};
+pub use mirror::{AssetFallback, AssetPattern, Mirror, ReleaseAffinity, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
 pub use raw_tcp::{RawTcp, RawTls};
 
@@ -225,6 +227,8 @@ pub struct AppSettings {
     pub mirror: Option<Mirror>,
     /// Which requests that a slot answers 404 are asked of the other one. Default: none.
     pub asset_fallback: Option<AssetFallback>,
+    /// For how long visitors stay on the release that a switch has left. Default: they move at once.
+    pub release_affinity: Option<ReleaseAffinity>,
     /// Who is let into the slot that is not live. Default: nobody.
     pub preview: Option<Preview>,
     /// How `https://` upstreams are verified.

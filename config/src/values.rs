@@ -8,6 +8,7 @@ mod access_log;
 mod acme;
 mod balance;
 mod cache;
+mod canary;
 mod command;
 mod compress;
 mod container;
@@ -40,6 +41,8 @@ use crate::{Bytes, HostPattern, ListenAddress, PathPrefix, Span, UpstreamAddress
 
 pub(crate) use access_log::{AccessLogKeys, RedactKeys};
 pub(crate) use acme::{Email, OneOrMore, Resolver, SecretFile, WebAddress, is_a_key, may_hold_a_secret};
+pub(crate) use balance::CookieName;
+pub(crate) use canary::CanarySteps;
 pub(crate) use command::{Entrypoint, HealthcheckCommand, OneHookKeys, Words};
 pub(crate) use compress::CompressKeys;
 pub(crate) use container::{Cpus, ExtraHost, MemoryLimit, Volume};

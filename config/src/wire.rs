@@ -76,6 +76,18 @@ pub struct AppStatus {
     /// The canary that goes on, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<Canary>,
+    /// Who stays on the release before, where the configuration has `release_affinity`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub release_affinity: Option<AffinityStatus>,
+}
+
+/// Who stays on the release before.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct AffinityStatus {
+    /// Until when its visitors may; none when nobody may now.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schema(value_type = Option<String>)]
+    pub stays_until: Option<Timestamp>,
 }
 
 /// Whether an application's requests are let through.
@@ -325,6 +337,9 @@ pub struct PromoteRequest {
     /// How it is judged on live traffic; when it is worse, traffic goes back by itself.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeLimits>,
+    /// Nobody stays on the slot that is left, whatever `release_affinity` says: it is left because it is bad.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub at_once: bool,
 }
 
 /// What a switch did.

@@ -27,7 +27,10 @@ pub fn adopt(remembered: Option<&AppRouting>, settings: &AppSettings) -> AppRout
         }
     });
     let generation = if slots == now.slots { now.generation } else { now.generation.next() };
-    AppRouting { generation, slots, ..now.clone() }
+    // Something else is in the slot that was left.
+    let other = now.active.other();
+    let left = now.left.clone().filter(|_| slots.get(other).serves_as(now.slots.get(other)));
+    AppRouting { generation, slots, left, ..now.clone() }
 }
 
 #[cfg(test)]

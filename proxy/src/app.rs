@@ -11,6 +11,7 @@ use switcher_config::wire::Health;
 use switcher_config::{AppName, Slot};
 use tokio::sync::watch;
 
+use crate::affinity::Affinity;
 use crate::canary::choice::{Asked, CanarySide, Side};
 use crate::epoch::{Epoch, Lease};
 use crate::health::Dialer;
@@ -19,6 +20,7 @@ use crate::metrics::AppMetrics;
 use crate::middleware::Chains;
 use crate::mirror::Mirror;
 use crate::preview::Guard;
+use crate::sticky::Mark;
 use crate::upstream::Upstream;
 
 /// One application.
@@ -48,6 +50,8 @@ pub struct Live {
     pub standby: Arc<Epoch>,
     /// Who of the new requests goes to the other slot; without one nobody does.
     pub canary: Option<Arc<CanarySide>>,
+    /// Who stays in the release that they began in; without one nobody does.
+    pub affinity: Option<Arc<Affinity>>,
     /// Who previews; without one nobody does.
     pub guard: Option<Arc<Guard>>,
     /// What is done with requests; none when nothing is.
@@ -95,9 +99,14 @@ impl App {
         let live = self.live.load();
         match &live.gate {
             Gate::Open => {
-                let epoch = match &live.canary {
-                    None => &live.epoch,
-                    Some(canary) => match canary.choice.side(asked) {
+                let kept = live
+                    .affinity
+                    .as_ref()
+                    .and_then(|affinity| affinity.keeps(asked.headers, live.canary.as_deref()));
+                let epoch = match (kept, &live.canary) {
+                    (Some(kept), _) => kept,
+                    (None, None) => &live.epoch,
+                    (None, Some(canary)) => match canary.choice.side(asked) {
                         Side::Live => &live.epoch,
                         Side::Canary => &canary.epoch,
                     },
@@ -144,6 +153,13 @@ impl App {
         let count = able.clone().count();
         let chosen = able.clone().nth(turn.checked_rem(count)?)?;
         Some((Arc::clone(chosen), Arc::clone(&live.standby.trust.dialer)))
+    }
+
+    /// What names the release that an epoch serves, where visitors come back to theirs.
+    #[must_use]
+    pub fn release_mark(&self, epoch: &Epoch) -> Option<Mark> {
+        let live = self.live.load();
+        live.affinity.as_ref()?.mark_of(epoch, &live)
     }
 
     /// The slot that new requests enter, unless they are a canary's.

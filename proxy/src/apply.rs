@@ -18,6 +18,7 @@ use switcher_config::wire::{CanaryResult, Event, RefusalReason, Reloaded};
 use switcher_config::{AppName, Slot};
 
 use crate::adopt::adopt;
+use crate::affinity;
 use crate::app::{App, Gate, Live};
 use crate::canary::epochs::Canaries;
 use crate::canary::{self, carry};
@@ -164,7 +165,10 @@ impl Control {
         let slots = watch_slots(&self.watcher, name, &routing, &settings, None);
         let name = Arc::new(name.clone());
         let metrics = self.metrics.app(&name);
-        let begin = |slot| epoch_of(slot, &metrics, &routing, slots.get(slot), trust.clone());
+        // A canary that goes on has its own epoch of the generation that it began with, which may be the newest one.
+        let generation = canary::going(&routing).map_or(routing.generation, |_| affinity::since(&routing));
+        let named = AppRouting { generation, ..routing.clone() };
+        let begin = |slot| epoch_of(slot, &metrics, &named, slots.get(slot), trust.clone());
         let (epoch, live) = begin(routing.active);
         let (standby, previewed) = begin(routing.active.other());
         let mut previews = Previews::default();
@@ -173,7 +177,7 @@ impl Control {
             live.count();
         }
         let gate = live_gate(&routing.gate);
-        let now = Live { gate, settings, epoch, standby, canary: None, guard, chains };
+        let now = Live { gate, settings, epoch, standby, canary: None, affinity: None, guard, chains };
         let app = Arc::new(App::new(name, now, metrics));
         let age = carry::age(&routing, Timestamp::now());
         let (drains, canaries) = (Vec::new(), Canaries::default());
@@ -183,6 +187,7 @@ impl Control {
             let now = view.app.live();
             drop(view.app.replace(Live { canary, ..(*now).clone() }));
         }
+        self.affine(&mut view);
         view
     }
 
@@ -210,6 +215,7 @@ impl Control {
             begin_standby(&mut view)
         };
         let (epoch, canary) = (Arc::clone(&before.epoch), before.canary.clone());
+        let affinity = before.affinity.clone();
         drop(before);
         for waited_for in [&epoch, &standby].into_iter().chain(canary.as_ref().map(|side| &side.epoch)) {
             waited_for.room.allow(settings.max_in_flight);
@@ -220,6 +226,7 @@ impl Control {
             epoch,
             standby,
             canary,
+            affinity,
             guard,
             chains,
         }));
@@ -227,6 +234,7 @@ impl Control {
             self.leave_canary(&mut view, Policy::new(&settings.drain, None));
             self.tell_canary_end(now, &view.routing);
         }
+        self.affine(&mut view);
         if !same_epoch {
             return self.next_epoch(view, gate, settings);
         }
@@ -254,6 +262,7 @@ impl Control {
             epoch: nothing,
             standby,
             canary: None,
+            affinity: None,
             guard: None,
             chains: None,
         }));
@@ -338,6 +347,7 @@ fn adopt_all(before: &View, settings: &Settings, trusts: &BTreeMap<AppName, Trus
         // It will begin a new epoch, and no two epochs may share a generation.
         if trusted_otherwise && routing.apps.get(name).is_some_and(|r| r.generation == adopted.generation) {
             adopted.generation = adopted.generation.next();
+            adopted.left = None;
         }
         let before = routing.apps.get(name);
         if let Some(why) = before.and_then(|before| unlike_the_canary(before, &adopted, trusted_otherwise)) {

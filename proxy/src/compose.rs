@@ -20,6 +20,7 @@ use tokio::task::JoinHandle;
 
 use crate::access_log::AccessLog;
 use crate::admin::{self, Admin};
+use crate::affinity;
 use crate::bake;
 use crate::cache::Cache;
 use crate::canary;
@@ -381,6 +382,7 @@ impl Process {
         tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));
         tokio::spawn(canary::carry::run(Arc::clone(&self.control)));
+        tokio::spawn(affinity::run(Arc::clone(&self.control)));
         tokio::spawn(Arc::clone(&self.certificates).watch(CERTIFICATE_LOOK));
         tokio::spawn(Arc::clone(&self.shared.pages).watch(PAGE_LOOK));
         tokio::spawn(middleware::watch(Arc::clone(&self.control), CERTIFICATE_LOOK));

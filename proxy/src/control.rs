@@ -20,6 +20,7 @@ use switcher_config::wire::{
 use switcher_config::{AppName, PerSlot, Slot};
 use tokio::sync::{Mutex, broadcast};
 
+use crate::affinity::after_switch;
 use crate::app::{App, Gate, Live};
 use crate::bake;
 use crate::canary;
@@ -118,6 +119,9 @@ impl Control {
             let upstreams = now.slots.get(request.slot);
             let (health, reason) = slot_health(upstreams);
             let next = decide::promote(&now.routing_now(), &request, health, reason.as_deref())?;
+            let settings = now.app.settings();
+            let (wished, at) = (settings.release_affinity.as_ref(), Timestamp::now());
+            let next = after_switch(&now.routing, next, wished, request.at_once || request.force, at);
             let left = canary::promoted(bake::superseded(next, Timestamp::now()), Timestamp::now());
             let next = match request.bake {
                 Some(limits) => {
@@ -175,6 +179,8 @@ impl Control {
                 let standby = begin_standby(&mut changed);
                 let now = changed.app.live();
                 drop(changed.app.replace(Live { standby, ..(*now).clone() }));
+                drop(now);
+                control.affine(&mut changed);
             }
             Ok(control.publish_app(&view, changed))
         })
@@ -308,7 +314,10 @@ impl Control {
         let slot = changed.routing.active;
         let (epoch, handle) = begin_epoch(&changed, slot);
         let standby = begin_standby(&mut changed);
-        let live = Live { epoch, standby, canary: None, ..(*now.app.live()).clone() };
+        let before = now.app.live();
+        let affinity = self.affinity(&mut changed, &before.settings, None);
+        let live = Live { epoch, standby, canary: None, affinity, ..(*before).clone() };
+        drop(before);
         // Who is inside a canary is in the slot that becomes live, and stays there.
         changed.canaries.keep();
         if is_counted(&live.settings, &changed.routing) {

@@ -90,7 +90,8 @@ pub fn promote(
     if !request.force {
         healthy(now, slot, health, reason)?;
     }
-    Ok(AppRouting { active: slot, generation: now.generation.next(), fence, ..now.clone() })
+    let generation = now.generation.next();
+    Ok(AppRouting { active: slot, generation, fence, since: Some(generation), left: None, ..now.clone() })
 }
 
 /// The routing after a lease was shown. Nothing but the lease changes, so the generation stays.
@@ -162,6 +163,9 @@ pub fn register(now: &AppRouting, slot: Slot, request: &RegisterRequest) -> Resu
         return Err(bad("a release is a word of printable ASCII characters"));
     }
     let mut next = AppRouting { generation: now.generation.next(), fence, ..now.clone() };
+    if slot != now.active {
+        next.left = None;
+    }
     let target = next.slots.get_mut(slot);
     target.upstreams.clone_from(&request.upstreams);
     target.release.clone_from(&request.release);
@@ -185,7 +189,15 @@ mod tests {
     }
 
     fn ask(slot: Slot) -> PromoteRequest {
-        PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None, bake: None }
+        PromoteRequest {
+            slot,
+            expected_generation: None,
+            force: false,
+            drain: None,
+            fence: None,
+            bake: None,
+            at_once: false,
+        }
     }
 
     #[test]

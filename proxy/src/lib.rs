@@ -9,6 +9,7 @@
 pub mod access_log;
 pub mod admin;
 pub mod adopt;
+pub mod affinity;
 pub mod answer;
 pub mod app;
 pub mod apply;

@@ -8,6 +8,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest as _, Sha256};
 use switcher_config::durable::{self, Durability, ReplaceError};
@@ -46,6 +47,22 @@ pub struct AppRouting {
     /// The canary that goes on, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<SavedCanary>,
+    /// The generation of the switch to the live release; none before the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Generation>,
+    /// The release that was left by that switch, in the other slot, if its visitors may stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub left: Option<Left>,
+}
+
+/// A release that was left, and whose visitors may stay for a while.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Left {
+    /// The generation of the switch to it.
+    pub since: Generation,
+    /// How long they may.
+    pub until: Timestamp,
 }
 
 /// A canary as it is saved.
@@ -121,6 +138,8 @@ impl AppRouting {
             fence: None,
             bake: None,
             canary: None,
+            since: None,
+            left: None,
         }
     }
 }

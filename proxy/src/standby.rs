@@ -1,4 +1,5 @@
-//! The epochs that previews are in: the open one of the standby slot, and those before it that are not empty yet.
+//! The epochs that previews are in: the open one of the standby slot, and those before it that are not empty yet; and those
+//! of visitors who stay on the release before ([`crate::affinity`]).
 //!
 //! A switch leaves them alone: what previewed a slot that becomes live goes on, and is drained when the addresses of
 //! its slot are replaced. Owned by `control`, part of the view. Handles only, so that an epoch that was left can end.
@@ -21,6 +22,14 @@ struct Preview {
     draining: bool,
 }
 
+impl Preview {
+    fn leave(&mut self) -> Arc<Drain> {
+        self.draining = true;
+        self.epoch.ledger.retire();
+        Arc::new(Drain::new(self.epoch.clone()))
+    }
+}
+
 impl Previews {
     /// Previews enter this epoch from now on. Those that have ended are forgotten.
     pub fn open(&mut self, epoch: EpochHandle) {
@@ -32,12 +41,14 @@ impl Previews {
     #[must_use]
     pub fn leave(&mut self, slot: Slot) -> Vec<Arc<Drain>> {
         let left = self.0.iter_mut().filter(|preview| preview.epoch.slot == slot && !preview.draining);
-        left.map(|preview| {
-            preview.draining = true;
-            preview.epoch.ledger.retire();
-            Arc::new(Drain::new(preview.epoch.clone()))
-        })
-        .collect()
+        left.map(Preview::leave).collect()
+    }
+
+    /// Begins to drain the one with this ledger. The caller runs the drain.
+    #[must_use]
+    pub fn leave_one(&mut self, ledger: &Arc<Ledger>) -> Vec<Arc<Drain>> {
+        let left = self.0.iter_mut().filter(|one| Arc::ptr_eq(&one.epoch.ledger, ledger) && !one.draining);
+        left.map(Preview::leave).collect()
     }
 
     /// Every ledger with its slot.

@@ -13,7 +13,7 @@ use std::sync::OnceLock;
 use aws_lc_rs::hmac;
 use http::header::{self, HeaderMap, HeaderValue};
 use switcher_config::durable::{self, Durability};
-use switcher_config::{AppName, PathPrefix, Slot, UpstreamAddress};
+use switcher_config::{AppName, Generation, PathPrefix, Slot, UpstreamAddress};
 
 const FILE: &str = "sticky.key";
 const KEY_BYTES: usize = 32;
@@ -50,8 +50,18 @@ impl Marks {
     /// The mark of an upstream.
     #[must_use]
     pub fn mark(&self, app: &AppName, slot: Slot, address: &UpstreamAddress) -> Mark {
+        self.of(&format!("{app} {slot} {address}"))
+    }
+
+    /// The mark of the release that a switch made live, or a canary tries.
+    #[must_use]
+    pub fn release(&self, app: &AppName, slot: Slot, generation: Generation) -> Mark {
+        self.of(&format!("release {app} {slot} {generation}"))
+    }
+
+    fn of(&self, text: &str) -> Mark {
         let key = self.key.get_or_init(|| hmac::Key::new(hmac::HMAC_SHA256, &key(&self.path)));
-        let tag = hmac::sign(key, format!("{app} {slot} {address}").as_bytes());
+        let tag = hmac::sign(key, text.as_bytes());
         let first = tag.as_ref().first_chunk().copied().unwrap_or_default();
         Mark(u64::from_be_bytes(first))
     }

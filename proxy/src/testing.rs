@@ -45,6 +45,7 @@ pub(crate) fn app_settings(blue: &str, green: &str) -> AppSettings {
         client_ca: None,
         mirror: None,
         asset_fallback: None,
+        release_affinity: None,
         preview: None,
         redirect: true,
         slots: PerSlot { blue: slot(blue), green: slot(green) },

@@ -7,6 +7,7 @@ use switcher_config::settings::Settings;
 use switcher_config::wire::{self, ByKind, Mode};
 use switcher_config::{AppName, Generation, PerSlot, Slot};
 
+use crate::affinity;
 use crate::app::App;
 use crate::canary::epochs::Canaries;
 use crate::drain::Drain;
@@ -150,6 +151,7 @@ impl AppView {
             fence: self.routing.fence.clone(),
             bake: self.bake(),
             canary: self.canary(),
+            release_affinity: affinity::status(self),
         }
     }
 

@@ -41,6 +41,12 @@ impl Watcher {
         Self { events, marks }
     }
 
+    /// What makes the marks in cookies.
+    #[must_use]
+    pub const fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
     /// The upstreams of a slot, probed from now on, with the weights they have now. Those among `known` keep their
     /// history, and their very probes when nothing about them changed.
     #[must_use]

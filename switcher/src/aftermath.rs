@@ -111,6 +111,7 @@ mod tests {
             fence: None,
             bake: None,
             canary: None,
+            release_affinity: None,
         }
     }
 

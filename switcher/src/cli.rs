@@ -286,6 +286,9 @@ pub struct DeployArgs {
     /// Let traffic move to a version that no smoke test has tried
     #[arg(long)]
     pub skip_smoke: bool,
+    /// Move all clients at once, without a canary before
+    #[arg(long)]
+    pub skip_canary: bool,
     /// Do not judge the release on live traffic after the switch
     #[arg(long)]
     pub skip_bake: bool,

@@ -279,6 +279,24 @@ slot lost its last healthy upstream, ends by itself; `switcher canary` tells how
     CanaryLive "E-CANARY-03" Failed "the slot has all the clients already"
 "A canary sends a part of the clients to the slot that is not live. Name the other slot."
 
+    CanaryWorse "E-CANARY-04" Unhealthy "the new version was worse for a part of the clients, and they were taken back"
+"Before the switch a part of the clients was sent to the new version, and the proxy compared it with `deploy.canary` and
+with what the live version did in the same time: the share of failed requests, connections that were not taken, the
+slowest hundredth, probes. It was worse, so the proxy took the clients back at once. Nothing was promoted: the version
+that was live serves everybody. The figures stand in the error and in `switcher history`. When the limits are what is
+wrong, change `deploy.canary`, or pass `--skip-canary` once."
+
+    CanaryUnjudged "E-CANARY-05" Unhealthy "the new version could not be judged by a part of the clients, and they were taken back"
+"A step of the canary was over, and for the time of `deploy.canary.hold` too few requests came to the new version, or
+one of its upstreams was not healthy. Nothing was promoted: the version that was live serves everybody. Larger steps, a
+longer `every`, a smaller `min_requests` or `on_inconclusive: go_on` suit an application with few visitors, and
+`--skip-canary` does without once."
+
+    CanaryTaken "E-CANARY-06" Failed "somebody else ended the canary of a deployment"
+"While a deployment led its canary, somebody took the clients back (`switcher canary abort`), or a change of the
+configuration put something else into the slot. The deployment was ended as well; the version that was live serves
+everybody. Deploy again when that is settled."
+
     VerifyFailed "E-VERIFY-01" Unhealthy "the new version was not seen at the public address, and traffic went back"
 "After the switch the deployer asked `deploy.verify.url` from its own machine, as users ask it, until `timeout` was over,
 and the answer was not that of the new version: another status, without `contains`, or by its header from the other

@@ -2,8 +2,9 @@
 //! that the answer is a good sentence and nothing is sent in vain. Pure.
 
 use switcher_config::wire::{AppStatus, Health};
-use switcher_config::{Generation, Slot};
+use switcher_config::{AppName, Generation, Slot};
 
+use crate::code::Code;
 use crate::phrase;
 
 /// The answer.
@@ -56,6 +57,27 @@ pub fn decide(app: &AppStatus, slot: Slot, force: bool) -> Decision {
     }
 }
 
+impl Decision {
+    /// Why the slot can be sent nobody, in the words of every verb that would; none when that is not the trouble.
+    #[must_use]
+    pub fn unfit(&self, app: &AppName, slot: Slot) -> Option<(Code, String)> {
+        match self {
+            Self::Empty => Some((
+                Code::SlotEmpty,
+                format!("{slot} of {app} has no upstreams, so nothing in it could answer"),
+            )),
+            Self::NotHealthy { health: Health::Unknown, reason } => Some((
+                Code::HealthUnknown,
+                format!("whether {slot} of {app} is healthy is not known yet: {reason}"),
+            )),
+            Self::NotHealthy { health: Health::Unhealthy | Health::Healthy, reason } => {
+                Some((Code::HealthBad, format!("{slot} of {app} is not healthy: {reason}")))
+            }
+            Self::Go { .. } | Self::Done | Self::LiveButNotHealthy { .. } => None,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::collections::BTreeMap;
@@ -95,6 +117,7 @@ mod tests {
             fence: None,
             bake: None,
             canary: None,
+            release_affinity: None,
         }
     }
 

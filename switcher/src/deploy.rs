@@ -8,6 +8,7 @@
 //! nothing is undone, and what fails is a warning; traffic goes back when the proxy's bake or the public address says so.
 
 pub mod asked;
+pub mod canary;
 pub mod conclude;
 mod data;
 pub mod journal;

@@ -217,13 +217,15 @@ pub fn canary(canary: &Canary) -> String {
         if always.is_empty() { String::new() } else { format!(", and all with {}", always.join(" or ")) };
     let follows = canary.steps.as_ref().map(|steps| {
         let left: Vec<String> = steps.left.iter().map(ToString::to_string).collect();
+        let waits = steps.waits.as_ref().map(|why| format!(" (waits: {why})")).unwrap_or_default();
         let then = match (left.is_empty(), steps.then) {
             (true, CanaryThen::Hold) => return String::new(),
+            (true, CanaryThen::Ask) if steps.passed => return format!("; it went well for {}", steps.every),
+            (true, CanaryThen::Ask) => return format!("; judged for {}{waits}", steps.every),
             (true, CanaryThen::Promote) => "promote".to_owned(),
-            (false, CanaryThen::Hold) => left.join(", "),
+            (false, CanaryThen::Hold | CanaryThen::Ask) => left.join(", "),
             (false, CanaryThen::Promote) => format!("{}, promote", left.join(", ")),
         };
-        let waits = steps.waits.as_ref().map(|why| format!(" (waits: {why})")).unwrap_or_default();
         format!("; then {then}, after {} each{waits}", steps.every)
     });
     let since = moment(canary.share_since);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use switcher_config::wire::{
-    AppStatus, DrainReceipt, Fence, Health, PromoteRequest, Receipt, RefusalReason, Switched,
+    AppStatus, DrainReceipt, Fence, PromoteRequest, Receipt, RefusalReason, Switched,
 };
 use switcher_config::{AppName, BakeLimits, Generation, Slot, Span};
 use tokio::time::{Instant, sleep};
@@ -34,6 +34,8 @@ pub(crate) struct Options {
     pub(crate) fence: Option<Fence>,
     /// How it is judged on live traffic; the proxy goes back by itself when it is worse.
     pub(crate) bake: Option<BakeLimits>,
+    /// What is left is left because it is bad: no visitor stays there.
+    pub(crate) at_once: bool,
     /// Traffic is brought back: no signal stops it.
     pub(crate) unstoppable: bool,
     /// The generation that the decision to switch was made on. Without one, what the status shows is adopted.
@@ -167,6 +169,8 @@ impl Switch<'_> {
             drain: self.options.drain_timeout,
             fence: self.options.fence.clone(),
             bake: self.options.bake.clone(),
+            // A proxy that shows nothing of it knows no such wish, and needs none.
+            at_once: self.options.at_once && status.release_affinity.is_some(),
         };
         let asked_at = Timestamp::now();
         let live = Live::of(self.app, status);
@@ -217,29 +221,18 @@ impl Switch<'_> {
     /// Why the switch is not even asked for.
     fn objection(&self, decision: &Decision, status: &AppStatus) -> Failure {
         let (slot, app, ctx) = (self.slot, self.app, self.ctx);
-        let (code, message, next) = match decision {
-            Decision::LiveButNotHealthy { reason } => (
-                Code::HealthLive,
-                format!("{slot} of {app} is live already, but it is not healthy: {reason}"),
-                ctx.command("rollback"),
-            ),
-            Decision::Empty => (
-                Code::SlotEmpty,
-                format!("{slot} of {app} has no upstreams, so nothing in it could answer"),
-                ctx.command(&format!("register {slot} HOST:PORT")),
-            ),
-            Decision::NotHealthy { health: Health::Unknown, reason } => (
-                Code::HealthUnknown,
-                format!("whether {slot} of {app} is healthy is not known yet: {reason}"),
-                ctx.command(&format!("promote {slot} --wait-healthy 30s")),
-            ),
-            Decision::NotHealthy { health: Health::Unhealthy | Health::Healthy, reason } => (
-                Code::HealthBad,
-                format!("{slot} of {app} is not healthy: {reason}"),
-                ctx.command(&format!("promote {slot} --wait-healthy 30s")),
-            ),
-            Decision::Go { .. } | Decision::Done => {
-                (Code::GenerationMoved, format!("{app} changed"), ctx.command("status"))
+        let next = match decision {
+            Decision::LiveButNotHealthy { .. } => ctx.command("rollback"),
+            Decision::Empty => ctx.command(&format!("register {slot} HOST:PORT")),
+            Decision::NotHealthy { .. } => ctx.command(&format!("promote {slot} --wait-healthy 30s")),
+            Decision::Go { .. } | Decision::Done => ctx.command("status"),
+        };
+        let live = |reason: &str| format!("{slot} of {app} is live already, but it is not healthy: {reason}");
+        let (code, message) = match (decision.unfit(app, slot), decision) {
+            (Some(unfit), _) => unfit,
+            (None, Decision::LiveButNotHealthy { reason }) => (Code::HealthLive, live(reason)),
+            (None, Decision::Go { .. } | Decision::Done | Decision::Empty | Decision::NotHealthy { .. }) => {
+                (Code::GenerationMoved, format!("{app} changed"))
             }
         };
         self.failure(code, message, status, next)

@@ -51,6 +51,7 @@ pub(crate) async fn promote(proxy: &Proxy, slot: Slot, limits: BakeLimits) -> Sw
         drain: None,
         fence: None,
         bake: Some(limits),
+        at_once: false,
     };
     proxy.admin().promote_as(&wish).await.expect("promoted")
 }

@@ -228,6 +228,28 @@ async fn a_restart_an_upgrade_and_a_reload_leave_everybody_where_they_are() {
 }
 
 #[tokio::test]
+async fn after_a_restart_the_drains_of_both_sides_are_told_apart() {
+    let (_blue, green, mut proxy) = pair().await;
+    let begun = share(&proxy, "50%").await;
+    proxy.kill();
+    proxy.restart().await;
+    proxy.wait_healthy().await;
+    let client = client_on(&proxy, Slot::Green).await;
+    let mut held = Http1::connect(proxy.http()).await;
+    held.send(&of(client, "/gate")).await;
+    until(PATIENCE, "a request inside", || async { green.waiting() == 1 }).await;
+    let ended = abort(&proxy).await;
+    let switched = proxy.admin().promote(Slot::Green).await.expect("promoted");
+    assert_eq!(ended.drained_generation, Some(begun.generation));
+    assert_ne!(switched.drained_generation, begun.generation);
+    let drain = proxy.admin().drain(switched.drained_generation, "20s").await.expect("a drain");
+    assert_eq!((drain.slot, drain.drained), (Slot::Blue, true));
+    let drain = proxy.admin().drain(begun.generation, "0").await.expect("a drain");
+    assert_eq!((drain.slot, drain.in_flight.requests), (Slot::Green, 1));
+    green.open_gate();
+}
+
+#[tokio::test]
 async fn a_reload_that_puts_something_else_into_its_slot_ends_it() {
     let (blue, green, mut proxy) = pair().await;
     let begun = share(&proxy, "50%").await;

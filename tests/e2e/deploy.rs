@@ -1,6 +1,7 @@
 //! Deployments on real parts: an engine, a registry, a database and a proxy for each test.
 mod backup;
 mod bake;
+mod canary;
 mod containers;
 mod crash;
 mod failures;

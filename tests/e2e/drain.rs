@@ -177,6 +177,7 @@ async fn a_promote_may_bring_a_drain_time_of_its_own() {
         drain,
         fence: None,
         bake: None,
+        at_once: false,
     };
     let left = proxy.admin().promote_as(&wish).await.expect("promoted").drained_generation;
     let receipt = proxy.admin().drain(left, "20s").await.expect("a receipt");

@@ -5,6 +5,7 @@
 mod access_log;
 mod acme;
 mod admin;
+mod affinity;
 mod answer;
 mod asset_fallback;
 mod bake;

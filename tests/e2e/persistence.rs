@@ -49,6 +49,7 @@ async fn refuses_the_lease_before(proxy: &Proxy, when: &str) {
         drain: None,
         fence,
         bake: None,
+        at_once: false,
     };
     let refused = proxy.admin().promote_as(&stale).await.expect_err(when);
     assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence), "{when}");

@@ -44,7 +44,15 @@ where
 }
 
 fn wish(slot: Slot) -> PromoteRequest {
-    PromoteRequest { slot, expected_generation: None, force: false, drain: None, fence: None, bake: None }
+    PromoteRequest {
+        slot,
+        expected_generation: None,
+        force: false,
+        drain: None,
+        fence: None,
+        bake: None,
+        at_once: false,
+    }
 }
 
 #[tokio::test]

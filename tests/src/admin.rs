@@ -116,6 +116,7 @@ impl Admin {
             drain: None,
             fence: None,
             bake: None,
+            at_once: false,
         })
         .await
     }

@@ -49,6 +49,7 @@ impl Idle {
                 drain: None,
                 fence: None,
                 bake: None,
+                at_once: false,
             };
             let asked = Instant::now();
             let switched = admin.promote(&app, &request).await.map_err(|error| refused(&error))?;

@@ -32,6 +32,7 @@ pub(super) fn check(app: &Node, reader: &mut Reader) {
     reader.under("deploy", |reader| {
         workers(deploy, reader);
         bake(deploy, reader);
+        canary(deploy, reader);
         watch(deploy, reader);
         mounts(deploy, reader);
     });
@@ -104,6 +105,18 @@ fn bake(deploy: &Node, reader: &mut Reader) {
         let hint = format!("judge it for a shorter time, or write `keep_previous: {window}` or more");
         let node = bake.get("for").unwrap_or(bake);
         reader.under("bake.for", |reader| reader.wrong(node, message, hint));
+    }
+}
+
+/// Clients on the new schema in a version that cannot run on it.
+fn canary(deploy: &Node, reader: &mut Reader) {
+    let Some(canary) = deploy.given("canary") else { return };
+    let compatible = deploy.given("migrate").and_then(|migrate| migrate.get("compatible"));
+    if quietly(compatible) == Some(false) {
+        let message = "most clients stay in the live version while some try the new one, and by `migrate.compatible: false` \
+                       the live version cannot run on the new schema";
+        let hint = "remove `canary`, or write migrations that both versions can run on";
+        reader.under("canary", |reader| reader.wrong(canary, message, hint));
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::CanaryKeys;
 use crate::request::Method;
 use crate::section::{record, section};
 use crate::settings::{HealthcheckChoice, Hook, NotifyEvent, OnUnverified, RuntimeKind, Workers};
@@ -106,6 +107,8 @@ section! {
         migrate: Option<MigrateKeys> = None;
         /// A dump of the database before migrations.
         snapshot: Option<SnapshotKeys> = None;
+        /// The part of the clients that the new version gets before all of them, step by step. Absent: all move at once.
+        canary: Option<CanaryKeys> = None;
         /// How the new version is judged on live traffic after the switch. Absent: not at all.
         bake: Option<BakeKeys> = None;
         /// What the public address must answer after the switch, asked from where `switcher` runs. Absent: it is not asked.

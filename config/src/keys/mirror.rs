@@ -1,8 +1,8 @@
-//! The keys of what the slot that is not live is good for: `mirror` and `asset_fallback`.
+//! The keys of what the slot that is not live is good for: `mirror`, `asset_fallback` and `release_affinity`.
 
 use crate::section::{record, section};
 use crate::settings::SafeMethod;
-use crate::values::{AssetName, Limit, Positive};
+use crate::values::{AssetName, BakeSpan, CookieName, Limit, Positive};
 use crate::{Bytes, PathPrefix, Share, Span};
 
 record! {
@@ -30,5 +30,15 @@ section! {
         pattern: Option<AssetName> = None;
         /// How long the other slot may be silent, before its answer and within it.
         timeout: Positive = Positive(Span::seconds(5));
+    }
+}
+
+record! {
+    /// A visitor who began on a release stays there for a while after a switch, as long as its slot is warm and healthy.
+    ReleaseAffinityKeys, "write for example `release_affinity: {for: 10m}`" {
+        /// How long after a switch: 1s to 24h. Rollbacks and forced switches move everybody at once.
+        r#for: BakeSpan;
+        /// The cookie that names the release; it is set where visitors do not bring it.
+        cookie: CookieName = CookieName("switcher_release".into());
     }
 }

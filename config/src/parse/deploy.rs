@@ -91,6 +91,7 @@ impl From<WatchSettings> for WatchKeys {
 
 impl From<DeployKeys> for DeploySettings {
     fn from(keys: DeployKeys) -> Self {
+        let bake: Option<BakeLimits> = keys.bake.map(Into::into);
         Self {
             runtime: keys.runtime,
             image: keys.image.map(|image| image.0),
@@ -116,7 +117,8 @@ impl From<DeployKeys> for DeploySettings {
             smoke: keys.smoke.into_iter().map(Into::into).collect(),
             migrate: keys.migrate.map(Into::into),
             snapshot: keys.snapshot.map(Into::into),
-            bake: keys.bake.map(Into::into),
+            canary: keys.canary.map(|canary| canary.beside(bake.as_ref())),
+            bake,
             verify: keys.verify.map(Into::into),
             keep_previous: keys.keep_previous,
             watch: keys.watch.map(Into::into),
@@ -154,6 +156,7 @@ impl From<DeploySettings> for DeployKeys {
             smoke: deploy.smoke.into_iter().map(Into::into).collect(),
             migrate: deploy.migrate.map(Into::into),
             snapshot: deploy.snapshot.map(Into::into),
+            canary: deploy.canary.map(Into::into),
             bake: deploy.bake.map(Into::into),
             verify: deploy.verify.map(Into::into),
             keep_previous: deploy.keep_previous,

@@ -1,8 +1,8 @@
-//! `mirror` and `asset_fallback` turned into settings, and back.
+//! `mirror`, `asset_fallback` and `release_affinity` turned into settings, and back.
 
-use crate::keys::{AssetFallbackKeys, MirrorKeys};
-use crate::settings::{AssetFallback, Mirror};
-use crate::values::{AssetName, Limit, Positive};
+use crate::keys::{AssetFallbackKeys, MirrorKeys, ReleaseAffinityKeys};
+use crate::settings::{AssetFallback, Mirror, ReleaseAffinity};
+use crate::values::{AssetName, BakeSpan, CookieName, Limit, Positive};
 
 impl From<MirrorKeys> for Mirror {
     fn from(MirrorKeys { share, methods, in_flight, timeout, body }: MirrorKeys) -> Self {
@@ -29,5 +29,17 @@ impl From<AssetFallbackKeys> for AssetFallback {
 impl From<AssetFallback> for AssetFallbackKeys {
     fn from(AssetFallback { paths, pattern, timeout }: AssetFallback) -> Self {
         Self { paths, pattern: pattern.map(AssetName), timeout: Positive(timeout) }
+    }
+}
+
+impl From<ReleaseAffinityKeys> for ReleaseAffinity {
+    fn from(keys: ReleaseAffinityKeys) -> Self {
+        Self { cookie: keys.cookie.0, window: keys.r#for.0 }
+    }
+}
+
+impl From<ReleaseAffinity> for ReleaseAffinityKeys {
+    fn from(affinity: ReleaseAffinity) -> Self {
+        Self { cookie: CookieName(affinity.cookie), r#for: BakeSpan(affinity.window) }
     }
 }

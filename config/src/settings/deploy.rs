@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use super::CanarySettings;
 use crate::request::{Method, RequestHeaders};
 use crate::template::Template;
 use crate::{BakeLimits, Bytes, ImageReference, ListenAddress, Share, Span};
@@ -148,6 +149,8 @@ pub struct DeploySettings {
     pub migrate: Option<MigrateSettings>,
     /// A dump of the database before migrations. Default none.
     pub snapshot: Option<SnapshotSettings>,
+    /// The part of the clients that a new version gets first. Default: all move at once.
+    pub canary: Option<CanarySettings>,
     /// How the new version is judged on live traffic after the switch. Default: not at all.
     pub bake: Option<BakeLimits>,
     /// What the public address must answer after the switch. Default: it is not asked.

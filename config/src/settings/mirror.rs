@@ -63,6 +63,15 @@ impl AssetFallback {
     }
 }
 
+/// Who began on a release stays there for a while after a switch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReleaseAffinity {
+    /// The cookie that names the release. Default `switcher_release`.
+    pub cookie: String,
+    /// How long after a switch a visitor stays.
+    pub window: Span,
+}
+
 /// A regular expression that paths are held against.
 #[derive(Debug, Clone)]
 pub struct AssetPattern(pub(crate) Regex);

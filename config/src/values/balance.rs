@@ -98,7 +98,7 @@ leaf!(
 
 /// The name of a cookie (RFC 6265 section 4.1.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CookieName(String);
+pub(crate) struct CookieName(pub(crate) String);
 
 impl FromStr for CookieName {
     type Err = String;

@@ -89,6 +89,8 @@ pub enum CanaryThen {
     Hold,
     /// The slot becomes live.
     Promote,
+    /// It stays at the last share, and is judged to the end of that as well: whoever leads it says what follows.
+    Ask,
 }
 
 /// `POST /v1/apps/{app}/canary/abort`.
@@ -163,13 +165,19 @@ pub struct CanaryPlan {
     /// Why the step goes on although its time is over.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub waits: Option<String>,
+    /// Whether the last share was judged for its whole time and nothing follows by itself: with `ask` alone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub passed: bool,
 }
 
 impl CanaryPlan {
-    /// Whether something follows by itself.
+    /// Whether something follows, so that the end of a step is judged.
     #[must_use]
     pub fn goes_on(&self) -> bool {
-        !self.left.is_empty() || self.then == CanaryThen::Promote
+        match self.then {
+            CanaryThen::Promote | CanaryThen::Ask => true,
+            CanaryThen::Hold => !self.left.is_empty(),
+        }
     }
 }
 

@@ -201,6 +201,7 @@ fn back(now: &AppView, bake: &Bake) -> Result<AppRouting, Denied> {
         drain: None,
         fence: None,
         bake: None,
+        at_once: true,
     };
     decide::promote(&now.routing, &request, health, reason.as_deref())
 }

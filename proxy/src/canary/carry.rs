@@ -18,6 +18,7 @@ use super::choice::{CanarySide, Choice};
 use super::epochs::{Open, Window};
 use super::step::{Next, STRETCH, Seen, Standing, next};
 use super::{ended, going, promoted};
+use crate::affinity::after_switch;
 use crate::app::Live;
 use crate::bake;
 use crate::control::{Control, epoch_of, run as run_mutation};
@@ -129,12 +130,13 @@ impl AppView {
             let now = Instant::now();
             (canary.baseline, canary.seen) = open.since.figures(&self.live, &open.epoch, now);
             let seen = Seen { live: &canary.baseline, canary: &canary.seen, over: false };
-            let waits = match self.standing(&canary, open, now, seen) {
-                Next::Wait(why) => Some(why),
-                Next::Stay | Next::Raise(_) | Next::Promote | Next::End(..) => None,
+            let (waits, passed) = match self.standing(&canary, open, now, seen) {
+                Next::Wait(why) => (Some(why), false),
+                Next::Passed => (None, true),
+                Next::Stay | Next::Raise(_) | Next::Promote | Next::End(..) => (None, false),
             };
             if let Some(steps) = &mut canary.steps {
-                steps.waits = waits;
+                (steps.waits, steps.passed) = (waits, passed);
             }
         }
         Some(canary)
@@ -192,7 +194,7 @@ impl Control {
     /// Does what comes next by itself. Nothing happens when somebody has changed something meanwhile.
     async fn go_on(self: &Arc<Self>, seen: &AppView, next: Next, watch: &mut Watch) -> Result<(), Denied> {
         match next {
-            Next::Stay => Ok(()),
+            Next::Stay | Next::Passed => Ok(()),
             Next::Wait(why) => {
                 if !std::mem::replace(&mut watch.told, true) {
                     tracing::info!(app = %seen.app.name, why, "the canary waits");
@@ -227,9 +229,13 @@ impl Control {
                 drain: None,
                 fence: None,
                 bake: None,
+                at_once: false,
             };
             let next = decide::promote(&routing, &request, health, reason.as_deref())?;
-            let next = promoted(next, Timestamp::now());
+            let settings = now.app.settings();
+            let at = Timestamp::now();
+            let next = after_switch(&routing, next, settings.release_affinity.as_ref(), false, at);
+            let next = promoted(next, at);
             control.save(&view, &now.app.name, &next).await?;
             let policy = Policy::new(&now.app.settings().drain, None);
             control.switch(&view, &now, next.clone(), policy);
@@ -289,6 +295,7 @@ impl Control {
         changed.live.count();
         drop(now.app.replace(Live { canary, ..(*before).clone() }));
         drop(before);
+        self.affine(&mut changed);
         tracing::info!(app = %now.app.name, generation = %changed.routing.generation,
             share = %going(&changed.routing).map(|c| c.shown.rules.share).unwrap_or_default(), "the canary has moved");
         self.tell_canary(now, changed.canary());
@@ -339,6 +346,7 @@ impl Control {
         drop(changed.app.replace(Live { canary: None, ..(*before).clone() }));
         drop(before);
         let generation = left.generation;
+        self.affine(changed);
         self.drain(changed, left, policy);
         Some(generation)
     }

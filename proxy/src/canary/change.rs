@@ -1,6 +1,7 @@
 //! May a canary begin, change or end? Pure decisions over the routing state: no clock, no socket, no file.
 
 use jiff::Timestamp;
+use switcher_config::canary::steps as growing;
 use switcher_config::wire::{
     BakeFigures, Canary, CanaryAbortRequest, CanaryPlan, CanaryRequest, CanaryResult, CanarySteps, Health,
     RefusalReason,
@@ -10,9 +11,6 @@ use switcher_config::{CanaryRules, Share};
 use super::{ended, going, renewed};
 use crate::decide::{Denied, fenced, healthy, same_generation, standby};
 use crate::routing::{AppRouting, SavedCanary};
-
-/// The most steps.
-const STEPS: usize = 32;
 
 /// The most headers, and the most cookies, that are looked for: each request is held against all of them.
 const RULES: usize = 16;
@@ -75,7 +73,7 @@ pub(super) fn canary(
     let kept = shown.steps.clone().filter(|_| request.share.is_none());
     let steps = request.steps.as_ref().map(plan).or(kept);
     let shown = renewed(Canary { rules, limits, steps, ..shown }, moment.at);
-    Ok(AppRouting { generation, fence, canary: Some(SavedCanary { salt, shown }), ..now.clone() })
+    Ok(AppRouting { generation, fence, canary: Some(SavedCanary { salt, shown }), left: None, ..now.clone() })
 }
 
 /// The first of steps that make sense.
@@ -84,21 +82,16 @@ fn first(now: &AppRouting, request: &CanaryRequest, steps: &CanarySteps) -> Resu
     if request.share.is_some() {
         return Err(bad("a canary has either a share or steps"));
     }
-    if steps.shares.len() > STEPS {
-        return Err(bad(&format!("a canary has at most {STEPS} steps")));
-    }
-    if steps.shares.windows(2).any(|pair| pair[0] >= pair[1]) {
-        return Err(bad("each step of a canary is a larger share than the one before"));
-    }
     if steps.every.0.as_secs() == 0 {
         return Err(bad("a step of a canary takes a second or more"));
     }
-    steps.shares.first().copied().ok_or_else(|| bad("the steps of a canary are at least one share"))
+    let shares = growing(steps.shares.clone()).map_err(|wrong| bad(&wrong.to_string()))?;
+    Ok(shares.first().copied().unwrap_or_default())
 }
 
 fn plan(steps: &CanarySteps) -> CanaryPlan {
     let left = steps.shares.iter().skip(1).copied().collect();
-    CanaryPlan { left, every: steps.every, then: steps.then, waits: None }
+    CanaryPlan { left, every: steps.every, then: steps.then, waits: None, passed: false }
 }
 
 /// The rules after the request: what it leaves out stays as it is.

@@ -54,6 +54,8 @@ pub enum Next {
     Raise(Share),
     /// Its slot becomes live.
     Promote,
+    /// The last step went well, and whoever leads it says what follows.
+    Passed,
     /// It ends.
     End(CanaryResult, Vec<String>),
 }
@@ -83,6 +85,7 @@ pub fn next(standing: &Standing<'_>) -> Next {
         (Verdict::Passed { .. }, Some(steps)) => match (steps.left.first(), steps.then) {
             (Some(share), _) => Next::Raise(*share),
             (None, CanaryThen::Promote) => Next::Promote,
+            (None, CanaryThen::Ask) => Next::Passed,
             (None, CanaryThen::Hold) => Next::Stay,
         },
         (Verdict::Inconclusive { .. }, Some(_)) => Next::Wait(format!(
@@ -116,7 +119,7 @@ mod tests {
 
     fn plan(left: &[&str], then: CanaryThen) -> CanaryPlan {
         let left = left.iter().map(|share| share.parse().expect("a share")).collect();
-        CanaryPlan { left, every: Span::seconds(60), then, waits: None }
+        CanaryPlan { left, every: Span::seconds(60), then, waits: None, passed: false }
     }
 
     struct Case {
@@ -149,7 +152,11 @@ mod tests {
     fn a_step_that_went_well_is_followed_by_the_next_and_the_last_by_what_was_wished() {
         assert_eq!(well().next(), Next::Raise("25%".parse().expect("a share")));
         assert_eq!(Case { over: false, ..well() }.next(), Next::Stay);
-        for (then, next) in [(CanaryThen::Promote, Next::Promote), (CanaryThen::Hold, Next::Stay)] {
+        for (then, next) in [
+            (CanaryThen::Promote, Next::Promote),
+            (CanaryThen::Hold, Next::Stay),
+            (CanaryThen::Ask, Next::Passed),
+        ] {
             assert_eq!(Case { steps: Some(plan(&[], then)), ..well() }.next(), next);
         }
         assert_eq!(Case { steps: None, ..well() }.next(), Next::Stay, "led by hand");
@@ -160,6 +167,17 @@ mod tests {
         let why = "99 of the 100 requests came that are needed to judge".to_owned();
         assert_eq!(Case { canary: figures(99, 0), ..well() }.next(), Next::Wait(why));
         assert_eq!(Case { canary: figures(99, 0), steps: None, ..well() }.next(), Next::Stay);
+    }
+
+    #[test]
+    fn whoever_leads_it_is_told_nothing_before_the_last_step_is_over_and_judged() {
+        let led = |case: Case| Case { steps: Some(plan(&[], CanaryThen::Ask)), ..case };
+        assert_eq!(led(Case { over: false, ..well() }).next(), Next::Stay);
+        assert!(matches!(led(Case { canary: figures(99, 0), ..well() }).next(), Next::Wait(_)));
+        assert!(matches!(led(Case { unwell: Some("503"), ..well() }).next(), Next::Wait(_)));
+        let slow = BakeFigures { p99_micros: Some(90_000), ..figures(200, 0) };
+        let slow = led(Case { canary: slow, ..well() }).next();
+        assert!(matches!(slow, Next::End(CanaryResult::Worse, _)), "judged at its end: {slow:?}");
     }
 
     #[test]

@@ -75,6 +75,7 @@ pub(super) async fn act(
         drain: None,
         fence: None,
         bake: None,
+        at_once: false,
     };
     match admin.control.promote(name.clone(), request).await {
         Ok(switched) => {

@@ -30,6 +30,7 @@ use crate::kind;
 use crate::ledger::NewExchange;
 use crate::request_id::RequestId;
 use crate::route::{NoRoute, normalize_host};
+use crate::sticky::{self, Mark};
 
 use super::breaker;
 use super::context::Context;
@@ -286,6 +287,12 @@ async fn take_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<A
     }
 }
 
+/// The release that the visitor's cookie names.
+fn belongs(session: &Session, settings: &AppSettings) -> Option<Mark> {
+    let affinity = settings.release_affinity.as_ref()?;
+    sticky::brought(&session.req_header().headers, &affinity.cookie)
+}
+
 /// What tells a client of the canary's side from one of the live side.
 fn asked<'r>(session: &'r Session, ctx: &Context) -> choice::Asked<'r> {
     choice::Asked { client: ctx.client.ip, headers: &session.req_header().headers }
@@ -369,6 +376,7 @@ fn head_size(session: &Session) -> u64 {
 }
 
 fn enter(session: &mut Session, ctx: &mut Context, lease: Lease) {
+    ctx.belongs = ctx.settings.as_ref().and_then(|settings| belongs(session, settings));
     let body_follows = !session.is_body_empty();
     let request = session.req_header();
     let (is_http2, upstreams) = (session.is_http2(), &lease.epoch().upstreams);

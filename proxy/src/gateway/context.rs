@@ -29,6 +29,7 @@ use crate::middleware::{Chain, Encoder, Permit, Standing, Watch, Went};
 use crate::preview::loggable;
 use crate::request_id::RequestId;
 use crate::spare::Descriptor;
+use crate::sticky::Mark;
 use crate::top;
 use crate::websocket::FrameTracker;
 
@@ -119,6 +120,8 @@ pub struct Context {
     pub(super) copied: Option<Copied>,
     /// How far it is with the slot that may have what this one has not.
     pub(super) asked: Asked,
+    /// The release that its cookie names, where one does.
+    pub(super) belongs: Option<Mark>,
     /// Whether it previews the standby slot.
     pub(super) previews: bool,
     /// Whether the proxy itself asks, for a smoke test.
@@ -179,6 +182,7 @@ impl Context {
             offered: false,
             copied: None,
             asked: Asked::default(),
+            belongs: None,
             previews: false,
             smokes: false,
             own_answer: None,

@@ -356,6 +356,9 @@ pub(super) fn dress_response(response: &mut ResponseHeader, ctx: &mut Context) -
     if let Some(cookie) = remembering(ctx) {
         response.append_header(header::SET_COOKIE, cookie)?;
     }
+    if let Some(cookie) = belonging(ctx) {
+        response.append_header(header::SET_COOKIE, cookie)?;
+    }
     middleware::dress_response(response, ctx)?;
     let Some(epoch) = ctx.pass.as_ref().map(Pass::epoch) else { return Ok(()) };
     if let Some(header) = &rules.slot_header {
@@ -380,6 +383,17 @@ fn remembering(ctx: &Context) -> Option<HeaderValue> {
     let settings = ctx.settings.as_ref()?;
     let Balance::Sticky(name) = &settings.balance else { return None };
     sticky::set(name, mark, &settings.path, ctx.secure)
+}
+
+/// The cookie for a visitor who stays in the release that answers, unless it was brought along already.
+fn belonging(ctx: &Context) -> Option<HeaderValue> {
+    let settings = ctx.settings.as_ref()?;
+    let affinity = settings.release_affinity.as_ref().filter(|_| !ctx.previews)?;
+    let mark = ctx.app.as_ref()?.release_mark(ctx.pass.as_ref()?.epoch())?;
+    if ctx.belongs == Some(mark) {
+        return None;
+    }
+    sticky::set(&affinity.cookie, mark, &settings.path, ctx.secure)
 }
 
 /// Notes what the head of the answer says about the exchange.

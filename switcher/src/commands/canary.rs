@@ -4,21 +4,25 @@
 
 use serde::Serialize;
 use serde_json::json;
+use switcher_config::settings::DeploySettings;
 use switcher_config::wire::{
     AppStatus, Canary, CanaryAbortRequest, CanaryChanged, CanaryRequest, CanarySteps, CanaryThen,
-    DrainReceipt, Fence, Health,
+    DrainReceipt, Fence,
 };
 use switcher_config::{AppName, BakeLimits, Generation, Slot, Span};
 
-use super::promote::{Way, drained, way};
+use super::deploy::finish;
+use super::promote::{Way, by_canary, drained, way};
 use super::{Outcome, interrupt, interrupted_early};
 use crate::admin::Admin;
 use crate::aftermath;
-use crate::cli::{CanaryArgs, CanaryTarget};
+use crate::cli::{CanaryArgs, CanaryTarget, PromoteArgs};
 use crate::code::Code;
 use crate::context::Context;
 use crate::decide::{Decision, decide};
+use crate::deploy::canary::{CanaryOrder, Who};
 use crate::deploy::operation::Operator;
+use crate::deploy::order::Order;
 use crate::deploy::site::Site;
 use crate::failure::{Failure, Live};
 use crate::interrupt::{Interrupt, Interrupted};
@@ -26,6 +30,9 @@ use crate::layout::{Page, Tone};
 use crate::mutation::{Mutation, Settled, confirmed_late, patiently};
 use crate::phrase;
 use crate::state::Lease;
+
+/// How long a step is waited for beyond its time where `deploy.canary` says nothing.
+const HOLD: Span = Span::seconds(3600);
 
 /// Shows it, begins or moves it, or takes it back.
 pub(super) async fn run(ctx: &Context, args: CanaryArgs) -> Outcome {
@@ -79,30 +86,85 @@ fn usage(ctx: &Context, message: &str) -> Failure {
 
 /// Begins or moves it under the lease.
 async fn deployed(ctx: &Context, request: CanaryRequest, args: &CanaryArgs) -> Outcome {
-    if request.steps.as_ref().is_some_and(|steps| steps.then == CanaryThen::Promote) {
-        let message = "a switch of a deployed application is recorded, so the proxy does not make it by itself; \
-                       leave `--then promote` out, and promote the slot after the last step";
-        return Err(usage(ctx, message));
-    }
     let mut interrupt = interrupt(ctx)?;
     let early = |end| interrupted_early(ctx, end);
     let site = interrupt.unless(Box::pin(Site::open(ctx))).await.map_err(early)??;
     let acquired = interrupt.unless(site.acquire("canary", args.lock.lock_wait)).await.map_err(early)?;
     let lease = acquired?;
-    let outcome = Box::pin(under(&site, &lease, request, interrupt)).await;
+    let outcome = Box::pin(under(&site, &lease, request, args, interrupt)).await;
     site.end(lease, "canary", outcome).await
 }
 
-async fn under(site: &Site<'_>, lease: &Lease, request: CanaryRequest, interrupt: Interrupt) -> Outcome {
+async fn under(
+    site: &Site<'_>,
+    lease: &Lease,
+    request: CanaryRequest,
+    args: &CanaryArgs,
+    interrupt: Interrupt,
+) -> Outcome {
     let operator = Operator { site, lease, interrupt, detach: false };
     if let Some(recovered) = operator.recover().await? {
         site.ctx.reporter.step(&recovered.sentence);
     }
     let status = site.status().await?;
-    let limits: Option<BakeLimits> = site.deploy.bake.clone();
+    let steps = request.steps.clone().filter(|steps| steps.then == CanaryThen::Promote);
+    if let Some(steps) = steps {
+        let order = led(site, &status, &request, steps, args).await?;
+        let finished = operator.begin(order).await?;
+        return finish(site, finished, None).await;
+    }
+    let limits = limits(&site.deploy);
     let fence: Option<Fence> = Some(site.fence(lease));
     let request = CanaryRequest { limits, fence, ..request };
     go(site.ctx, &site.admin, &site.app, &status, request).await
+}
+
+/// A switch of a deployed application is recorded, so the proxy does not make it by itself: this command leads the canary,
+/// and promotes as any deployment does.
+async fn led(
+    site: &Site<'_>,
+    status: &AppStatus,
+    request: &CanaryRequest,
+    steps: CanarySteps,
+    args: &CanaryArgs,
+) -> Result<Order, Failure> {
+    if let Some(failure) = objection(site.ctx, &site.app, status, request) {
+        return Err(failure);
+    }
+    let settings = &site.deploy;
+    let going = status.canary.as_ref().filter(|canary| canary.outcome.is_none());
+    let before = going.map(|canary| canary.rules.clone()).unwrap_or_default();
+    let usual = settings.canary.as_ref();
+    let canary = CanaryOrder {
+        steps: steps.shares,
+        every: steps.every,
+        who: Who {
+            by: request.by.clone().unwrap_or(before.by),
+            headers: request.headers.clone().unwrap_or(before.headers),
+            cookies: request.cookies.clone().unwrap_or(before.cookies),
+            clients: request.clients.clone().unwrap_or(before.clients),
+        },
+        limits: limits(settings).unwrap_or_default(),
+        hold: usual.map_or(HOLD, |canary| canary.hold),
+        on_inconclusive: usual.map(|canary| canary.on_inconclusive).unwrap_or_default(),
+    };
+    let canary = canary.sound().map_err(|wrong| usage(site.ctx, &wrong))?;
+    let promote = PromoteArgs {
+        slot: request.slot,
+        wait_healthy: None,
+        force: args.force,
+        detach: false,
+        drain_timeout: None,
+        skip_verify: false,
+        unrecorded: false,
+        lock: args.lock,
+    };
+    by_canary(site, &promote, status, canary).await
+}
+
+/// What a canary is judged by; none where the configuration says nothing of it.
+fn limits(deploy: &DeploySettings) -> Option<BakeLimits> {
+    deploy.canary.as_ref().map(|canary| canary.limits.clone()).or_else(|| deploy.bake.clone())
 }
 
 /// Asks the proxy, and says how it stands.
@@ -155,27 +217,17 @@ fn understood(ctx: &Context, failure: Failure) -> Failure {
 /// Why a canary is not even asked for.
 fn objection(ctx: &Context, app: &AppName, status: &AppStatus, request: &CanaryRequest) -> Option<Failure> {
     let slot = request.slot;
-    let (code, message, next) = match decide(status, slot, request.force) {
+    let decision = decide(status, slot, request.force);
+    let next = match decision {
         Decision::Go { .. } => return None,
-        Decision::Done | Decision::LiveButNotHealthy { .. } => (
-            Code::CanaryLive,
-            format!("{slot} of {app} is live, so it has all the clients already"),
-            ctx.command(&format!("canary {} 5%", slot.other())),
-        ),
-        Decision::Empty => (
-            Code::SlotEmpty,
-            format!("{slot} of {app} has no upstreams, so nothing in it could answer"),
-            ctx.command(&format!("register {slot} HOST:PORT")),
-        ),
-        Decision::NotHealthy { health: Health::Unknown, reason } => (
-            Code::HealthUnknown,
-            format!("whether {slot} of {app} is healthy is not known yet: {reason}"),
-            ctx.command("status"),
-        ),
-        Decision::NotHealthy { health: Health::Unhealthy | Health::Healthy, reason } => {
-            (Code::HealthBad, format!("{slot} of {app} is not healthy: {reason}"), ctx.command("status"))
+        Decision::Done | Decision::LiveButNotHealthy { .. } => {
+            ctx.command(&format!("canary {} 5%", slot.other()))
         }
+        Decision::Empty => ctx.command(&format!("register {slot} HOST:PORT")),
+        Decision::NotHealthy { .. } => ctx.command("status"),
     };
+    let all = || (Code::CanaryLive, format!("{slot} of {app} is live, so it has all the clients already"));
+    let (code, message) = decision.unfit(app, slot).unwrap_or_else(all);
     Some(Failure::new(code, message, Live::of(app, status), next))
 }
 

@@ -150,6 +150,8 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         skip_migrations: args.skip_migrations,
         skip_snapshot: args.skip_snapshot,
         skip_smoke: args.skip_smoke,
+        // The first release has nobody to be compared with.
+        skip_canary: args.skip_canary || seen.slots.get(seen.active).upstreams.is_empty(),
         skip_bake: args.skip_bake,
         skip_verify: args.skip_verify,
         no_pull: release.image.as_ref().is_none_or(|image| !image.pinned.contains('@')),
@@ -170,6 +172,7 @@ fn order(site: &Site<'_>, args: &DeployArgs, release: Release, seen: &AppStatus)
         patience: None,
         drain: args.drain_timeout,
         force: false,
+        canary: choices.canary(purpose, &site.deploy),
         bake: choices.bake(purpose, &site.deploy),
         stages: stages(purpose, &site.deploy, choices),
     }

@@ -8,8 +8,10 @@ use switcher_config::{AppName, PerSlot, Slot};
 use super::deploy::finish;
 use super::{Outcome, interrupt, interrupted_early};
 use crate::cli::PromoteArgs;
+use crate::code::Code;
 use crate::configuration;
 use crate::context::Context;
+use crate::deploy::canary::CanaryOrder;
 use crate::deploy::operation::Operator;
 use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::record;
@@ -17,7 +19,7 @@ use crate::deploy::rollback::{Seen, in_the_way};
 use crate::deploy::site::{self, Site};
 use crate::deploy::world::verify::askable;
 use crate::deployment::{DeploymentId, PinnedImage, Release};
-use crate::failure::Failure;
+use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
 use crate::layout::{Page, Tone};
 use crate::phrase;
@@ -159,6 +161,30 @@ fn adopted(site: &Site<'_>, lease: &Lease, receipt: &Receipt, release: Option<St
     written.and_then(|()| lease.record(&record)).map_err(|error| site.lease_failure(&error))
 }
 
+/// What it takes to make a slot live by a canary that this command leads to its end.
+pub(super) async fn by_canary(
+    site: &Site<'_>,
+    args: &PromoteArgs,
+    status: &AppStatus,
+    canary: CanaryOrder,
+) -> Result<Order, Failure> {
+    let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+    let waiting = site.waiting_in(&state, status, args.slot).await;
+    let Some(target) = waiting.as_ref().and_then(|id| record::find(&state, id)) else {
+        let message = format!(
+            "nothing that `switcher deploy` brought up waits in {}, so its switch could not be recorded; leave `--then \
+             promote` out, and promote the slot after the last step",
+            args.slot
+        );
+        let next = site.ctx.command("canary --help");
+        return Err(Failure::new(Code::Usage, message, Live::of(&site.app, status), next));
+    };
+    suits(site, &state, status, target, args.force).await?;
+    let order = order(site, args, target, status).by_canary(canary);
+    askable(site, &order)?;
+    Ok(order)
+}
+
 fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status: &AppStatus) -> Order {
     let now = Timestamp::now();
     let choices = Choices { skip_verify: args.skip_verify, ..Choices::default() };
@@ -180,6 +206,7 @@ fn order(site: &Site<'_>, args: &PromoteArgs, target: &DeploymentRecord, status:
         patience: Some(args.wait_healthy.unwrap_or_default()),
         drain: args.drain_timeout,
         force: args.force,
+        canary: None,
         bake: Choices::default().bake(Purpose::Promote, &site.deploy),
         stages,
     }

@@ -4,6 +4,7 @@
 
 use jiff::Timestamp;
 use serde_json::json;
+use switcher_config::settings::Drain;
 use switcher_config::wire::{AppStatus, Health};
 use switcher_config::{PerSlot, Span};
 
@@ -14,15 +15,17 @@ use crate::cli::RollbackArgs;
 use crate::code::Code;
 use crate::context::Context;
 use crate::deploy::journal::{Entry, replay};
+use crate::deploy::machine::Effect;
 use crate::deploy::operation::Operator;
 use crate::deploy::order::{Choices, Order, Purpose, Stage, stages};
 use crate::deploy::plan::{self, plan};
+use crate::deploy::record::find;
 use crate::deploy::rollback::{Choice, Seen, choose};
 use crate::deploy::site::Site;
 use crate::deployment::DeploymentId;
 use crate::failure::{Failure, Live};
 use crate::interrupt::Interrupt;
-use crate::state::record::{DeploymentRecord, State};
+use crate::state::record::{DeploymentRecord, State, Status};
 use crate::state::{Lease, Owner};
 use crate::switch::Options;
 
@@ -38,6 +41,7 @@ pub(super) async fn run(ctx: &Context, args: RollbackArgs) -> Outcome {
                 force: args.force,
                 detach: args.detach,
                 drain_timeout: args.drain_timeout,
+                at_once: true,
                 ..Options::default()
             };
             promote::back(ctx, options).await
@@ -53,25 +57,38 @@ async fn deployed(ctx: &Context, args: RollbackArgs) -> Outcome {
     if args.dry_run {
         return interrupt.unless(Box::pin(dry_run(&site, &args))).await.map_err(early)?;
     }
-    let wait = if hurry(&site)? { args.lock.lock_wait.max(Some(HURRY)) } else { args.lock.lock_wait };
+    let hurried = hurry(&site)?;
+    let wait = match &hurried {
+        Hurried::Nobody => args.lock.lock_wait,
+        Hurried::Waiting => args.lock.lock_wait.max(Some(HURRY)),
+        Hurried::Canary(_) => args.lock.lock_wait.max(Some(empties(&site.settings.drain))),
+    };
     let acquired = interrupt.unless(site.acquire("rollback", wait)).await.map_err(early)?;
     let lease = acquired?;
-    let outcome = Box::pin(under(&site, &lease, &args, interrupt)).await;
+    let outcome = Box::pin(under(&site, &lease, &args, &hurried, interrupt)).await;
     site.end(lease, "rollback", outcome).await
 }
 
-async fn under(site: &Site<'_>, lease: &Lease, args: &RollbackArgs, interrupt: Interrupt) -> Outcome {
+async fn under(
+    site: &Site<'_>,
+    lease: &Lease,
+    args: &RollbackArgs,
+    hurried: &Hurried,
+    interrupt: Interrupt,
+) -> Outcome {
+    let taken_back = canary_ended(site, hurried)?;
     // Whoever goes back waits for nobody who is still inside the slot that was left.
-    let hurried = Operator { site, lease, interrupt: interrupt.clone(), detach: true };
-    let recovered = hurried.recover_in_haste().await?;
+    let hasty = Operator { site, lease, interrupt: interrupt.clone(), detach: true };
+    let recovered = hasty.recover_in_haste().await?;
     // What was to be gone back from has gone already: nobody wants to lose another version over it.
-    if args.to.is_none() && recovered.as_ref().is_some_and(|recovered| recovered.went_back) {
+    let went_back = recovered.as_ref().is_some_and(|recovered| recovered.went_back);
+    if args.to.is_none() && (went_back || taken_back) {
         let state = site.store.read().map_err(|error| site.state_failure(&error))?;
         if let Some(live) = state.current_deployment {
             return nothing(site, &live);
         }
     }
-    let operator = Operator { detach: args.detach, ..hurried };
+    let operator = Operator { detach: args.detach, ..hasty };
     let (order, target) = match order(site, args).await? {
         Wish::Go(order, target) => (order, target),
         Wish::Done(target) => return nothing(site, &target),
@@ -139,6 +156,7 @@ fn of_target(
         patience: None,
         drain: args.drain_timeout,
         force: false,
+        canary: None,
         bake: None,
         stages: stages(
             purpose,
@@ -148,25 +166,57 @@ fn of_target(
     }
 }
 
-/// Asks a deployment on this machine that only waits to end now: for its drain, for its public address, or for those who
-/// are told of it. Whoever goes back waits for none of them. Ended like this it records what is live. Whether one was
-/// asked.
-fn hurry(site: &Site<'_>) -> Result<bool, Failure> {
+/// Whom a wish to go back has asked to end.
+#[derive(Debug, PartialEq, Eq)]
+enum Hurried {
+    /// Nobody.
+    Nobody,
+    /// A deployment that has moved traffic and only waits.
+    Waiting,
+    /// A deployment that leads a canary.
+    Canary(DeploymentId),
+}
+
+/// Asks a deployment on this machine to end now that only waits (for its drain, for its public address, or for those who
+/// are told of it), or that leads a canary. Whoever goes back waits for none of them. Ended like this it records what is
+/// live.
+fn hurry(site: &Site<'_>) -> Result<Hurried, Failure> {
     let state = site.store.read().map_err(|error| site.state_failure(&error))?;
     let Some(pid) = site.store.owner_here(&state.lock).and_then(rustix::process::Pid::from_raw) else {
-        return Ok(false);
+        return Ok(Hurried::Nobody);
     };
     let entries = site.store.journal::<Entry>().map_err(|error| site.state_failure(&error))?;
-    let drains = replay(entries.unwrap_or_default()).ok().flatten().is_some_and(|told| {
-        let waits = matches!(told.machine.stage(), Stage::Verify | Stage::Drain);
-        told.machine.has_moved() && (waits || told.machine.is_done())
-    });
-    if !drains || rustix::process::kill_process(pid, rustix::process::Signal::INT).is_err() {
-        return Ok(false);
+    let told = replay(entries.unwrap_or_default()).ok().flatten();
+    let (hurried, what) = match told.map(|told| told.machine) {
+        Some(machine) if machine.has_moved() => {
+            let waits = matches!(machine.stage(), Stage::Verify | Stage::Drain) || machine.is_done();
+            (if waits { Hurried::Waiting } else { Hurried::Nobody }, "only waits")
+        }
+        Some(machine) if machine.effect() == Some(Effect::Stage { stage: Stage::Canary }) => {
+            (Hurried::Canary(machine.order.id), "leads a canary")
+        }
+        Some(_) | None => (Hurried::Nobody, ""),
+    };
+    let asks = hurried != Hurried::Nobody;
+    if !asks || rustix::process::kill_process(pid, rustix::process::Signal::INT).is_err() {
+        return Ok(Hurried::Nobody);
     }
-    let text = format!("{} only waits: it is asked to end", state.lock.sentence());
+    let text = format!("{} {what}: it is asked to end", state.lock.sentence());
     site.ctx.reporter.step(&text);
-    Ok(true)
+    Ok(hurried)
+}
+
+/// Whether a deployment that was asked to end took its canary back, and not switched before it heard of it.
+fn canary_ended(site: &Site<'_>, hurried: &Hurried) -> Result<bool, Failure> {
+    let Hurried::Canary(id) = hurried else { return Ok(false) };
+    let state = site.store.read().map_err(|error| site.state_failure(&error))?;
+    Ok(find(&state, id).is_some_and(|record| record.status == Status::Failed))
+}
+
+/// How long a slot takes at most until nobody is inside, with time to write that down.
+fn empties(drain: &Drain) -> Span {
+    let longest = drain.requests.max(drain.uploads).max(drain.streams).max(drain.websockets);
+    Span(longest.0 + drain.spread.0 + HURRY.0)
 }
 
 /// The schema's version now. None where migrations are nobody's business, or where it cannot be read.

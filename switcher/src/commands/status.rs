@@ -121,6 +121,14 @@ fn app(page: &mut Page, name: &AppName, app: &AppStatus, now: Timestamp) {
         let tone = if calm { Tone::Plain } else { Tone::Warn };
         page.line("  bake", Tone::Faint, COLUMN).words(&phrase::bake(bake), tone);
     }
+    if let Some(until) = app.release_affinity.and_then(|affinity| affinity.stays_until) {
+        let text = format!(
+            "visitors of the release before stay in {} until {}",
+            app.active.other(),
+            phrase::moment(until)
+        );
+        page.line("  affinity", Tone::Faint, COLUMN).words(&text, Tone::Plain);
+    }
     if let Some(canary) = &app.canary {
         self::canary(page, canary);
     }

@@ -163,6 +163,14 @@ pub enum Fact {
         /// The proxy's generation then.
         generation: Generation,
     },
+    /// A part of the clients after the other was served well.
+    Canaried {
+        /// The proxy's generation after the last step.
+        generation: Generation,
+        /// What could not be judged, a sentence each.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        warnings: Vec<String>,
+    },
     /// Traffic moved.
     Moved(Moved),
     /// Traffic is back at the version before: the proxy, somebody, or this deployment took it there.
@@ -373,6 +381,10 @@ impl Machine {
             Fact::Health { health, generation } => {
                 facts.health = Some(health);
                 facts.generation = Some(generation);
+            }
+            Fact::Canaried { generation, warnings } => {
+                facts.generation = Some(generation);
+                facts.warnings.extend(warnings);
             }
             Fact::Moved(moved) => {
                 facts.generation = Some(moved.generation);

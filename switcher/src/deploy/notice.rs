@@ -140,6 +140,7 @@ mod tests {
             patience: None,
             drain: None,
             force: false,
+            canary: None,
             bake: None,
             stages: vec![Stage::Promote, Stage::Bake],
         })

@@ -8,7 +8,7 @@ use switcher_config::wire::DrainReceipt;
 
 use super::journal::{Entry, Told, replay};
 use super::machine::{Cause, Event, Machine, Phase};
-use super::order::Order;
+use super::order::{Order, Stage};
 use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
 use super::runner::{Crash, Journal, Ran, Runner};
 use super::site::Site;
@@ -35,7 +35,7 @@ pub(crate) struct Finished {
 pub(crate) struct Recovered {
     /// What happened, as a sentence.
     pub(crate) sentence: String,
-    /// Traffic went back to the version before.
+    /// Traffic went back to the version before, or a part of it that had gone first.
     pub(crate) went_back: bool,
 }
 
@@ -99,7 +99,9 @@ impl Operator<'_> {
             (_, true) => format!("traffic had moved, so it was finished: {} is live", order.release.version),
             (_, false) => format!("{} waits in {}", order.release.version, order.slot),
         };
-        let went_back = finished.machine.facts.went_back.is_some();
+        let taken_back = matches!(finished.machine.phase, Phase::Failed { .. })
+            && finished.machine.has_begun(Stage::Canary);
+        let went_back = finished.machine.facts.went_back.is_some() || taken_back;
         Ok(Some(Recovered { sentence: format!("{began}; {end}"), went_back }))
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use switcher_config::settings::{DeploySettings, Workers};
 use switcher_config::{AppName, BakeLimits, Generation, Slot, Span};
 
+use super::canary::CanaryOrder;
 use crate::deployment::{DeploymentId, Release};
 
 /// Everything that is decided before the first effect; the first line of the journal.
@@ -44,11 +45,28 @@ pub struct Order {
     /// Switch although the slot is not healthy (`rollback --force`).
     #[serde(default)]
     pub force: bool,
+    /// Which part of the clients it gets before the switch.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub canary: Option<CanaryOrder>,
     /// How it is judged on live traffic after the switch.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bake: Option<BakeLimits>,
     /// The stages, in order.
     pub stages: Vec<Stage>,
+}
+
+impl Order {
+    /// The same with a canary right before everything that belongs to the switch.
+    #[must_use]
+    pub fn by_canary(mut self, canary: CanaryOrder) -> Self {
+        let switches = |stage: &Stage| {
+            matches!(stage, Stage::PrePromote | Stage::Deactivate | Stage::Activate | Stage::Promote)
+        };
+        let place = self.stages.iter().position(switches).unwrap_or(self.stages.len());
+        self.stages.insert(place, Stage::Canary);
+        self.canary = Some(canary);
+        self
+    }
 }
 
 /// What a deployment is for.
@@ -112,6 +130,8 @@ pub enum Stage {
     Probe,
     /// The new version answers the requests of `deploy.smoke` well, through the proxy's own listener.
     Smoke,
+    /// A part of the clients after the other is sent to the new version, and the proxy judges it.
+    Canary,
     /// The hook `pre_promote`.
     PrePromote,
     /// The old slot's workers stop (`workers: stop_old_first`, or after the drain).
@@ -151,6 +171,7 @@ impl Stage {
             Self::Register => "register",
             Self::Probe => "probe",
             Self::Smoke => "smoke",
+            Self::Canary => "canary",
             Self::PrePromote => "pre_promote",
             Self::Deactivate => "deactivate",
             Self::Activate => "activate",
@@ -177,6 +198,8 @@ pub struct Choices {
     pub skip_smoke: bool,
     /// The image is on the engine already (`--load`), or there is none.
     pub no_pull: bool,
+    /// `--skip-canary`, or nothing is live to be compared with.
+    pub skip_canary: bool,
     /// `--skip-bake`.
     pub skip_bake: bool,
     /// `--skip-verify`.
@@ -184,6 +207,13 @@ pub struct Choices {
 }
 
 impl Choices {
+    /// Which part of the clients a purpose begins with. Whoever promotes by hand means all of them.
+    #[must_use]
+    pub fn canary(self, purpose: Purpose, settings: &DeploySettings) -> Option<CanaryOrder> {
+        let led = purpose == Purpose::Deploy && !self.skip_canary;
+        settings.canary.as_ref().filter(|_| led).map(CanaryOrder::from)
+    }
+
     /// How a purpose is judged on live traffic. What was live before is known already.
     #[must_use]
     pub fn bake(self, purpose: Purpose, settings: &DeploySettings) -> Option<BakeLimits> {
@@ -221,6 +251,7 @@ pub fn stages(purpose: Purpose, settings: &DeploySettings, choices: Choices) -> 
     add(starts || purpose == Purpose::Promote, Stage::Probe);
     // What was live before has been tried by its users.
     add(!settings.smoke.is_empty() && !choices.skip_smoke && !purpose.goes_back(), Stage::Smoke);
+    add(choices.canary(purpose, settings).is_some(), Stage::Canary);
     if purpose != Purpose::Prepare {
         let stops_first = settings.workers == Workers::StopOldFirst;
         add(hooks.pre_promote.is_some() && !purpose.goes_back(), Stage::PrePromote);

@@ -4,6 +4,7 @@ use serde::Serialize;
 use switcher_config::settings::{DeploySettings, Hook, RuntimeKind, Workers};
 use switcher_config::{Slot, Span};
 
+use super::canary::CanaryOrder;
 use super::order::{Order, Purpose, Stage};
 use super::verify::{returns, without_query};
 use crate::layout::{Page, Tone};
@@ -117,6 +118,7 @@ pub fn what(stage: Stage, order: &Order, settings: &DeploySettings, there: Optio
             [one] => format!("ask {slot} for {} through the proxy's own listener", one.path),
             all => format!("ask {slot} for {} pages through the proxy's own listener", all.len()),
         },
+        Stage::Canary => order.canary.as_ref().map_or_else(String::new, |canary| led(canary, slot)),
         Stage::PrePromote => hook("pre_promote", hooks.pre_promote.as_ref()),
         Stage::Deactivate => {
             format!("stop the workers of {old}: {}", hook("deactivate", hooks.deactivate.as_ref()))
@@ -144,6 +146,15 @@ pub fn what(stage: Stage, order: &Order, settings: &DeploySettings, there: Optio
         Stage::PostRollback => hook("post_rollback", hooks.post_rollback.as_ref()),
         Stage::Record => "write state and history".to_owned(),
     }
+}
+
+fn led(canary: &CanaryOrder, slot: Slot) -> String {
+    format!(
+        "send {} of the clients to {slot}, {} each, while the proxy judges it against {}; when it is worse they are taken back",
+        canary.words(),
+        canary.every,
+        slot.other()
+    )
 }
 
 fn start(order: &Order, settings: &DeploySettings) -> String {

@@ -95,7 +95,7 @@ fn fail(line: &mut DeploymentRecord, facts: &Facts, at: Stage, cause: &Cause) {
         code: cause.code.clone(),
         phase: at.as_str().to_owned(),
         message: cause.message.clone(),
-        evidence: if was_live { cause.evidence.clone() } else { Vec::new() },
+        evidence: if was_live || at == Stage::Canary { cause.evidence.clone() } else { Vec::new() },
     });
 }
 
@@ -197,6 +197,7 @@ mod tests {
             patience: None,
             drain: None,
             force: false,
+            canary: None,
             bake: None,
             stages: vec![Stage::Promote, Stage::Record],
         })

@@ -98,6 +98,7 @@ fn after(stage: Stage, begun: bool) -> Recovery {
         | Stage::Register
         | Stage::Probe
         | Stage::Smoke
+        | Stage::Canary
         | Stage::PrePromote
         | Stage::Deactivate
         | Stage::Activate

@@ -11,7 +11,7 @@ use super::journal::{Entry, replay};
 use super::machine::{Cause, Effect, Event, Fact, Machine, Moved, Phase, step};
 use super::order::{Order, Purpose, Stage};
 use super::recover::{Observed, Recovery, SeenMigration, SeenProxy, recover};
-use super::undo::{Undo, going_back};
+use super::undo::{Undo, going_back, of};
 use crate::deployment::{DeploymentId, Release};
 use crate::state::record::{HealthStatus, Verified};
 
@@ -26,6 +26,10 @@ struct World {
     went_back: Option<Generation>,
     /// Whether the proxy finds the next version worse; it goes back as soon as it is live.
     worse: bool,
+    /// The slot that a part of the clients is in.
+    canary: Option<Slot>,
+    /// Whether the proxy finds the canary of the next version worse; it ends it as soon as it has begun.
+    sick: bool,
     /// What the public address says of the next version.
     public: Public,
     registered: PerSlot<Option<DeploymentId>>,
@@ -84,6 +88,8 @@ impl World {
             judged: None,
             went_back: None,
             worse: false,
+            canary: None,
+            sick: false,
             public: Public::Seen,
             registered: PerSlot { blue: None, green: None },
             inside: PerSlot { blue: None, green: None },
@@ -109,11 +115,44 @@ impl World {
             fuse.burn()?;
             return Ok(Event::Failed { cause: cause("it failed") });
         }
+        if effect == &(Effect::Stage { stage: Stage::Canary }) && self.sick {
+            return self.sicken(machine, fuse);
+        }
         let fact = match effect {
             Effect::Stage { stage } => self.stage(machine, *stage, fuse)?,
             Effect::Undo { undo } => self.undo(machine, *undo, fuse)?,
         };
         Ok(Event::Performed { fact })
+    }
+
+    /// The first step of a canary that the proxy ends by itself.
+    fn sicken(&mut self, machine: &Machine, fuse: &mut Fuse) -> Result<Event, Died> {
+        self.step(machine, machine.expected(), fuse)?;
+        self.canary = None;
+        self.generation = self.generation.next();
+        fuse.burn()?;
+        Ok(Event::Failed { cause: cause("it is worse") })
+    }
+
+    /// A canary that goes well.
+    fn lead(&mut self, machine: &Machine, fuse: &mut Fuse) -> Result<Fact, Died> {
+        let mut generation = machine.expected();
+        for _ in 0..3 {
+            generation = self.step(machine, generation, fuse)?;
+        }
+        Ok(Fact::Canaried { generation, warnings: Vec::new() })
+    }
+
+    /// One step of a canary.
+    fn step(&mut self, machine: &Machine, expected: Generation, fuse: &mut Fuse) -> Result<Generation, Died> {
+        let slot = machine.order.slot;
+        assert_ne!(self.active, slot, "the live slot is no canary");
+        assert!(self.registered.get(slot).is_some(), "nobody is sent to an empty slot");
+        assert_eq!(self.generation, expected, "nobody else acts here");
+        self.canary = Some(slot);
+        self.generation = self.generation.next();
+        fuse.burn()?;
+        Ok(self.generation)
     }
 
     fn stage(&mut self, machine: &Machine, stage: Stage, fuse: &mut Fuse) -> Result<Option<Fact>, Died> {
@@ -134,6 +173,7 @@ impl World {
             }
             Stage::Vacate => {
                 assert_ne!(self.active, slot, "the live slot is never vacated");
+                assert_eq!(self.canary, None, "the proxy refuses it");
                 *self.registered.get_mut(slot) = None;
                 self.generation = self.generation.next();
                 fuse.burn()?;
@@ -148,6 +188,7 @@ impl World {
             }
             Stage::Register => {
                 assert_ne!(self.active, slot, "the live slot is never registered over");
+                assert_eq!(self.canary, None, "the proxy refuses it");
                 *self.registered.get_mut(slot) = Some(id);
                 self.generation = self.generation.next();
                 fuse.burn()?;
@@ -156,6 +197,7 @@ impl World {
             Stage::Probe => {
                 return Ok(Some(Fact::Health { health: HealthStatus::Healthy, generation: self.generation }));
             }
+            Stage::Canary => return self.lead(machine, fuse).map(Some),
             Stage::Promote => return self.promote(slot, machine.order.bake.is_some(), fuse).map(Some),
             Stage::Record => self.record(machine, true, fuse)?,
             Stage::Smoke => fuse.burn()?,
@@ -185,6 +227,7 @@ impl World {
         if self.active != slot {
             assert!(self.registered.get(slot).is_some(), "nothing empty is made live");
             self.draining = Some(self.generation);
+            self.canary = None;
             self.active = slot;
             self.generation = self.generation.next();
         }
@@ -241,8 +284,14 @@ impl World {
     fn undo(&mut self, machine: &Machine, undo: Undo, fuse: &mut Fuse) -> Result<Option<Fact>, Died> {
         let (id, slot) = (machine.order.id.clone(), machine.order.slot);
         match undo {
+            Undo::EndCanary => {
+                if self.canary.take().is_some() {
+                    self.generation = self.generation.next();
+                }
+            }
             Undo::Withdraw => {
                 assert_ne!(self.active, slot, "the live slot is never withdrawn");
+                assert_eq!(self.canary, None, "the proxy refuses it");
                 *self.registered.get_mut(slot) = None;
                 self.generation = self.generation.next();
             }
@@ -352,6 +401,7 @@ impl World {
     /// What is true whenever nobody is at work.
     fn check_rest(&self) {
         assert!(self.journal.is_empty());
+        assert_eq!(self.canary, None, "no part of the clients is left with nobody to lead them");
         assert_eq!(&self.current, self.inside.get(self.active), "what is recorded is what is live");
         if let Some(current) = &self.current {
             assert_eq!(self.registered.get(self.active).as_ref(), Some(current));
@@ -385,6 +435,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
     let starts = [Stage::Vacate, Stage::Start, Stage::Register, Stage::Probe];
     let moves = [
         Stage::Smoke,
+        Stage::Canary,
         Stage::PrePromote,
         Stage::Deactivate,
         Stage::Activate,
@@ -423,6 +474,7 @@ fn order(purpose: Purpose, n: u64, slot: Slot, seen: Generation) -> Order {
         patience: None,
         drain: None,
         force: false,
+        canary: None,
         bake: matches!(purpose, Purpose::Deploy | Purpose::Promote).then(BakeLimits::default),
         stages,
     }
@@ -437,6 +489,8 @@ struct Act {
     crash_in_recovery: Option<u32>,
     /// The proxy finds it worse.
     worse: bool,
+    /// It finds its canary worse.
+    sick: bool,
     /// What the public address says of it.
     public: Public,
 }
@@ -448,6 +502,7 @@ const PLAIN: Act = Act {
     crash: None,
     crash_in_recovery: None,
     worse: false,
+    sick: false,
     public: Public::Seen,
 };
 
@@ -469,6 +524,7 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         Stage::Register,
         Stage::Probe,
         Stage::Smoke,
+        Stage::Canary,
         Stage::PrePromote,
         Stage::Activate,
         Stage::Promote,
@@ -488,14 +544,16 @@ fn acts() -> impl Strategy<Value = Vec<Act>> {
         proptest::option::weighted(0.6, 0u32..140),
         proptest::option::weighted(0.3, 0u32..60),
         proptest::bool::weighted(0.3),
+        proptest::bool::weighted(0.2),
         public,
     )
-        .prop_map(|(purpose, fail_at, crash, crash_in_recovery, worse, public)| Act {
+        .prop_map(|(purpose, fail_at, crash, crash_in_recovery, worse, sick, public)| Act {
             purpose,
             fail_at,
             crash,
             crash_in_recovery,
             worse,
+            sick,
             public,
         });
     proptest::collection::vec(act, 1..12)
@@ -511,6 +569,7 @@ fn play(acts: &[Act]) -> World {
         }
         let mut fuse = Fuse(act.crash);
         world.worse = act.worse;
+        world.sick = act.sick;
         world.public = act.public;
         if world.begin(act.purpose, n as u64 + 1, act.fail_at, &mut fuse).is_err() {
             let mut fuse = Fuse(act.crash_in_recovery);
@@ -560,6 +619,26 @@ fn a_version_that_the_proxy_took_back_is_recorded_as_such_whenever_the_command_d
         back += u32::from(world.hooks.iter().any(|(_, hook)| *hook == "post_rollback"));
     }
     assert!(back > 20, "{back} times the proxy was faster than the command");
+}
+
+#[test]
+fn a_canary_that_is_worse_leaves_the_version_before_whenever_the_command_dies() {
+    for crash in 0..90 {
+        let world = play(&[PLAIN, Act { crash: Some(crash), sick: true, ..PLAIN }]);
+        assert_eq!(world.current, play(&[PLAIN]).current, "nothing was promoted");
+        assert_eq!(world.history.last().map(|(_, live)| *live), Some(false));
+        assert!(world.judged.is_none_or(|(slot, _)| slot == world.active), "the slot was never live");
+    }
+}
+
+#[test]
+fn a_canary_is_taken_back_before_anything_else_is_undone() {
+    let order = order(Purpose::Deploy, 1, Slot::Green, Generation::FIRST);
+    for (failed, first) in
+        [(Stage::Smoke, Undo::Withdraw), (Stage::Canary, Undo::EndCanary), (Stage::Promote, Undo::EndCanary)]
+    {
+        assert_eq!(of(&order, failed).first(), Some(&first), "{failed:?}");
+    }
 }
 
 #[test]

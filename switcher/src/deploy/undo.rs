@@ -8,6 +8,8 @@ use super::order::{Order, Purpose, Stage};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Undo {
+    /// Who is on the canary's side is taken back.
+    EndCanary,
     /// The new slot's workers stop again.
     DeactivateNew,
     /// The old slot's workers start again.
@@ -41,7 +43,7 @@ impl Undo {
             | Self::ActivateNew
             | Self::PostRollback
             | Self::OnFailure => true,
-            Self::Return | Self::Withdraw | Self::Remove | Self::Record => false,
+            Self::EndCanary | Self::Return | Self::Withdraw | Self::Remove | Self::Record => false,
         }
     }
 
@@ -49,6 +51,7 @@ impl Undo {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::EndCanary => "end_canary",
             Self::DeactivateNew => "deactivate_new",
             Self::ActivateOld => "activate_old",
             Self::Return => "return",
@@ -72,6 +75,10 @@ pub fn of(order: &Order, failed: Stage) -> Vec<Undo> {
         (_, _) => false,
     };
     let mut undo = Vec::new();
+    // First: whoever is there is served worse, and a slot with clients is not taken apart.
+    if begun(Stage::Canary) {
+        undo.push(Undo::EndCanary);
+    }
     if begun(Stage::Activate) {
         undo.push(Undo::DeactivateNew);
     }

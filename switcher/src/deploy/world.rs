@@ -4,6 +4,7 @@
 //! knowing; it never decides what comes next.
 
 mod bake;
+mod canary;
 mod database;
 mod hooks;
 mod progress;
@@ -106,6 +107,9 @@ impl World<'_> {
         match effect {
             Effect::Stage { stage } => self.site.says(machine, *stage),
             Effect::Undo { undo } => match undo {
+                Undo::EndCanary => {
+                    format!("undoing: taking the clients of {} back", machine.order.slot)
+                }
                 Undo::Record => "recording the failure".to_owned(),
                 Undo::DeactivateNew
                 | Undo::ActivateOld
@@ -138,6 +142,7 @@ impl World<'_> {
             Stage::Register => self.register(machine).await,
             Stage::Probe => self.probe(machine).await,
             Stage::Smoke => self.smoke(machine).await,
+            Stage::Canary => self.canary(machine).await,
             Stage::Promote => self.promote(machine).await,
             Stage::Verify => self.verify(machine).await,
             Stage::Drain => self.drain(machine).await,
@@ -148,6 +153,7 @@ impl World<'_> {
 
     async fn undo(&mut self, machine: &Machine, undo: Undo) -> Result<Option<Fact>, Trouble> {
         match undo {
+            Undo::EndCanary => self.end_canary(machine).await,
             Undo::DeactivateNew
             | Undo::ActivateOld
             | Undo::DeactivateOld

@@ -9,7 +9,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use switcher_config::PerSlot;
-use switcher_config::wire::{ByKind, Mode, SlotStatus, UpstreamStatus};
+use switcher_config::wire::{ByKind, Health, Mode, SlotStatus, UpstreamStatus};
 
 use super::*;
 use crate::cli::Global;
@@ -101,6 +101,7 @@ fn seen() -> AppStatus {
         fence: None,
         bake: None,
         canary: None,
+        release_affinity: None,
     }
 }
 

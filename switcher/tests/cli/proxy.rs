@@ -221,6 +221,7 @@ fn healthy() -> Status {
         fence: None,
         bake: None,
         canary: None,
+        release_affinity: None,
     };
     let name: AppName = "shop".parse().expect("a name");
     Status {

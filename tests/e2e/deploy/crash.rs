@@ -17,6 +17,9 @@ async fn at_every_boundary(share: u32, next: &str) {
     }
     let site = Site::prepare().await.with_database().await;
     let site = site.deploy("hooks", "{pre_deploy: \"true\", pre_promote: \"true\", post_promote: \"true\"}");
+    // Half of them with a canary, which nobody has to visit.
+    let canary = "{steps: [30%, 60%], every: 1s, hold: 0s, on_inconclusive: go_on, max_p99_ratio: 1000}";
+    let site = if next == "repair" { site.deploy("canary", canary) } else { site };
     let site = site.open().await;
     site.release("v0").await;
     let (mut live, mut crashes) = ("v0".to_owned(), 0);

@@ -46,7 +46,7 @@ pub(super) fn checks<'a>(
         ("environment", Box::pin(async move { one.told(one.environment()) })),
         ("registry", Box::pin(async move { two.told(two.registry().await) })),
         ("memory", Box::pin(async move { three.told(three.remembered()) })),
-        ("database", Box::pin(async move { four.told(four.with_site().await) })),
+        ("database", Box::pin(async move { four.told(Box::pin(four.with_site()).await) })),
     ]
 }
 

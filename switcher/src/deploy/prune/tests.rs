@@ -110,6 +110,7 @@ fn order(day: i64) -> Order {
         patience: None,
         drain: None,
         force: false,
+        canary: None,
         bake: None,
         stages: Vec::new(),
     }

@@ -31,6 +31,7 @@ impl World<'_> {
             | Stage::Register
             | Stage::Probe
             | Stage::Smoke
+            | Stage::Canary
             | Stage::Promote
             | Stage::Verify
             | Stage::Drain
@@ -55,7 +56,7 @@ impl World<'_> {
             Undo::OnFailure => ("on_failure", &hooks.on_failure, slot),
             Undo::DeactivateOld => ("deactivate", &hooks.deactivate, old),
             Undo::ActivateNew => ("activate", &hooks.activate, slot),
-            Undo::Return | Undo::Withdraw | Undo::Remove | Undo::Record => return Ok(None),
+            Undo::EndCanary | Undo::Return | Undo::Withdraw | Undo::Remove | Undo::Record => return Ok(None),
         };
         self.hook(machine, name, hook.as_ref(), slot).await
     }

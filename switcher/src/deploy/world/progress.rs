@@ -18,6 +18,11 @@ impl World<'_> {
         self.tell(machine, effect, StepState::Running, &self.says(machine, effect)).await;
     }
 
+    /// An effect goes on, and there is news of it.
+    pub(super) async fn goes_on(&self, machine: &Machine, effect: &Effect, news: &str) {
+        self.tell(machine, effect, StepState::Running, news).await;
+    }
+
     /// An effect has ended.
     pub(super) async fn ended(
         &self,

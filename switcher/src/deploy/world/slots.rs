@@ -5,6 +5,7 @@ use switcher_config::Bytes;
 use super::{Trouble, World, stopped};
 use crate::code::Code;
 use crate::deploy::machine::{Fact, Machine};
+use crate::deploy::order::Stage;
 use crate::docker::PullProgress;
 use crate::runtime::{RuntimeError, Start, StopHow};
 
@@ -73,6 +74,10 @@ impl World<'_> {
         let running = self.runtime()?.running().await.map_err(|error| self.runtime_trouble(&error))?;
         let ours = running.get(slot).as_ref().is_some_and(|inside| inside.deployment == machine.order.id);
         if ours {
+            // Whoever came as a canary's client has left, or has had its time.
+            if machine.has_begun(Stage::Canary) {
+                self.until_nobody_is_inside(slot).await?;
+            }
             self.runtime()?
                 .stop(slot, StopHow::Remove)
                 .await

@@ -89,7 +89,7 @@ impl World<'_> {
 
     /// Waits until a slot that was withdrawn is empty, of its drains and of who previewed it; both have deadlines of
     /// their own.
-    async fn until_nobody_is_inside(&mut self, slot: Slot) -> Result<(), Trouble> {
+    pub(super) async fn until_nobody_is_inside(&mut self, slot: Slot) -> Result<(), Trouble> {
         loop {
             let status = self.seen().await?;
             self.refuse_live(&status, slot)?;
@@ -208,6 +208,7 @@ impl World<'_> {
             fence: Some(self.fence()),
             expected: Some(machine.expected()),
             bake: order.bake.clone(),
+            at_once: order.purpose.goes_back(),
             ..Options::default()
         };
         let site = self.site;

@@ -121,6 +121,7 @@ impl World<'_> {
             expected: Some(machine.expected()),
             drain_timeout: machine.order.drain,
             unstoppable: true,
+            at_once: true,
             ..Options::default()
         };
         let interrupt = self.interrupt.clone();

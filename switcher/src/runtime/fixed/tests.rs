@@ -107,6 +107,7 @@ fn settings() -> DeploySettings {
         smoke: Vec::new(),
         migrate: None,
         snapshot: None,
+        canary: None,
         bake: None,
         verify: None,
         keep_previous: Span::seconds(1800),
