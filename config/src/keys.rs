@@ -11,6 +11,7 @@ mod matching;
 mod middleware;
 mod mirror;
 mod tcp;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -45,6 +46,7 @@ pub(crate) use middleware::{
 };
 pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys};
 pub(crate) use tcp::TcpKeys;
+pub(crate) use traces::TracesKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
 pub(crate) use deploy::{
@@ -105,6 +107,8 @@ section! {
         middleware: MiddlewareKeys = MiddlewareKeys::default();
         /// How much the response cache holds, over all applications whose middleware says `cache: on`.
         cache: CacheKeys = CacheKeys::default();
+        /// Spans of requests, sent to an OpenTelemetry collector; `traces: {otlp: http://127.0.0.1:4318}` is enough.
+        traces: Option<TracesKeys> = None;
     }
 }
 
@@ -451,6 +455,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`mirror`", MirrorKeys::KEYS),
         ("`asset_fallback`", AssetFallbackKeys::KEYS),
         ("`proxy.dashboard`", DashboardKeys::KEYS),
+        ("`proxy.traces`", TracesKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("`queue`", QueueKeys::KEYS),

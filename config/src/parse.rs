@@ -70,6 +70,7 @@ impl From<ProxyKeys> for ProxySettings {
             error_pages: keys.error_pages.0,
             middleware: keys.middleware.into(),
             cache: keys.cache.into(),
+            traces: keys.traces.map(Into::into),
         }
     }
 }
@@ -101,6 +102,7 @@ impl From<ProxySettings> for ProxyKeys {
             error_pages: StatusPages(proxy.error_pages),
             middleware: proxy.middleware.into(),
             cache: proxy.cache.into(),
+            traces: proxy.traces.map(Into::into),
         }
     }
 }

@@ -15,6 +15,7 @@ mod matching;
 mod middleware;
 mod mirror;
 mod pages;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -50,6 +51,7 @@ pub use middleware::{
 };
 pub use mirror::{AssetFallback, AssetPattern, Mirror, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
+pub use traces::Traces;
 
 /// Everything the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -72,6 +74,9 @@ impl Settings {
         self.switcher.notify.clear();
         self.proxy.middleware.within(folder);
         if let Some(token) = &mut self.proxy.dashboard_token {
+            *token = folder.join(&token);
+        }
+        if let Some(token) = self.proxy.traces.as_mut().and_then(|traces| traces.token_file.as_mut()) {
             *token = folder.join(&token);
         }
         for page in &mut self.proxy.error_pages {
@@ -139,6 +144,8 @@ pub struct ProxySettings {
     pub middleware: Middleware,
     /// How much the response cache holds. Default 64MiB.
     pub cache: Cache,
+    /// Spans of requests, sent to a collector. Default none.
+    pub traces: Option<Traces>,
 }
 
 /// A TLS listener and what it speaks.

@@ -64,6 +64,7 @@ pub mod sticky;
 pub mod sweep;
 pub mod tick;
 pub mod tls;
+pub mod traces;
 pub mod upgrade;
 pub mod upstream;
 pub mod view;

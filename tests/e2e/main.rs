@@ -54,5 +54,6 @@ mod stream;
 mod tcp_option;
 mod timeout;
 mod tls;
+mod traces;
 mod unix_socket;
 mod websocket;
