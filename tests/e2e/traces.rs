@@ -269,6 +269,8 @@ async fn a_request_is_a_span_and_its_upstream_another_within_the_callers_trace()
         (status, "200"),
         (version, "1.1"),
         ("client.address", "127.0.0.1"),
+        ("server.address", "shop.test"),
+        ("http.route", "/"),
         ("user_agent.original", "test/1"),
         ("switcher.app", "shop"),
         ("switcher.slot", "blue"),
@@ -394,7 +396,7 @@ async fn each_try_has_a_span_and_a_failure_is_one() {
     );
     assert!(first.times[1] <= second.times[0], "{spans:?}");
     let told: Vec<_> =
-        [one, two].iter().map(|app| app.last().header("traceparent").map(str::to_owned)).collect();
+        [&one, &two].iter().map(|app| app.last().header("traceparent").map(str::to_owned)).collect();
     assert_ne!(told[0], told[1], "each knows its own span");
     assert_eq!(get(proxy.http(), "/status/404").await.status, 404);
     let spans = collector.wait_for(5).await;

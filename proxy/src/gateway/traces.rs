@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 
 use crate::epoch::Pass;
 use crate::preview::loggable;
+use crate::route::normalize_host;
 use crate::traces::{Served, Trace};
 
 use super::admission::authority;
@@ -63,14 +64,15 @@ pub(super) fn over(session: Option<&Session>, took: Duration, error: Option<&str
         Version::HTTP_2 => "2",
         _ => "1.1",
     });
+    let host = normalize_host(head.and_then(|head| authority(head)).unwrap_or_default());
     let served = Served {
         arrived: u64::try_from(ctx.arrived().as_nanosecond()).unwrap_or_default(),
         took,
         method: method.unwrap_or(&Method::GET),
-        route: ctx.settings.as_ref().map(|settings| settings.path.as_str()),
+        route: ctx.settings.as_ref().map(|settings| route(settings.path.as_str())),
         path: loggable(uri.map_or("", |uri| uri.path())),
         scheme: if ctx.facts().tls.is_some() { "https" } else { "http" },
-        host: head.and_then(|head| authority(head)).unwrap_or_default(),
+        host: &host,
         client: ctx.client.ip,
         version,
         agent: head.and_then(|head| head.headers.get(USER_AGENT)?.to_str().ok()),
@@ -84,4 +86,9 @@ pub(super) fn over(session: Option<&Session>, took: Duration, error: Option<&str
     if let Some((bytes, spans)) = trace.spans(&served) {
         ctx.shared.traces.push(&bytes, spans);
     }
+}
+
+/// The path of an application as a route: that of the whole host is written as nothing.
+const fn route(path: &str) -> &str {
+    if path.is_empty() { "/" } else { path }
 }

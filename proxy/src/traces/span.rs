@@ -38,7 +38,7 @@ pub struct Served<'a> {
     pub path: &'a str,
     /// `http` or `https`.
     pub scheme: &'static str,
-    /// The host asked for.
+    /// The host asked for, without a port.
     pub host: &'a str,
     /// Its client.
     pub client: IpAddr,
