@@ -13,6 +13,7 @@ mod middleware;
 mod mirror;
 mod raw_tcp;
 mod tcp;
+mod traces;
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -49,6 +50,7 @@ pub(crate) use middleware::{
 pub(crate) use mirror::{AssetFallbackKeys, MirrorKeys, ReleaseAffinityKeys};
 pub(crate) use raw_tcp::RawTcpKeys;
 pub(crate) use tcp::TcpKeys;
+pub(crate) use traces::TracesKeys;
 
 pub(crate) use balance::{OutlierKeys, QueueKeys, RetriesKeys};
 pub(crate) use deploy::{
@@ -109,6 +111,8 @@ section! {
         middleware: MiddlewareKeys = MiddlewareKeys::default();
         /// How much the response cache holds, over all applications whose middleware says `cache: on`.
         cache: CacheKeys = CacheKeys::default();
+        /// Spans of requests, sent to an OpenTelemetry collector; `traces: {otlp: http://127.0.0.1:4318}` is enough.
+        traces: Option<TracesKeys> = None;
     }
 }
 
@@ -462,6 +466,7 @@ pub(crate) fn section_of(key: &str) -> Option<&'static str> {
         ("`asset_fallback`", AssetFallbackKeys::KEYS),
         ("`release_affinity`", ReleaseAffinityKeys::KEYS),
         ("`proxy.dashboard`", DashboardKeys::KEYS),
+        ("`proxy.traces`", TracesKeys::KEYS),
         ("`upstream_tls`", UpstreamTlsKeys::KEYS),
         ("`slots`", SlotKeys::KEYS),
         ("`queue`", QueueKeys::KEYS),

@@ -72,6 +72,7 @@ impl From<ProxyKeys> for ProxySettings {
             error_pages: keys.error_pages.0,
             middleware: keys.middleware.into(),
             cache: keys.cache.into(),
+            traces: keys.traces.map(Into::into),
         }
     }
 }
@@ -103,6 +104,7 @@ impl From<ProxySettings> for ProxyKeys {
             error_pages: StatusPages(proxy.error_pages),
             middleware: proxy.middleware.into(),
             cache: proxy.cache.into(),
+            traces: proxy.traces.map(Into::into),
         }
     }
 }

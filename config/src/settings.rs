@@ -17,6 +17,7 @@ mod middleware;
 mod mirror;
 mod pages;
 mod raw_tcp;
+mod traces;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -55,6 +56,7 @@ pub use middleware::{
 pub use mirror::{AssetFallback, AssetPattern, Mirror, ReleaseAffinity, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};
 pub use raw_tcp::{RawTcp, RawTls};
+pub use traces::Traces;
 
 /// Everything the configuration says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -84,6 +86,9 @@ impl Settings {
         self.switcher.notify.clear();
         self.proxy.middleware.within(folder);
         if let Some(token) = &mut self.proxy.dashboard_token {
+            *token = folder.join(&token);
+        }
+        if let Some(token) = self.proxy.traces.as_mut().and_then(|traces| traces.token_file.as_mut()) {
             *token = folder.join(&token);
         }
         for page in &mut self.proxy.error_pages {
@@ -151,6 +156,8 @@ pub struct ProxySettings {
     pub middleware: Middleware,
     /// How much the response cache holds. Default 64MiB.
     pub cache: Cache,
+    /// Spans of requests, sent to a collector. Default none.
+    pub traces: Option<Traces>,
 }
 
 /// A TLS listener and what it speaks.

@@ -30,6 +30,7 @@ use switcher_config::wire::Kind;
 use switcher_config::{AppName, Generation, Slot, UpstreamAddress};
 
 use crate::request_id::RequestId;
+use crate::traces::{SpanId, TraceId};
 
 use line::Rules;
 use writer::{Lines, Out, Sink};
@@ -41,6 +42,8 @@ pub struct Record<'r> {
     pub time: Timestamp,
     /// Its id.
     pub request_id: RequestId,
+    /// Its trace, and its own span in that, where it is traced.
+    pub trace: Option<(TraceId, SpanId)>,
     /// The application, unless none was found.
     pub app: Option<Arc<AppName>>,
     /// The slot that served it.

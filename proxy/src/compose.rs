@@ -48,6 +48,7 @@ use crate::smoke::{Secret, Smoker};
 use crate::spare::Spares;
 use crate::tls::client_cas::ClientCas;
 use crate::tls::{AtFirstHandshake, Front};
+use crate::traces::Exporter;
 use crate::upgrade::{self, Takeover};
 use crate::{certificates, history, sweep, view};
 
@@ -59,6 +60,9 @@ const PAGE_LOOK: Duration = Duration::from_secs(1);
 
 /// How long the access log may take to write what is queued when the process ends.
 const LAST_LINES: Duration = Duration::from_secs(2);
+
+/// How long the collector may take for the last spans when the process ends.
+const LAST_SPANS: Duration = Duration::from_secs(2);
 
 /// How long a process that handed over keeps idle client connections, to close them with an answer.
 const IDLE_AFTER_HAND_OVER: Duration = Duration::from_secs(10);
@@ -178,6 +182,7 @@ pub async fn run(command: Command, settings: Settings) -> Result<(), CannotRun> 
         events: control.events.clone(),
         metrics: Arc::clone(&metrics),
         cache: Cache::start(&settings.proxy.cache),
+        traces: Arc::new(Exporter::new(settings.proxy.traces.as_ref(), metrics.spans.clone())),
         ending,
     });
     let reloader = Arc::new(reloader(command, &control, &shared, &certificates, &manager));
@@ -371,6 +376,7 @@ impl Process {
             _ = signals.terminate.recv() => false,
             _ = signals.interrupt.recv() => false,
         };
+        self.shared.traces.close(LAST_SPANS).await;
         tracing::info!(clean, "ended");
         self.access_log.close(LAST_LINES);
         Ok(())
@@ -378,6 +384,7 @@ impl Process {
 
     /// What looks again and again, until the process ends.
     fn start_watching(&self, edge: &Edge) {
+        tokio::spawn(Arc::clone(&self.shared.traces).run());
         tokio::spawn(memory::watch(Arc::clone(&edge.crowd), Arc::clone(&edge.room)));
         tokio::spawn(sweep::run(Arc::clone(&self.control), self.metrics.limits().clone()));
         tokio::spawn(bake::carry::run(Arc::clone(&self.control)));

@@ -4,7 +4,7 @@
 //! application alone that mostly fails; `buffer` takes bodies in; `forward` chooses upstreams, dresses the request and the
 //! answer; `introduce` opens connections; `middleware` does what the settings say of a place, `forward_auth` asks whether a
 //! request may pass, `cache` serves what is held of answers, `compress` compresses, and `mirror` offers copies to the standby slot; `crumbs` joins cookies; `tunnel` carries
-//! WebSockets; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
+//! WebSockets; `traces` tells of it; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
 //! the proxy's own answers and says goodbye to what is closed; `context` is the request's memory, whose drop releases
 //! everything. A hook that takes a lock holds it for a few
 //! instructions and never across an await: a shard of the ledger, the line of those who wait for room, the record of an
@@ -26,6 +26,7 @@ mod middleware;
 mod mirror;
 mod replace;
 mod reply;
+mod traces;
 mod tunnel;
 mod visitor;
 
@@ -66,6 +67,7 @@ use crate::smoke::Smoker;
 use crate::spare::Spares;
 use crate::tls::Front;
 use crate::top::Watchers;
+use crate::traces::Exporter;
 
 pub use buffer::Budget;
 pub use context::Context;
@@ -103,6 +105,8 @@ pub struct Shared {
     pub cache: &'static Cache,
     /// Who watches what is asked for.
     pub top: Arc<Watchers>,
+    /// Where spans go.
+    pub traces: Arc<Exporter>,
     /// Counters of the whole proxy.
     pub metrics: Arc<Metrics>,
     /// Turns true when the process takes no more requests.
@@ -215,6 +219,7 @@ impl ProxyHttp for Gateway {
         response: &mut ResponseHeader,
         ctx: &mut Context,
     ) -> Result<()> {
+        traces::answered(response.status.as_u16(), ctx);
         asset::after_answer(session, response.status, ctx)?;
         cache::came(response, ctx);
         again::after_answer(session, response.status, ctx)

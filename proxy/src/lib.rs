@@ -67,6 +67,7 @@ pub mod sweep;
 pub mod tick;
 pub mod tls;
 pub mod top;
+pub mod traces;
 pub mod upgrade;
 pub mod upstream;
 pub mod view;

@@ -5,11 +5,16 @@
 //! of its own. Counters are written where things happen; gauges are set by whoever answers a scrape.
 
 mod cache;
+mod exemplar;
 mod limits;
 mod mirror;
 #[cfg(test)]
 mod monitoring;
+pub mod openmetrics;
 mod raw;
+mod spans;
+
+use std::sync::Arc;
 
 use prometheus::core::Metric as _;
 use prometheus::{
@@ -21,11 +26,15 @@ use switcher_config::{AppName, Generation, PerSlot, Share, Slot};
 
 use crate::certificates::CertificateMetrics;
 use crate::hygiene::Violation;
+use crate::traces::TraceId;
+
+use exemplar::{AllExemplars, Exemplars};
 
 pub use cache::{CacheMetrics, CacheResult};
 pub use limits::{Limit, LimitMetrics};
 pub use mirror::{Fallback, MirrorMetrics};
 pub use raw::{RawEnd, RawMetrics};
+pub use spans::{SpanMetrics, SpanOutcome};
 
 /// The media type of [`Metrics::encode`].
 pub const CONTENT_TYPE: &str = prometheus::TEXT_FORMAT;
@@ -63,6 +72,9 @@ pub struct Metrics {
     malformed: Malformed,
     tls: TlsMetrics,
     limits: LimitMetrics,
+    exemplars: AllExemplars,
+    /// What is counted of spans.
+    pub spans: SpanMetrics,
     /// What is counted of the response cache.
     pub cache: CacheMetrics,
     /// What is counted of certificates.
@@ -85,6 +97,7 @@ pub struct AppMetrics {
 pub struct SlotMetrics {
     requests: Classes,
     duration: prometheus::Histogram,
+    exemplars: Arc<Exemplars>,
     retries: IntCounter,
     retries_refused: IntCounter,
     ejections: IntCounter,
@@ -191,6 +204,8 @@ impl Metrics {
             malformed: Malformed::new(&registry)?,
             tls: TlsMetrics::new(&registry)?,
             limits: LimitMetrics::new(&registry)?,
+            exemplars: AllExemplars::default(),
+            spans: SpanMetrics::new(&registry)?,
             cache: CacheMetrics::new(&registry)?,
             certificates: CertificateMetrics::new(&registry)?,
             registry,
@@ -212,6 +227,7 @@ impl Metrics {
     }
 
     fn slot(&self, app: &str, slot: Slot) -> SlotMetrics {
+        let exemplars = self.exemplars.of_slot(app, slot);
         let slot = slot.as_str();
         let by_kind = |family: &IntCounterVec| {
             ByKind::from_fn(|kind| family.with_label_values(&[app, slot, kind.as_str()]))
@@ -219,6 +235,7 @@ impl Metrics {
         SlotMetrics {
             requests: Classes(CLASSES.map(|class| self.requests.with_label_values(&[app, slot, class]))),
             duration: self.durations.with_label_values(&[app, slot]),
+            exemplars,
             retries: self.retries.with_label_values(&[app, slot]),
             retries_refused: self.balance.retries_refused.with_label_values(&[app, slot]),
             ejections: self.balance.ejections.with_label_values(&[app, slot]),
@@ -242,6 +259,7 @@ impl Metrics {
             (self.bake.rollbacks.remove_label_values(&[app]), self.bake.running.remove_label_values(&[app]));
         self.standby.forget(app);
         self.raw.forget(app);
+        self.exemplars.forget(app);
         for result in BakeResult::ALL {
             let _ = self.bake.results.remove_label_values(&[app, result.as_str()]);
         }
@@ -368,6 +386,12 @@ impl Metrics {
     /// When a family is inconsistent, which the typed handles rule out; the library asks for it.
     pub fn encode(&self) -> prometheus::Result<String> {
         TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+
+    /// Everything in OpenMetrics text, with exemplars where requests are traced.
+    #[must_use]
+    pub fn encode_openmetrics(&self) -> String {
+        openmetrics::encode(&self.registry.gather(), &self.exemplars)
     }
 }
 
@@ -564,6 +588,11 @@ impl SlotMetrics {
     pub fn observe(&self, status: u16, seconds: f64) {
         self.requests.count(status);
         self.duration.observe(seconds);
+    }
+
+    /// A request that took so long belongs to this trace.
+    pub fn exemplify(&self, trace: TraceId, seconds: f64) {
+        self.exemplars.note(trace, seconds);
     }
 
     /// The slot mostly fails and is left alone for a while.

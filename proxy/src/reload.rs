@@ -20,6 +20,7 @@ use crate::pages::Fresh;
 use crate::preview::Token;
 use crate::rules::Rules;
 use crate::tls::client_cas::ClientCas;
+use crate::traces::export;
 
 /// Reads the configuration again and applies it.
 pub struct Reloader {
@@ -66,6 +67,7 @@ impl Reloader {
         self.shared.pages.keep(&settings);
         self.shared.hsts.replace(&settings);
         self.shared.cache.set(&settings.proxy.cache);
+        self.shared.traces.set(settings.proxy.traces.as_ref());
         let shares = limits::shares_now(&settings.proxy.limits);
         self.shared.crowd.set(shares.connections, shares.per_address);
         self.shared.spares.set(shares.streams);
@@ -110,6 +112,9 @@ pub fn check_certificates(settings: &Settings, before: Option<&Settings>) -> Res
         problems.push(lines);
     }
     if let Err(line) = access_log::check(&settings.proxy.access_log) {
+        problems.push(line);
+    }
+    if let Err(line) = export::check(settings.proxy.traces.as_ref()) {
         problems.push(line);
     }
     if problems.is_empty() { Ok(()) } else { Err(problems.join("\n")) }

@@ -9,6 +9,7 @@ use switcher_config::settings::{AppSettings, ErrorPage, Listener, ProxySettings,
 
 use crate::forwarded::Trust;
 use crate::limits::Limits;
+use crate::traces::Sampler;
 
 /// The name of a header of our own in answers, as `http` knows it and as Pingora takes it without a copy.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -44,6 +45,8 @@ pub struct Rules {
     pub https: Vec<(Option<String>, Option<u16>)>,
     /// Pages for answers where no application has one.
     pub error_pages: Vec<ErrorPage>,
+    /// Whose requests are traced, where any are.
+    pub sampler: Option<Sampler>,
     /// Whether plain requests for http-01 are ours: certificates are asked for.
     pub acme: bool,
 }
@@ -63,6 +66,7 @@ impl Rules {
             http_ports: settings.http.iter().filter_map(|listener| listener.listen.port()).collect(),
             https: settings.https.iter().map(|tls| at(&tls.listener)).collect(),
             error_pages: settings.error_pages.clone(),
+            sampler: settings.traces.as_ref().map(|traces| Sampler::new(traces.sample)),
             acme,
         }
     }
@@ -123,6 +127,7 @@ mod tests {
             http_ports: vec![http],
             https: https.map(|port| (None, Some(port))).into_iter().collect(),
             error_pages: Vec::new(),
+            sampler: None,
             acme: false,
         };
         let app = app_settings("127.0.0.1:8001", "127.0.0.1:8002");

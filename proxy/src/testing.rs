@@ -109,6 +109,7 @@ pub(crate) fn settings(apps: Vec<(&str, AppSettings)>) -> Settings {
         error_pages: Vec::new(),
         middleware: Middleware::default(),
         cache: switcher_config::settings::Cache::default(),
+        traces: None,
     };
     let named = |(name, app): (&str, AppSettings)| (name.parse().expect("a name"), app);
     let switcher = SwitcherSettings {

@@ -58,5 +58,6 @@ mod tcp_option;
 mod timeout;
 mod tls;
 mod top;
+mod traces;
 mod unix_socket;
 mod websocket;

@@ -74,6 +74,7 @@ fn about_requests(app: &Node, reader: &mut Reader) {
         ("paths", other(app, "paths", &usual.paths)),
         ("mirror", other(app, "mirror", &usual.mirror)),
         ("asset_fallback", other(app, "asset_fallback", &usual.asset_fallback)),
+        ("release_affinity", other(app, "release_affinity", &usual.release_affinity)),
         ("preview", other(app, "preview", &usual.preview)),
     ];
     let deploy = app.given("deploy");

@@ -82,6 +82,10 @@ fields! {
     Time = "time",
     /// Its id.
     RequestId = "request_id",
+    /// The trace it belongs to, where requests are traced.
+    TraceId = "trace_id",
+    /// Its own span in that.
+    SpanId = "span_id",
     /// The application.
     App = "app",
     /// The slot that served it.

@@ -128,6 +128,8 @@ fn value<'a>(r: &'a Record<'_>, field: LogField) -> Option<Value<'a>> {
         LogField::Host if is_raw && r.host.is_empty() => return None,
         LogField::Time => Value::Plain(&r.time),
         LogField::RequestId => Value::Plain(&r.request_id),
+        LogField::TraceId => Value::Plain(&r.trace.as_ref()?.0),
+        LogField::SpanId => Value::Plain(&r.trace.as_ref()?.1),
         LogField::App => Value::Plain(r.app.as_deref()?),
         LogField::Slot => Value::Plain(r.slot.as_ref()?),
         LogField::Generation => Value::Count(r.generation?),
@@ -275,6 +277,9 @@ fn for_people(r: &Record<'_>, out: &mut String) -> std::fmt::Result {
         write!(out, " tries={}", r.tries)?;
     }
     write!(out, " id={}", r.request_id)?;
+    if let Some((trace, _)) = &r.trace {
+        write!(out, " trace={trace}")?;
+    }
     if let Some(agent) = &r.user_agent {
         write!(out, " agent=\"{}\"", printable(agent))?;
     }

@@ -16,6 +16,7 @@ fn record() -> Record<'static> {
     Record {
         time: "2026-01-02T03:04:05.678901Z".parse().unwrap(),
         request_id: RequestId::of(&http::HeaderMap::from_iter([id_header()]), true),
+        trace: None,
         app: Some(Arc::new("shop".parse().unwrap())),
         slot: Some(Slot::Green),
         generation: Some(Generation::FIRST.next()),

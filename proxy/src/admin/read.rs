@@ -5,7 +5,7 @@ use std::time::Duration;
 use axum::Json;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Path, Query, State};
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use switcher_config::wire::{Bake, DrainReceipt, Health, InFlight, Refusal, RefusalReason, Status};
 use switcher_config::{AppName, Generation, Slot, Span};
@@ -16,6 +16,7 @@ use super::Admin;
 use super::refusal::Refused;
 use crate::bake::going;
 use crate::canary;
+use crate::metrics::openmetrics;
 use crate::view::{AppView, View};
 use crate::watched::slot_health;
 
@@ -120,7 +121,7 @@ pub(super) async fn bake(
 
 /// Prometheus metrics.
 #[utoipa::path(get, path = "/metrics", responses((status = 200, body = String)))]
-pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
+pub(super) async fn metrics(State(admin): State<Admin>, headers: HeaderMap) -> Response {
     for (name, app) in &admin.control.view().apps {
         admin.metrics.set_bake(name, going(&app.routing).is_some());
         let share = canary::going(&app.routing).map(|canary| canary.shown.rules.share);
@@ -134,6 +135,11 @@ pub(super) async fn metrics(State(admin): State<Admin>) -> Response {
     admin.metrics.certificates.set(&admin.certificates.status());
     admin.metrics.cache.set_bytes(admin.reloader.shared.cache.bytes());
     admin.metrics.set_access_log_dropped(admin.access_log.dropped());
+    let accept = headers.get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
+    if accept.is_some_and(openmetrics::wanted) {
+        let text = admin.metrics.encode_openmetrics();
+        return ([(header::CONTENT_TYPE, openmetrics::CONTENT_TYPE)], text).into_response();
+    }
     match admin.metrics.encode() {
         Ok(text) => ([(header::CONTENT_TYPE, "text/plain; version=0.0.4")], text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

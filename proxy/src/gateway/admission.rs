@@ -36,6 +36,7 @@ use super::breaker;
 use super::context::Context;
 use super::middleware;
 use super::reply;
+use super::traces;
 use super::visitor;
 
 /// How often a held request looks whether its client is still there.
@@ -137,6 +138,7 @@ fn identify(session: &mut Session, ctx: &mut Context) {
         ctx.id = RequestId::of(headers, true);
     }
     ctx.client = client;
+    traces::begin(headers, ctx);
 }
 
 /// The answer to an authority that looks at an http-01 challenge: before any redirect, for every host, and
@@ -280,10 +282,16 @@ impl From<Reason> for NoLease {
 }
 
 /// Takes the lease; a request of a paused application waits for it in the queue.
-async fn take_lease(session: &mut Session, ctx: &Context, app: &App) -> Result<Admitted, NoLease> {
+async fn take_lease(session: &mut Session, ctx: &mut Context, app: &App) -> Result<Admitted, NoLease> {
     match app.enter(asked(session, ctx)) {
         Entry::Open(lease, settings) => Ok((lease, settings)),
-        Entry::Paused(_) | Entry::Stopped(_) | Entry::Gone => wait_for_lease(session, ctx, app).await,
+        Entry::Paused(_) => {
+            let from = ctx.started.elapsed();
+            let came = wait_for_lease(session, ctx, app).await;
+            traces::held(from, ctx);
+            came
+        }
+        Entry::Stopped(_) | Entry::Gone => wait_for_lease(session, ctx, app).await,
     }
 }
 

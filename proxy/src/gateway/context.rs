@@ -31,6 +31,7 @@ use crate::request_id::RequestId;
 use crate::spare::Descriptor;
 use crate::sticky::Mark;
 use crate::top;
+use crate::traces::Trace;
 use crate::websocket::FrameTracker;
 
 use super::Shared;
@@ -39,6 +40,7 @@ use super::breaker;
 use super::buffer::Kept;
 use super::mirror::{self, Copied};
 use super::replace::{GIVES_WAY, Replacement};
+use super::traces;
 
 /// nginx's status for a client that went away before it was answered. Never sent.
 const CLIENT_CLOSED_REQUEST: u16 = 499;
@@ -128,6 +130,8 @@ pub struct Context {
     pub(super) smokes: bool,
     /// What the proxy's own answer was about.
     pub(super) own_answer: Option<&'static str>,
+    /// Its part in a trace.
+    pub(super) trace: Option<Box<Trace>>,
     finished: bool,
 }
 
@@ -186,6 +190,7 @@ impl Context {
             previews: false,
             smokes: false,
             own_answer: None,
+            trace: None,
             finished: false,
         }
     }
@@ -238,6 +243,16 @@ impl Context {
             }
             self.weighs = true;
         }
+        self.trace_try();
+    }
+
+    /// Tells its trace which upstream it is tried on.
+    fn trace_try(&mut self) {
+        let Some(mut trace) = self.trace.take() else { return };
+        if let (Some(upstream), Some(pass)) = (self.upstream(), &self.pass) {
+            trace.tries(upstream.upstream.address(), pass.epoch().slot, self.started.elapsed());
+        }
+        self.trace = Some(trace);
     }
 
     /// Moves the request to another epoch, where none of this one's upstreams means anything.
@@ -262,6 +277,9 @@ impl Context {
     pub(super) fn leave_upstream(&mut self) {
         if !std::mem::take(&mut self.weighs) {
             return;
+        }
+        if let Some(trace) = &mut self.trace {
+            trace.leaves(self.started.elapsed());
         }
         if let (Some(index), Some(pass)) = (self.upstream, &self.pass) {
             pass.epoch().leave(index);
@@ -319,6 +337,9 @@ impl Context {
         match &self.pass {
             Some(pass) => {
                 pass.epoch().metrics.observe(status, duration.as_secs_f64());
+                if let Some((id, _)) = self.trace.as_ref().and_then(|trace| trace.ids()) {
+                    pass.epoch().metrics.exemplify(id, duration.as_secs_f64());
+                }
                 if let Some(tally) = pass.epoch().tally.get() {
                     tally.count(self.ended(status, error, duration));
                 }
@@ -327,6 +348,10 @@ impl Context {
         }
         if self.shared.top.is_any() {
             self.tell_watchers(session, status, error, duration);
+        }
+        if self.trace.is_some() {
+            let why = self.why(error, gone);
+            traces::over(session, duration, why.as_deref(), self);
         }
         if self.shared.access_log.wants(self.outcome(status, error, duration)) {
             let record = self.record(session, status, duration, self.why(error, gone));
@@ -418,6 +443,7 @@ impl Context {
         Record {
             time: self.time,
             request_id: self.id.clone(),
+            trace: self.trace.as_ref().and_then(|trace| trace.ids()),
             app: self.app.as_ref().map(|app| Arc::clone(&app.name)),
             slot: epoch.map(|e| e.slot),
             generation: epoch.map(|e| e.generation),

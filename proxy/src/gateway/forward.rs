@@ -1,5 +1,6 @@
 //! Forwarding: which upstream, what it is told, what the client is told, and what to do when it fails.
 
+use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
@@ -13,7 +14,7 @@ use pingora::protocols::tls::CaType;
 use pingora::protocols::{ALPN, Digest};
 use pingora::proxy::Session;
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorType, OrErr as _, Result};
+use pingora::{Error, ErrorSource, ErrorType, OrErr as _, Result};
 use rustix::io::Errno;
 use switcher_config::UpstreamProtocol;
 use switcher_config::settings::{AppSettings, Balance, RetryOn, Timeouts};
@@ -39,7 +40,7 @@ use crate::websocket::{DRAIN_CLOSE, FrameTracker};
 use super::admission::{authority, request_given_up};
 use super::context::Context;
 use super::introduce::introduce;
-use super::{again, asset, breaker, crumbs, middleware, mirror, visitor};
+use super::{again, asset, breaker, crumbs, middleware, mirror, traces, visitor};
 
 /// How many requests share an HTTP/2 connection to an upstream.
 const H2_STREAMS: usize = 100;
@@ -245,7 +246,11 @@ fn expects_stream(request: &RequestHeader, is_http2: bool) -> bool {
 
 /// The connection to the upstream is there.
 pub(super) fn connected(session: &mut Session, ctx: &mut Context, connection: Option<&Digest>) -> Result<()> {
-    ctx.connected = Some(ctx.started.elapsed());
+    let now = ctx.started.elapsed();
+    ctx.connected = Some(now);
+    if let Some(trace) = &mut ctx.trace {
+        trace.connected(now);
+    }
     // What was kept of the body is sent, and counted, once more.
     ctx.bytes_in = 0;
     if let Some(kept) = &mut ctx.kept {
@@ -294,12 +299,13 @@ pub(super) fn dress_request(session: &Session, request: &mut RequestHeader, ctx:
     forwarded.set(&mut parts.headers);
     plain_framing(head, &mut parts, ctx)?;
     parts.headers.insert(X_REQUEST_ID, ctx.id.header());
+    traces::tell(&mut parts.headers, ctx);
     *request = RequestHeader::from(parts);
     Ok(())
 }
 
 /// How many headers a request gets of us.
-const OWN_HEADERS: usize = 5;
+const OWN_HEADERS: usize = 6;
 
 /// Takes the parts out of a head, whose target is text: anything else was refused.
 fn parts_of(head: &mut RequestHeader) -> request::Parts {
@@ -492,6 +498,7 @@ pub(super) fn connect_failed(ctx: &mut Context, mut error: Box<Error>) -> Box<Er
             upstream.upstream.suspect(connect_problem(error.etype()));
         }
     }
+    traces::failed(|| Cow::Owned(error.etype().as_str().to_owned()), ctx);
     let retry = again::may(ctx, RetryOn::Connect);
     if retry {
         count_retry(ctx);
@@ -533,6 +540,9 @@ pub(super) fn broken(
         error.set_retry(true);
         count_retry(ctx);
         return error;
+    }
+    if *error.esource() == ErrorSource::Upstream {
+        traces::failed(|| Cow::Owned(error.etype().as_str().to_owned()), ctx);
     }
     // One that is silent would be silent again.
     let silent = *error.etype() == ErrorType::ReadTimedout && asset::gives_up(session, ctx, &error);

@@ -12,7 +12,7 @@ use crate::request_id::X_REQUEST_ID;
 
 use super::admission::{authority, request_given_up};
 use super::context::Context;
-use super::{crumbs, reply, visitor};
+use super::{crumbs, reply, traces, visitor};
 
 const X_FORWARDED_METHOD: HeaderName = HeaderName::from_static("x-forwarded-method");
 const X_FORWARDED_URI: HeaderName = HeaderName::from_static("x-forwarded-uri");
@@ -61,5 +61,6 @@ fn question(session: &Session, ctx: &Context, auth: &ForwardAuth) -> Result<Head
     headers.insert(X_FORWARDED_METHOD, text(head.method.as_str())?);
     headers.insert(X_FORWARDED_URI, text(head.uri.path_and_query().map_or("/", |target| target.as_str()))?);
     headers.insert(X_REQUEST_ID, ctx.id.header());
+    traces::tell(&mut headers, ctx);
     Ok(headers)
 }

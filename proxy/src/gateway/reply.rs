@@ -93,6 +93,7 @@ fn refused(facts: &Facts, reason: &Reason, request_id: RequestId) -> Record<'sta
     Record {
         time: Timestamp::now(),
         request_id,
+        trace: None,
         app: None,
         slot: None,
         generation: None,

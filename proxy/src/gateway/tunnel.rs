@@ -36,7 +36,7 @@ use crate::upstream::Upstream;
 
 use super::admission::client_left;
 use super::context::Context;
-use super::{forward, introduce};
+use super::{forward, introduce, traces};
 
 /// How much is read from the upstream at once, in bytes.
 const CHUNK: usize = 8 * 1024;
@@ -52,6 +52,7 @@ pub(super) async fn carry(session: &mut Session, ctx: &mut Context) -> Result<()
         () = client_left(socket) => return Err(Error::new_down(ErrorType::ConnectionClosed)),
     };
     let upgraded = answer.status() == StatusCode::SWITCHING_PROTOCOLS;
+    traces::answered(answer.status().as_u16(), ctx);
     let mut head = head_of(&answer)?;
     forward::dress_response(&mut head, ctx)?;
     if upgraded {
@@ -92,13 +93,18 @@ fn opening(session: &Session, ctx: &Context) -> Result<Request<Empty<Bytes>>> {
 async fn ask(
     ctx: &mut Context,
     settings: &AppSettings,
-    request: Request<Empty<Bytes>>,
+    mut request: Request<Empty<Bytes>>,
 ) -> Result<Response<Incoming>> {
     loop {
         let (upstream, _) = forward::next_upstream(ctx, settings).await?;
         match connect(ctx, settings, &upstream).await {
             Ok(mut sender) => {
-                ctx.connected = Some(ctx.started.elapsed());
+                let now = ctx.started.elapsed();
+                ctx.connected = Some(now);
+                if let Some(trace) = &mut ctx.trace {
+                    trace.connected(now);
+                    trace.tell(request.headers_mut());
+                }
                 if let Some(exchange) = ctx.exchange() {
                     exchange.set_stage(Stage::Waiting);
                 }

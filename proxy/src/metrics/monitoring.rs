@@ -122,10 +122,11 @@ fn the_dashboard_and_the_alerts_ask_for_what_exists() {
 }
 
 /// Families that need no panel.
-const UNSEEN: [&str; 4] = [
+const UNSEEN: [&str; 5] = [
     "switcher_certificate_events_total",
     "switcher_generation",
     "switcher_mirror_first_byte_seconds",
+    "switcher_spans_total",
     "switcher_tls_handshakes_in_flight",
 ];
 

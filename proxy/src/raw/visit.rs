@@ -167,6 +167,7 @@ impl Visit {
             method: Method::from_bytes(b"TCP").unwrap_or_default(),
             uri: self.target(),
             request_id: self.id.clone(),
+            trace: None,
             started: self.started,
             kind: Kind::Connections,
             abort: self.abort.clone(),

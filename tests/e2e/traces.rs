@@ -1,0 +1,518 @@
+//! Traces: what upstreams are told of them, which spans a collector gets, and that nobody notices a collector that is away.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU16, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response};
+use http_body_util::{BodyExt as _, Full};
+use hyper::body::Incoming;
+use hyper_util::rt::TokioIo;
+use rustix::process::Signal;
+use switcher_config::Slot;
+use switcher_tests::http1::{get, get_with, request};
+use switcher_tests::http2::{self, Http2};
+use switcher_tests::websocket::WebSocket;
+use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, until, until_some};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+/// What a collector answers that never does.
+const NOTHING: u16 = 0;
+
+fn said() -> String {
+    format!("00-{TRACE}-{PARENT}-01")
+}
+
+/// A collector: takes what is sent to it, or answers as it is told.
+struct Collector {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    server: JoinHandle<()>,
+}
+
+#[derive(Default)]
+struct Shared {
+    answer: AtomicU16,
+    asked: Mutex<Vec<(String, HeaderMap)>>,
+    spans: Mutex<Vec<Span>>,
+}
+
+/// A span, as the collector reads it.
+#[derive(Debug, Clone, Default)]
+struct Span {
+    trace: String,
+    id: String,
+    parent: String,
+    state: String,
+    name: String,
+    kind: u64,
+    times: [u64; 2],
+    attributes: BTreeMap<String, String>,
+    events: Vec<String>,
+    is_error: bool,
+    service: String,
+}
+
+impl Span {
+    fn get(&self, key: &str) -> Option<&str> {
+        self.attributes.get(key).map(String::as_str)
+    }
+}
+
+/// A field of protobuf: numbers, or bytes.
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+fn varint(from: &mut &[u8]) -> u64 {
+    let mut value = 0;
+    for shift in (0..).step_by(7) {
+        let (byte, rest) = from.split_first().expect("a byte of a number");
+        *from = rest;
+        value |= u64::from(byte & 0x7f) << shift;
+        if *byte < 0x80 {
+            break;
+        }
+    }
+    value
+}
+
+/// The fields of a message; panics at what is none.
+fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
+    let mut found = Vec::new();
+    while !bytes.is_empty() {
+        let tag = varint(&mut bytes);
+        let mut take = |length: usize| {
+            let (taken, rest) = bytes.split_at(length);
+            bytes = rest;
+            taken
+        };
+        let field = match tag & 7 {
+            0 => Field::Number(varint(&mut bytes)),
+            1 => Field::Number(u64::from_le_bytes(take(8).try_into().expect("eight"))),
+            5 => Field::Number(u32::from_le_bytes(take(4).try_into().expect("four")).into()),
+            2 => {
+                let length = usize::try_from(varint(&mut bytes)).expect("a length");
+                let (taken, rest) = bytes.split_at(length);
+                bytes = rest;
+                Field::Bytes(taken)
+            }
+            other => panic!("wire type {other}"),
+        };
+        found.push((tag >> 3, field));
+    }
+    found
+}
+
+/// The messages, texts or bytes in a field.
+fn within(bytes: &[u8], number: u64) -> Vec<&[u8]> {
+    let inner = |(found, field)| match field {
+        Field::Bytes(bytes) if found == number => Some(bytes),
+        Field::Bytes(_) | Field::Number(_) => None,
+    };
+    fields(bytes).into_iter().filter_map(inner).collect()
+}
+
+fn number(bytes: &[u8], wanted: u64) -> u64 {
+    let found = fields(bytes).into_iter().find_map(|(found, field)| match field {
+        Field::Number(value) if found == wanted => Some(value),
+        Field::Bytes(_) | Field::Number(_) => None,
+    });
+    found.unwrap_or_default()
+}
+
+fn text(bytes: &[u8], wanted: u64) -> String {
+    within(bytes, wanted)
+        .first()
+        .map(|text| String::from_utf8((*text).to_vec()).expect("UTF-8"))
+        .unwrap_or_default()
+}
+
+fn hex(bytes: &[u8], wanted: u64) -> String {
+    within(bytes, wanted).concat().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn attributes(bytes: &[u8], field: u64) -> BTreeMap<String, String> {
+    let pair = |pair: &[u8]| {
+        let value = within(pair, 2).concat();
+        let shown = text(&value, 1);
+        (text(pair, 1), if shown.is_empty() { number(&value, 3).to_string() } else { shown })
+    };
+    within(bytes, field).into_iter().map(pair).collect()
+}
+
+fn spans(body: &[u8]) -> Vec<Span> {
+    let mut spans = Vec::new();
+    for resource_spans in within(body, 1) {
+        let resource = attributes(&within(resource_spans, 1).concat(), 1);
+        for span in within(resource_spans, 2).into_iter().flat_map(|scope| within(scope, 2)) {
+            spans.push(Span {
+                trace: hex(span, 1),
+                id: hex(span, 2),
+                state: text(span, 3),
+                parent: hex(span, 4),
+                name: text(span, 5),
+                kind: number(span, 6),
+                times: [number(span, 7), number(span, 8)],
+                attributes: attributes(span, 9),
+                events: within(span, 11).into_iter().map(|event| text(event, 2)).collect(),
+                is_error: within(span, 15).first().is_some_and(|status| number(status, 3) == 2),
+                service: resource["service.name"].clone(),
+            });
+        }
+    }
+    spans
+}
+
+async fn take(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let (head, body) = request.into_parts();
+    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    shared.asked.lock().expect("asked").push((head.uri.to_string(), head.headers));
+    let status = shared.answer.load(Ordering::SeqCst);
+    match status {
+        NOTHING => std::future::pending().await,
+        200 => shared.spans.lock().expect("spans").extend(spans(&body)),
+        _ => {}
+    }
+    let mut answer = Response::new(Full::default());
+    *answer.status_mut() = status.try_into().expect("a status");
+    Ok(answer)
+}
+
+impl Collector {
+    async fn start() -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let address = listener.local_addr().expect("an address");
+        let shared = Arc::new(Shared { answer: AtomicU16::new(200), ..Shared::default() });
+        let serving = Arc::clone(&shared);
+        let server = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let shared = Arc::clone(&serving);
+                let service = hyper::service::service_fn(move |request| take(request, Arc::clone(&shared)));
+                let io = TokioIo::new(stream);
+                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
+            }
+        });
+        Self { address, shared, server }
+    }
+
+    fn answers(&self, status: u16) {
+        self.shared.answer.store(status, Ordering::SeqCst);
+    }
+
+    fn asked(&self) -> usize {
+        self.shared.asked.lock().expect("asked").len()
+    }
+
+    fn spans(&self) -> Vec<Span> {
+        self.shared.spans.lock().expect("spans").clone()
+    }
+
+    /// The first so many spans.
+    async fn wait_for(&self, count: usize) -> Vec<Span> {
+        until(PATIENCE, &format!("{count} spans"), || async { self.spans().len() >= count }).await;
+        self.spans()
+    }
+
+    fn traces(&self, more: &str) -> String {
+        format!("{{otlp: \"http://{}\"{more}}}", self.address)
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+const TRUSTED: &str = "[127.0.0.1/32]";
+
+async fn traced(app: &App, collector: &Collector, more: &str) -> Proxy {
+    Setup::one(app.upstream())
+        .proxy("trusted_proxies", TRUSTED)
+        .proxy("traces", &collector.traces(more))
+        .start_healthy()
+        .await
+}
+
+#[tokio::test]
+async fn a_request_is_a_span_and_its_upstream_another_within_the_callers_trace() {
+    let (app, collector) = (App::start("blue").await, Collector::start().await);
+    let proxy = traced(&app, &collector, ", sample: 0%, service: edge").await;
+    let headers =
+        [("traceparent", said()), ("tracestate", "vendor=1".to_owned()), ("User-Agent", "test/1".to_owned())];
+    let headers: Vec<_> = headers.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    assert_eq!(get_with(proxy.http(), "/page?secret=1", &headers).await.text(), "blue");
+    let spans = collector.wait_for(2).await;
+    let [server, client] = spans.as_slice() else { panic!("{spans:?}") };
+    assert_eq!((server.kind, client.kind), (2, 3));
+    assert_eq!((server.trace.as_str(), client.trace.as_str()), (TRACE, TRACE));
+    assert_eq!((server.parent.as_str(), client.parent.as_str()), (PARENT, server.id.as_str()));
+    assert_eq!(
+        (server.name.as_str(), client.name.as_str(), server.service.as_str()),
+        ("GET /", "GET", "edge")
+    );
+    assert_eq!(server.state, "vendor=1");
+    let (method, status, version) =
+        ("http.request.method", "http.response.status_code", "network.protocol.version");
+    for (key, value) in [
+        (method, "GET"),
+        ("url.path", "/page"),
+        ("url.scheme", "http"),
+        (status, "200"),
+        (version, "1.1"),
+        ("client.address", "127.0.0.1"),
+        ("server.address", "shop.test"),
+        ("http.route", "/"),
+        ("user_agent.original", "test/1"),
+        ("switcher.app", "shop"),
+        ("switcher.slot", "blue"),
+        ("switcher.generation", "1"),
+    ] {
+        assert_eq!(server.get(key), Some(value), "{key}: {server:?}");
+    }
+    let port = app.address().port().to_string();
+    for (key, value) in [
+        ("server.address", "127.0.0.1"),
+        ("server.port", port.as_str()),
+        (status, "200"),
+        ("switcher.slot", "blue"),
+    ] {
+        assert_eq!(client.get(key), Some(value), "{key}: {client:?}");
+    }
+    assert_eq!(client.events, ["switcher.connected"]);
+    assert!(server.times[0] <= client.times[0] && client.times[1] <= server.times[1], "{spans:?}");
+    assert!(!format!("{spans:?}").contains("secret"), "{spans:?}");
+    let seen = app.last();
+    assert_eq!(seen.header("traceparent"), Some(format!("00-{TRACE}-{}-01", client.id).as_str()));
+    assert_eq!(seen.header("tracestate"), Some("vendor=1"));
+    let record = proxy.record_of("/page").await;
+    assert_eq!(
+        (record["trace_id"].as_str(), record["span_id"].as_str()),
+        (Some(TRACE), Some(server.id.as_str()))
+    );
+    let (uri, headers) = collector.shared.asked.lock().expect("asked")[0].clone();
+    assert_eq!(
+        (uri.as_str(), headers["content-type"].to_str().ok()),
+        ("/v1/traces", Some("application/x-protobuf"))
+    );
+}
+
+#[tokio::test]
+async fn a_stranger_can_have_nothing_traced_and_poisons_no_trace() {
+    let (app, collector) = (App::start("blue").await, Collector::start().await);
+    let none =
+        Setup::one(app.upstream()).proxy("traces", &collector.traces(", sample: 0%")).start_healthy().await;
+    let all = Setup::one(app.upstream()).proxy("traces", &collector.traces("")).start_healthy().await;
+    let (said, headers) = (said(), |said| [("traceparent", said), ("tracestate", "vendor=1")]);
+    get_with(none.http(), "/", &headers(said.as_str())).await;
+    let told = app.last().header("traceparent").expect("a parent").to_owned();
+    assert!(!told.contains(TRACE) && told.ends_with("-00"), "{told}");
+    assert_eq!(app.last().header("tracestate"), None);
+    assert!(none.record_of("/").await["trace_id"].is_null());
+    get_with(all.http(), "/", &headers(said.as_str())).await;
+    let told = app.last().header("traceparent").expect("a parent").to_owned();
+    let spans = collector.wait_for(2).await;
+    assert!(spans.iter().all(|span| told.contains(&span.trace) && span.trace != TRACE), "{told} {spans:?}");
+    assert_eq!((spans.len(), spans[0].parent.as_str()), (2, ""), "those of the second proxy alone");
+}
+
+#[tokio::test]
+async fn a_broken_context_begins_a_new_trace_and_without_traces_it_passes_as_it_is() {
+    let (app, collector) = (App::start("blue").await, Collector::start().await);
+    let proxy = traced(&app, &collector, "").await;
+    let plain = Setup::one(app.upstream()).proxy("trusted_proxies", TRUSTED).start_healthy().await;
+    let zero = format!("00-{}-{PARENT}-01", "0".repeat(32));
+    for broken in ["00-x", &said().to_uppercase(), &zero, &(said() + "-x")] {
+        let headers = [("traceparent", broken), ("tracestate", "vendor=1")];
+        get_with(proxy.http(), "/", &headers).await;
+        let told = app.last().header("traceparent").expect("a parent").to_owned();
+        assert!(told != *broken && !told.contains(TRACE) && told.len() == 55, "{told}");
+        assert_eq!(app.last().header("tracestate"), None);
+        get_with(plain.http(), "/", &headers).await;
+        assert_eq!(app.last().header("traceparent"), Some(broken));
+        assert_eq!(app.last().header("tracestate"), Some("vendor=1"));
+    }
+    get(plain.http(), "/without").await;
+    assert_eq!(app.last().header("traceparent"), None);
+    assert!(plain.record_of("/without").await["trace_id"].is_null());
+}
+
+#[tokio::test]
+async fn requests_of_http2_and_websockets_belong_to_traces_too() {
+    let (app, collector) = (App::start("blue").await, Collector::start().await);
+    let proxy = Setup::one(app.upstream())
+        .proxy("trusted_proxies", TRUSTED)
+        .proxy("traces", &collector.traces(""))
+        .shop("tls", "internal")
+        .start_healthy()
+        .await;
+    let said = said();
+    let h2 = Http2::tls(proxy.https(), "shop.test").await;
+    let asked = http2::request("GET", "/two", &[("traceparent", &said)]);
+    assert_eq!(h2.exchange(asked, b"").await.text(), "blue");
+    let spans = collector.wait_for(2).await;
+    assert_eq!((spans[0].trace.as_str(), spans[0].get("network.protocol.version")), (TRACE, Some("2")));
+    assert_eq!(
+        (spans[0].get("url.scheme"), spans[0].get("server.address")),
+        (Some("https"), Some("shop.test"))
+    );
+    let wire = Http1::connect(proxy.http()).await;
+    let mut socket = WebSocket::with(wire, "/socket", &[("traceparent", &said)]).await;
+    assert_eq!(socket.text().await, "blue");
+    socket.close().await;
+    let spans = collector.wait_for(4).await;
+    assert_eq!((spans[2].trace.as_str(), spans[2].get("http.response.status_code")), (TRACE, Some("101")));
+    assert_eq!(spans[3].events, ["switcher.connected"]);
+    assert_eq!(app.last().header("traceparent"), Some(format!("00-{TRACE}-{}-01", spans[3].id).as_str()));
+}
+
+#[tokio::test]
+async fn each_try_has_a_span_and_a_failure_is_one() {
+    let (one, two, collector) = (App::start("one").await, App::start("two").await, Collector::start().await);
+    let proxy = Setup::slots(&[one.upstream(), two.upstream()], &[])
+        .proxy("traces", &collector.traces(""))
+        .shop("retries", "{attempts: 2, budget: 100%, on: [connect, 503]}")
+        .start_healthy()
+        .await;
+    assert_eq!(get(proxy.http(), "/status/503").await.status, 503);
+    let spans = collector.wait_for(3).await;
+    assert_eq!(spans.iter().map(|span| span.kind).collect::<Vec<_>>(), [2, 3, 3]);
+    for span in &spans {
+        assert!(span.is_error && span.get("error.type") == Some("503"), "{span:?}");
+    }
+    let [first, second] = [&spans[1], &spans[2]];
+    assert_ne!(first.get("server.port"), second.get("server.port"));
+    assert_eq!(
+        (first.get("http.request.resend_count"), second.get("http.request.resend_count")),
+        (None, Some("1"))
+    );
+    assert!(first.times[1] <= second.times[0], "{spans:?}");
+    let told: Vec<_> =
+        [&one, &two].iter().map(|app| app.last().header("traceparent").map(str::to_owned)).collect();
+    assert_ne!(told[0], told[1], "each knows its own span");
+    assert_eq!(get(proxy.http(), "/status/404").await.status, 404);
+    let spans = collector.wait_for(5).await;
+    assert!(!spans[3].is_error, "the client's mistake is none of the server: {:?}", spans[3]);
+}
+
+#[tokio::test]
+async fn a_request_held_over_a_switch_shows_its_wait_and_the_slot_that_served_it() {
+    let (blue, green, collector) =
+        (App::start("blue").await, App::start("green").await, Collector::start().await);
+    let proxy = Setup::two(&blue, &green)
+        .proxy("traces", &collector.traces(""))
+        .shop("pause", "{max: 1h}")
+        .start_healthy()
+        .await;
+    assert_eq!(get(proxy.http(), "/").await.text(), "blue");
+    proxy.admin().pause(None).await.expect("paused");
+    let address = proxy.http();
+    let waiting = tokio::spawn(async move { get(address, "/").await });
+    until(PATIENCE, "a request to be held", || async { proxy.admin().shop().await.held == 1 }).await;
+    proxy.admin().promote(Slot::Green).await.expect("promoted");
+    proxy.admin().resume().await.expect("resumed");
+    assert_eq!(waiting.await.expect("an answer").text(), "green");
+    let spans = collector.wait_for(4).await;
+    let slots: Vec<_> = spans.iter().map(|span| span.get("switcher.slot").unwrap_or_default()).collect();
+    assert_eq!(slots, ["blue", "blue", "green", "green"]);
+    assert_eq!(
+        (spans[0].events.len(), &*spans[2].events),
+        (0, &["switcher.held".to_owned(), "switcher.released".to_owned()][..])
+    );
+}
+
+async fn figure(proxy: &Proxy, outcome: &str) -> u64 {
+    let metrics = proxy.admin().get("/metrics").await.text();
+    let name = format!("switcher_spans_total{{outcome=\"{outcome}\"}} ");
+    metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).expect("a figure")
+}
+
+#[tokio::test]
+async fn nobody_notices_a_collector_that_is_away_and_it_is_complained_of_once() {
+    let (app, collector) = (App::start("blue").await, Collector::start().await);
+    let proxy = traced(&app, &collector, "").await;
+    for (status, lost) in [(400, 2), (500, 4)] {
+        collector.answers(status);
+        assert_eq!(get(proxy.http(), "/").await.text(), "blue");
+        until(PATIENCE, "spans to be lost", || async { figure(&proxy, "lost").await == lost }).await;
+    }
+    let complaints = proxy.stderr().matches("the collector takes no spans").count();
+    assert_eq!(complaints, 1, "{}", proxy.stderr());
+    for status in [429, 503] {
+        let asked = collector.asked();
+        collector.answers(status);
+        assert_eq!(get(proxy.http(), "/").await.text(), "blue");
+        until(PATIENCE, "it to be asked", || async { collector.asked() > asked }).await;
+        collector.answers(200);
+        let sent = if status == 429 { 2 } else { 4 };
+        until(PATIENCE, "it to be asked again", || async { figure(&proxy, "sent").await == sent }).await;
+    }
+    assert_eq!(proxy.stderr().matches("the collector takes spans again").count(), 2);
+    let asked = collector.asked();
+    collector.answers(NOTHING);
+    get(proxy.http(), "/").await;
+    until(PATIENCE, "it to be asked", || async { collector.asked() > asked }).await;
+    let mut client = Http1::connect(proxy.http()).await;
+    let long = "x".repeat(4000);
+    for _ in 0..3000 {
+        let asked = request("GET", &format!("/{long}"), &[("User-Agent", &long)], b"");
+        assert_eq!(client.exchange(&asked).await.text(), "blue");
+    }
+    assert!(figure(&proxy, "dropped").await > 0, "there is room for so many only");
+}
+
+#[tokio::test]
+async fn a_reload_moves_to_another_collector_and_the_end_loses_nothing() {
+    let (app, first, second) = (App::start("blue").await, Collector::start().await, Collector::start().await);
+    let mut proxy = traced(&app, &first, "").await;
+    get(proxy.http(), "/").await;
+    first.wait_for(2).await;
+    let setup = proxy.setup().proxy("traces", &second.traces(", service: other"));
+    proxy.configure(setup);
+    proxy.admin().reload().await.expect("reloaded");
+    get(proxy.http(), "/").await;
+    proxy.signal(Signal::TERM);
+    proxy.exit().await;
+    let spans = second.spans();
+    assert_eq!((spans.len(), first.spans().len()), (2, 2), "all came before the process had ended");
+    assert_eq!(spans[0].service, "other");
+}
+
+#[tokio::test]
+async fn buckets_carry_the_trace_of_a_request_for_whom_asks_for_openmetrics() {
+    let (app, collector) = (App::start("blue").await, Collector::start().await);
+    let proxy = traced(&app, &collector, ", sample: 0%").await;
+    get(proxy.http(), "/").await;
+    let accept = [("Accept", "application/openmetrics-text;version=1.0.0;q=0.6,text/plain;q=0.4")];
+    let before = get_with(proxy.status(), "/metrics", &accept).await;
+    assert!(!before.text().contains("trace_id"), "it is not traced");
+    assert!(
+        before
+            .header("content-type")
+            .is_some_and(|t| t.starts_with("application/openmetrics-text; version=1.0.0"))
+    );
+    get_with(proxy.http(), "/", &[("traceparent", &said())]).await;
+    let told = format!("# {{trace_id=\"{TRACE}\"}} ");
+    let text = until_some(PATIENCE, "an exemplar", || async {
+        let text = get_with(proxy.status(), "/metrics", &accept).await.text();
+        text.contains(&told).then_some(text)
+    })
+    .await;
+    let with: Vec<_> = text.lines().filter(|line| line.contains("trace_id")).collect();
+    assert_eq!(with.len(), 1, "of the one bucket that it fell into: {with:?}");
+    assert!(
+        with[0].starts_with("switcher_request_duration_seconds_bucket{app=\"shop\",slot=\"blue\",le=\""),
+        "{with:?}"
+    );
+    assert!(text.ends_with("# EOF\n") && text.contains("# TYPE switcher_requests counter\n"));
+    let old = get(proxy.status(), "/metrics").await;
+    assert!(!old.text().contains("trace_id") && !old.text().contains("# EOF"));
+}
