@@ -167,7 +167,6 @@ impl Visit {
             method: Method::from_bytes(b"TCP").unwrap_or_default(),
             uri: self.target(),
             request_id: self.id.clone(),
-            trace: None,
             started: self.started,
             kind: Kind::Connections,
             abort: self.abort.clone(),
@@ -306,6 +305,7 @@ impl Visit {
         self.shared.access_log.log(Record {
             time: self.time,
             request_id: self.id.clone(),
+            trace: None,
             app: Some(Arc::clone(&self.app.name)),
             slot: epoch.map(|epoch| epoch.slot),
             generation: epoch.map(|epoch| epoch.generation),

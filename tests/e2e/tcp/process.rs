@@ -3,7 +3,7 @@
 use rustix::process::Signal;
 use switcher_config::Slot;
 use switcher_tests::port::Port;
-use switcher_tests::{Echo, Line, PATIENCE, Setup, until};
+use switcher_tests::{Echo, Line, PATIENCE, Setup, until, until_some};
 use tokio::net::TcpStream;
 
 use super::Stage;
@@ -14,9 +14,10 @@ async fn an_upgrade_hands_the_address_over_and_ends_no_connection() {
     let mut old = stage.line("blue").await;
     stage.proxy.upgrade().await;
     assert_eq!(old.ask("one").await, "one", "bytes flow through the old process");
-    let mut new = stage.line("blue").await;
-    until(PATIENCE, "the new one to be inside the new process", || async {
-        stage.inside(Slot::Blue).await == 1
+    let mut new = until_some(PATIENCE, "a connection to be inside the new process", || async {
+        let line = stage.line("blue").await;
+        // The old process accepts until it hears that the new one serves.
+        (stage.inside(Slot::Blue).await == 1).then_some(line)
     })
     .await;
     assert_eq!((old.ask("two").await, new.ask("two").await), ("two".to_owned(), "two".to_owned()));
