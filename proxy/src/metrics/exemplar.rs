@@ -35,9 +35,11 @@ impl Exemplars {
     }
 }
 
+type BySlot = BTreeMap<(String, Slot), Arc<Exemplars>>;
+
 /// Those of all slots.
 #[derive(Debug, Default, Clone)]
-pub(super) struct AllExemplars(Arc<Mutex<BTreeMap<(String, Slot), Arc<Exemplars>>>>);
+pub(super) struct AllExemplars(Arc<Mutex<BySlot>>);
 
 impl AllExemplars {
     pub(super) fn of_slot(&self, app: &str, slot: Slot) -> Arc<Exemplars> {

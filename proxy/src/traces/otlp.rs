@@ -74,7 +74,7 @@ impl Message {
     pub fn attribute(&mut self, field: u32, key: &str, value: Value<'_>) {
         let mut any = Self::default();
         match value {
-            Value::Text(text) => any.bytes(1, text[..text.floor_char_boundary(LONGEST)].as_bytes()),
+            Value::Text(text) => any.bytes(1, &text.as_bytes()[..text.floor_char_boundary(LONGEST)]),
             Value::Number(number) => any.number(3, number),
         }
         let mut pair = Self::default();
