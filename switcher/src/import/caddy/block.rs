@@ -5,7 +5,7 @@
 
 use super::matcher::{Fits, fits};
 use super::proxied::{Pool, change, pool};
-use crate::import::action::{Action, BasicAuth, ForwardAuth, Later};
+use crate::import::action::{Action, BasicAuth, ForwardAuth, HeaderChange, Later};
 use crate::import::note::Note;
 use crate::import::sheet::Entry;
 use crate::import::site::{Imported, Match, Route};
@@ -276,6 +276,11 @@ fn blocks(
         for route in &inner {
             let mut route = route.clone();
             let own = route.path.path().to_owned();
+            for action in &mut route.actions {
+                if let Action::Redirect { from, .. } = &mut action.value {
+                    *from = within(from, path, &own, child.name == "handle_path");
+                }
+            }
             // Inside `handle_path` paths are without the prefix.
             let stem = path.path().trim_end_matches('/');
             if own == ALL {
@@ -298,6 +303,27 @@ fn blocks(
             }
             said.inner.push(route);
         }
+    }
+}
+
+/// The pattern of a redirect in a block: what it says of every path is said of those of the block alone.
+fn within(from: &str, path: &Match, own: &str, stripped: bool) -> String {
+    let stem = escaped(path.path().trim_end_matches('/'));
+    if stem.is_empty() {
+        return from.to_owned();
+    }
+    if own != ALL {
+        let inside = from.strip_prefix('^').filter(|_| stripped);
+        return inside.map_or_else(|| from.to_owned(), |inside| format!("^{stem}{inside}"));
+    }
+    let whole = escaped(path.path());
+    let end = if matches!(path, Match::Only(_)) { "$" } else { "" };
+    match from {
+        "^/" => format!("^{whole}{end}"),
+        "^/(.*)$" if stripped => format!("^{stem}/?(.*)$"),
+        "^/(.*)$" if end.is_empty() => format!("^/({}.*)$", whole.trim_start_matches('/')),
+        "^/(.*)$" => format!("^/({})$", whole.trim_start_matches('/')),
+        _ => from.to_owned(),
     }
 }
 
@@ -396,9 +422,16 @@ fn on_the_way(child: &Node, skip: usize, paths: &[Match], said: &mut Said, impor
         "header" | "request_header" => return headers(child, skip, paths, said, imported),
         "encode" => actions.push(Action::Compress),
         "forward_auth" => {
-            let asked = asked(child, &words);
-            said.actions
-                .extend(paths.iter().map(|path| (path.clone(), At::new(asked.clone(), &child.place))));
+            actions.push(asked(child, &words));
+            // What gets another name on its way is not passed on, and a client must not say it itself.
+            let copied = child.children.iter().filter(|inner| inner.name == "copy_headers");
+            for name in copied.flat_map(copied_names).filter_map(|name| name.split_once('>')) {
+                actions.push(Action::Request(HeaderChange::Remove(name.1.to_owned())));
+            }
+            for path in paths {
+                let all = actions.iter().map(|action| (path.clone(), At::new(action.clone(), &child.place)));
+                said.actions.extend(all);
+            }
             return;
         }
         "basicauth" | "basic_auth" => actions.extend(password(child, &words, imported)),
@@ -481,6 +514,11 @@ fn headers(child: &Node, skip: usize, paths: &[Match], said: &mut Said, imported
     }
 }
 
+/// The names behind `copy_headers`, and in its block.
+fn copied_names(copied: &Node) -> Vec<&str> {
+    copied.seen().into_iter().chain(copied.children.iter().map(|line| line.name.as_str())).collect()
+}
+
 /// Who is asked for leave; a guard that stays closed where that cannot be said.
 fn asked(child: &Node, words: &[&str]) -> Action {
     let _ = child.words();
@@ -493,8 +531,7 @@ fn asked(child: &Node, words: &[&str]) -> Action {
     let base = if upstream.contains("://") { (*upstream).to_owned() } else { format!("http://{upstream}") };
     let mut response_headers = Vec::new();
     for copied in child.children.iter().filter(|inner| inner.name == "copy_headers") {
-        let inside = copied.children.iter().map(|line| line.name.as_str());
-        let names: Vec<&str> = copied.seen().into_iter().chain(inside).collect();
+        let names = copied_names(copied);
         // By another name nothing is passed on: that stays to be told.
         if names.iter().all(|name| !name.contains('>')) {
             copied.take_whole();

@@ -28,7 +28,7 @@ pub(super) fn asked(node: &Node, scope: &Scope<'_>, around: &Around<'_>, importe
         place.all(name).for_each(Node::set_aside);
     }
     let suggestion = "it is asked with X-Forwarded-Method, -Proto, -Host, -Uri and -For, and with the headers of the request; what \
-                      it answers beside 2xx is the client's answer";
+                      it answers beside 2xx is the client's answer. Clients that ask for its path reach the application";
     imported.notes.push(Note::differs(&node.place, node.shown(), suggestion));
     let set = scope.all("auth_request_set");
     let response_headers = set.iter().filter_map(|set| told(set, scope)).collect();

@@ -6,7 +6,7 @@ use crate::import::action::{Action, BasicAuth, HeaderChange, Later, Rate};
 use crate::import::note::Note;
 use crate::import::site::Imported;
 use crate::import::tree::{At, Node};
-use crate::import::values::size;
+use crate::import::values::{size, stripped};
 
 /// What is done in every location that these directives hold for.
 pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Imported) -> Vec<At<Action>> {
@@ -245,15 +245,19 @@ pub(super) fn passing(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported
         } else if value.contains('$') {
             let suggestion = match lower.as_str() {
                 "x-real-ip" => {
-                    "the application finds the client in X-Forwarded-For, which is set here and nobody can forge"
+                    "the application finds the client in X-Forwarded-For, which is set here and nobody can forge; a client's own is taken away"
                 }
                 "x-forwarded-port" | "x-forwarded-ssl" | "x-scheme" => {
                     "X-Forwarded-Proto and X-Forwarded-Host say the same"
                 }
                 _ => {
-                    "values of headers are fixed here; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"
+                    "values of headers are fixed here, and a client's own is taken away; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"
                 }
             };
+            // What nginx puts in its place the client must not say itself.
+            if !stripped(&lower) && value != format!("$http_{}", lower.replace('-', "_")) {
+                actions.push(At::new(Action::Request(HeaderChange::Remove(name.to_owned())), &node.place));
+            }
             imported.notes.push(Note::left(&node.place, node.shown(), suggestion));
         } else {
             let change = HeaderChange::Set(name.to_owned(), value.to_owned());

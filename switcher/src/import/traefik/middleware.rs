@@ -221,6 +221,12 @@ fn asked(node: &Node, into: &mut Done) {
     let listed = |key: &str| -> Vec<String> {
         node.get(key).map(words).unwrap_or_default().into_iter().map(str::to_owned).collect()
     };
+    // Names that are known only by a pattern could be a client's own.
+    if node.peek("authResponseHeadersRegex").is_some() {
+        let guard = Later::Guard("forwardAuth with authResponseHeadersRegex".to_owned());
+        into.actions.push(At::new(Action::Later(guard), &node.take_whole().whole()));
+        return;
+    }
     let asked = ForwardAuth {
         url: node.take().text("address").unwrap_or_default().to_owned(),
         request_headers: listed("authRequestHeaders"),
