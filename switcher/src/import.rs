@@ -10,6 +10,7 @@ pub mod assemble;
 pub mod caddy;
 pub mod compose;
 pub mod data;
+pub mod doors;
 pub mod kamal;
 pub mod nginx;
 pub mod note;
@@ -21,6 +22,7 @@ pub mod target;
 pub mod traefik;
 pub mod tree;
 pub mod values;
+pub mod wants;
 
 pub use note::{Kind, Note};
 pub use settle::{Settled, settle};

@@ -1,5 +1,5 @@
-//! `switcher import`: a real nginx is asked, its configuration is imported, our proxy is asked the same, and the answers are
-//! compared.
+//! `switcher import`: a real nginx and a real Caddy are asked, their configurations are imported, our proxy is asked the same,
+//! and the answers are compared.
 
 use std::fs;
 use std::net::SocketAddr;
@@ -30,6 +30,15 @@ impl Drop for Server {
 fn nginx() -> Option<PathBuf> {
     let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
     std::env::split_paths(&path).map(|folder| folder.join("nginx")).find(|file| file.is_file())
+}
+
+/// Where `./setup --tests` puts a current Caddy, which is where the benches put it too.
+fn caddy() -> Option<PathBuf> {
+    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
+    let folders = fs::read_dir(target).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let own =
+        folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("caddy-")));
+    own.map(|path| path.join("bin/caddy")).find(|file| file.is_file())
 }
 
 async fn served(address: SocketAddr) {
@@ -102,7 +111,9 @@ fn essence(answer: &Answer) -> Vec<String> {
     };
     let mut essence =
         vec![answer.status.to_string(), answer.header("location").map(path).unwrap_or_default()];
-    for name in ["x-frame-options", "www-authenticate", "x-app"] {
+    // Ours passes on what refused a request and nginx does not, which the import tells.
+    let app = if answer.status == 403 { "" } else { "x-app" };
+    for name in ["x-frame-options", "www-authenticate", app] {
         // Ours says more of how a password is written than nginx.
         let first = answer.header(name).and_then(|value| value.split(", charset").next());
         essence.push(first.unwrap_or_default().to_owned());
@@ -111,6 +122,40 @@ fn essence(answer: &Answer) -> Vec<String> {
         essence.push(answer.text());
     }
     essence
+}
+
+/// What differs between two sides, asked the same.
+async fn differences(
+    sides: [(&str, SocketAddr); 2],
+    table: &[Asked],
+    shop: &App,
+    admin: &App,
+) -> Vec<String> {
+    let mut differences = Vec::new();
+    for asked in table {
+        let mut found = Vec::new();
+        for (_, address) in sides {
+            let (at_shop, at_admin) = (shop.hits(), admin.hits());
+            let mut essence = essence(&answer(address, asked).await);
+            // Who is only asked for leave is not where the request went.
+            let reached = if shop.hits() > at_shop { Some(shop) } else { None };
+            let reached = reached.or((admin.hits() > at_admin).then_some(admin));
+            let told = |app: &App| {
+                let seen = app.last();
+                let header = |name| seen.header(name).unwrap_or_default().to_owned();
+                let host = if seen.target.starts_with("/status/") { String::new() } else { header("host") };
+                format!("{}: {} {} {host} {}", app.name(), seen.method, seen.target, header("x-extra"))
+            };
+            essence.push(reached.map(told).unwrap_or_default());
+            found.push(essence);
+        }
+        if found[0] != found[1] {
+            let Asked { method, host, target, headers } = asked;
+            let [one, other] = [0, 1].map(|side| format!("  {} {:?}", sides[side].0, found[side]));
+            differences.push(format!("{method} {host}{target} {headers:?}:\n{one}\n{other}"));
+        }
+    }
+    differences
 }
 
 const NGINX: &str = r#"
@@ -146,6 +191,12 @@ http {
       proxy_pass http://shop;
       proxy_set_header Host $host; proxy_set_header X-Real-IP $remote_addr;
     }
+    location /asked/ { auth_request /leave; proxy_pass http://shop; }
+    location = /leave { internal; proxy_pass http://ADMIN/status/204; }
+    location /refused/ { auth_request /refuse; proxy_pass http://shop; }
+    location = /refuse { internal; proxy_pass http://ADMIN/status/403; }
+    location ~ ^/number/[0-9]+$ { proxy_pass http://ADMIN; proxy_set_header Host $host; proxy_set_header X-Extra n; }
+    location ~ /\.ht { deny all; }
     location /cached/ { proxy_pass http://shop; proxy_cache_bypass $http_pragma; proxy_ignore_headers Expires; }
   }
   server { listen LISTEN; server_name old.test; return 301 http://shop.test$request_uri; }
@@ -187,6 +238,12 @@ const TABLE: &[Asked] = &[
         headers: &[("Authorization", "Basic YW5uOndyb25n")],
     },
     ask("shop.test", "/cached/x"),
+    ask("shop.test", "/asked/x?y"),
+    ask("shop.test", "/refused/x?y"),
+    ask("shop.test", "/number/17"),
+    ask("shop.test", "/number/x"),
+    ask("shop.test", "/.htpasswd"),
+    ask("shop.test", "/api/.htaccess"),
     ask("old.test", "/a?b"),
     ask("nobody.test", "/"),
 ];
@@ -215,27 +272,152 @@ async fn what_nginx_answered_is_answered_after_an_import() {
         assert!(ran.stderr.contains(part), "{part} is not told:\n{}", ran.stderr);
     }
     let (proxy, address, _kept) = ours(folder.path(), &switcher).await;
-    let apps = [&shop, &admin];
-    let mut differences = Vec::new();
-    for asked in TABLE {
-        let mut sides = Vec::new();
-        for address in [port.address(), address] {
-            let hits: usize = apps.iter().map(|app| app.hits()).sum();
-            let mut found = essence(&answer(address, asked).await);
-            let reached = apps.iter().map(|app| app.hits()).sum::<usize>() > hits;
-            let last = if asked.target.starts_with("/v1") { admin.seen().pop() } else { shop.seen().pop() };
-            let told = |seen: switcher_tests::app::Seen| {
-                let header = |name| seen.header(name).unwrap_or_default().to_owned();
-                format!("{} {} {} {}", seen.method, seen.target, header("host"), header("x-extra"))
-            };
-            found.push(last.filter(|_| reached).map(told).unwrap_or_default());
-            sides.push(found);
-        }
-        if sides[0] != sides[1] {
-            let (host, target) = (asked.host, asked.target);
-            differences.push(format!("{host}{target}:\n  nginx {:?}\n  ours  {:?}", sides[0], sides[1]));
-        }
-    }
+    let sides = [("nginx", port.address()), ("ours ", address)];
+    let differences = differences(sides, TABLE, &shop, &admin).await;
+    let written = fs::read_to_string(folder.path().join("switcher.yaml")).expect("it");
+    assert!(differences.is_empty(), "{}\n\n{written}", differences.join("\n"));
+    drop((server, proxy));
+}
+
+const CADDY: &str = r#"
+{
+	admin off
+	auto_https off
+}
+http://shop.test:PORT, http://www.shop.test:PORT {
+	header X-Frame-Options DENY
+	@beta header X-Beta 1
+	@version header X-Version v2*
+	@write method PUT DELETE
+	@theme query theme=dark
+	@number path_regexp ^/number/[0-9]+$
+	handle @beta {
+		reverse_proxy ADMIN
+	}
+	handle @version {
+		reverse_proxy ADMIN
+	}
+	handle @write {
+		reverse_proxy ADMIN
+	}
+	handle @theme {
+		reverse_proxy ADMIN
+	}
+	handle @number {
+		reverse_proxy ADMIN
+	}
+	handle_path /api/* {
+		reverse_proxy SHOP
+	}
+	handle /old {
+		redir * /new 301
+	}
+	handle /moved/* {
+		redir http://elsewhere.test{uri}
+	}
+	handle /hello {
+		respond "hello there" 200
+	}
+	handle /gone* {
+		respond 410
+	}
+	handle /inner/* {
+		rewrite * /v2{uri}
+		reverse_proxy SHOP
+	}
+	handle /private/* {
+		basic_auth {
+			ann HASH
+		}
+		reverse_proxy SHOP
+	}
+	handle /asked/* {
+		forward_auth ADMIN {
+			uri /status/204
+		}
+		reverse_proxy SHOP
+	}
+	handle /refused/* {
+		forward_auth ADMIN {
+			uri /status/403
+		}
+		reverse_proxy SHOP
+	}
+	handle {
+		reverse_proxy SHOP {
+			header_up X-Extra yes
+		}
+	}
+}
+http://old.test:PORT {
+	redir http://shop.test{uri} 301
+}
+"#;
+
+const fn with(target: &'static str, headers: &'static [(&'static str, &'static str)]) -> Asked {
+    Asked { method: "GET", host: "shop.test", target, headers }
+}
+
+const fn by(method: &'static str, target: &'static str) -> Asked {
+    Asked { method, host: "shop.test", target, headers: &[] }
+}
+
+const CADDY_TABLE: &[Asked] = &[
+    ask("shop.test", "/"),
+    ask("www.shop.test", "/some/where?a=1&b=2"),
+    by("HEAD", "/"),
+    by("PUT", "/thing"),
+    by("DELETE", "/thing?x"),
+    by("POST", "/thing"),
+    ask("shop.test", "/status/503"),
+    with("/", &[("X-Beta", "1")]),
+    with("/", &[("X-Beta", "2")]),
+    with("/a?b", &[("X-Version", "v2.1")]),
+    with("/a?b", &[("X-Version", "xv2")]),
+    ask("shop.test", "/?theme=dark"),
+    ask("shop.test", "/?theme=darker"),
+    ask("shop.test", "/number/17"),
+    ask("shop.test", "/number/x"),
+    ask("shop.test", "/api/bytes/7"),
+    ask("shop.test", "/api/users?x=%20"),
+    ask("shop.test", "/old"),
+    ask("shop.test", "/old/er"),
+    ask("shop.test", "/moved/a/b?c"),
+    ask("shop.test", "/hello"),
+    ask("shop.test", "/gone"),
+    ask("shop.test", "/gone/1"),
+    ask("shop.test", "/inner/a?q"),
+    ask("shop.test", "/private/x"),
+    with("/private/x", &[("Authorization", "Basic YW5uOnNlY3JldA==")]),
+    with("/private/x", &[("Authorization", "Basic YW5uOndyb25n")]),
+    ask("shop.test", "/asked/x?y"),
+    ask("shop.test", "/refused/x"),
+    ask("old.test", "/a?b"),
+];
+
+#[tokio::test]
+async fn what_caddy_answered_is_answered_after_an_import() {
+    let Some(program) = caddy() else {
+        return skip_or_fail("Caddy is not here; `./setup --tests` brings it");
+    };
+    let (shop, admin) = (App::start("shop").await, App::start("admin").await);
+    let folder = TempDir::new().expect("a folder");
+    let port = Port::reserve();
+    let text = CADDY
+        .replace("PORT", &port.address().port().to_string())
+        .replace("SHOP", &shop.upstream())
+        .replace("ADMIN", &admin.upstream())
+        // `htpasswd -nbB -C 5 ann secret`
+        .replace("HASH", "$2y$05$yWYwjHzCSVd82lq///M3I.L6iez3WXgkRDIPj7LljBoHA.Cvqo2pa");
+    put(&folder.path().join("Caddyfile"), &text);
+    let arguments = ["run", "--adapter", "caddyfile", "--config", "Caddyfile"];
+    let server = start(folder.path(), &program, &arguments);
+    served(port.address()).await;
+    let switcher = Switcher::bare(folder.path());
+    switcher.succeed(&["import", "caddy", "Caddyfile"]).await;
+    let (proxy, address, _kept) = ours(folder.path(), &switcher).await;
+    let sides = [("Caddy", port.address()), ("ours ", address)];
+    let differences = differences(sides, CADDY_TABLE, &shop, &admin).await;
     let written = fs::read_to_string(folder.path().join("switcher.yaml")).expect("it");
     assert!(differences.is_empty(), "{}\n\n{written}", differences.join("\n"));
     drop((server, proxy));

@@ -60,6 +60,21 @@ pub enum Action {
         /// Whether it was written, and is not what the other program does without a word.
         written: bool,
     },
+    /// Which pages of other origins may read answers.
+    Cors(Cors),
+    /// Another service is asked for leave.
+    ForwardAuth(ForwardAuth),
+    /// An application that mostly fails is left alone.
+    Breaker {
+        /// From which share of failures on, with its `%`.
+        errors: String,
+        /// For how long.
+        open: Option<String>,
+    },
+    /// Bodies up to this size are taken in whole first.
+    Buffer(String),
+    /// Answers that declare it are held.
+    Cache,
     /// Answers are compressed.
     Compress,
     /// A header of the request.
@@ -96,6 +111,34 @@ pub struct BasicAuth {
     pub forward: bool,
 }
 
+/// Which pages of other origins may read answers; each list may be `*` alone.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Cors {
+    /// Their origins.
+    pub origins: Vec<String>,
+    /// What they may do.
+    pub methods: Vec<String>,
+    /// What they may send.
+    pub headers: Vec<String>,
+    /// What they may read.
+    pub expose: Vec<String>,
+    /// Whether they may ask in the name of a user.
+    pub credentials: bool,
+    /// How long a browser may remember it.
+    pub max_age: Option<String>,
+}
+
+/// Another service that is asked for leave.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ForwardAuth {
+    /// What is asked.
+    pub url: String,
+    /// The headers that it is shown; none for all.
+    pub request_headers: Vec<String>,
+    /// The headers of its yes that the application gets.
+    pub response_headers: Vec<String>,
+}
+
 /// A change of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderChange {
@@ -107,31 +150,27 @@ pub enum HeaderChange {
     Add(String, String),
 }
 
-/// Something that is not carried over, with what a mapping will need.
+/// Something that is not carried over.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Later {
-    /// Another service is asked for leave.
-    ForwardAuth(String),
-    /// Answers for other origins.
+    /// A guard that is not known here.
+    Guard(String),
+    /// Answers for other origins, by rules that are not known here.
     Cors,
-    /// Upstreams that fail are left alone.
+    /// Upstreams that fail are left alone, by an expression of its own.
     Breaker,
-    /// Bodies are kept before they are passed on.
+    /// Answers are kept before they are passed on.
     Buffer,
-    /// Answers are kept.
+    /// How long answers are kept that say nothing themselves.
     Cache,
     /// Files of this folder are served.
     Files(String),
-    /// Requests are told apart by something else than host and path.
+    /// Requests are told apart by something that `match` does not know.
     Match(String),
-    /// Something is reached by other listeners than the rest.
-    EntryPoint(String),
     /// Connections that are no HTTP.
     Tcp,
     /// Copies of requests go to another place.
     Mirror,
-    /// Several pools share the requests.
-    Weighted,
 }
 
 impl Later {
@@ -139,17 +178,15 @@ impl Later {
     #[must_use]
     pub const fn what(&self) -> &'static str {
         match self {
-            Self::ForwardAuth(_) => "another service asked for leave",
+            Self::Guard(_) => "a guard",
             Self::Cors => "answers for other origins (CORS)",
             Self::Breaker => "a circuit breaker",
             Self::Buffer => "kept bodies",
             Self::Cache => "kept answers",
             Self::Files(_) => "files that are served",
-            Self::Match(_) => "a rule beyond host and path",
-            Self::EntryPoint(_) => "listeners of its own",
+            Self::Match(_) => "a rule beyond what can be matched",
             Self::Tcp => "connections that are no HTTP",
             Self::Mirror => "copied requests",
-            Self::Weighted => "weighted services",
         }
     }
 
@@ -157,39 +194,36 @@ impl Later {
     #[must_use]
     pub fn suggestion(&self) -> String {
         let text = match self {
-            Self::ForwardAuth(url) => {
+            Self::Guard(what) => {
                 return format!(
-                    "nobody is let in until it is written by hand (`deny`): `forward_auth: {{url: …}}` in the place of {url}, or guard it with `basic_auth` or `allow`"
+                    "nobody is let in until it is written by hand (`deny`): {what} is not done here; guard it with \
+                     `forward_auth`, `basic_auth` or `allow`"
                 );
             }
             Self::Cors => {
-                "write `cors: {origins: [https://app.example.com], methods: [GET], headers: [X-Token]}` in its `middleware`"
+                "origins are names here: write `cors: {origins: [https://app.example.com], methods: [GET], headers: [X-Token]}`"
             }
             Self::Breaker => {
                 "write `breaker: {errors: 50%, requests: 20}` in its `middleware`; its conditions are shares of failures alone"
             }
-            Self::Buffer => {
-                "write `buffer: {request: 1MiB}` in its `middleware` for bodies of requests; answers are passed on as they come"
-            }
+            Self::Buffer => "`buffer` keeps bodies of requests; answers are passed on as they come",
             Self::Cache => {
-                "write `cache: on` in its `middleware`: it holds what the application declares cacheable, and nothing else"
+                "`cache: on` holds what the application declares cacheable, and nothing else: let it send Cache-Control"
             }
             Self::Files(folder) => {
                 return format!(
-                    "files are not served here; serve {folder} by the application, or by a file server as the upstream"
+                    "files are no upstream; look at `files: {{root: {folder}}}` in a `middleware`, or let the application serve them"
                 );
             }
             Self::Match(what) => {
                 return format!(
-                    "write it as an application of its own with `match` (methods, headers, query, clients, path_pattern): {what}"
+                    "`match` knows methods, headers, query, clients, host_pattern and path_pattern, all of which must hold: {what}"
                 );
             }
-            Self::EntryPoint(name) => {
-                return format!("give a listener the name {name}, and write `listeners: [{name}]`");
+            Self::Tcp => {
+                "connections are no requests; look at `tcp` of an application, or publish this port another way"
             }
-            Self::Tcp => "only HTTP is proxied; publish this port another way",
             Self::Mirror => "`mirror: {share: 10%}` copies to the standby slot, and to nobody else",
-            Self::Weighted => "weights are those of the upstreams of one slot, as `{address: …, weight: 3}`",
         };
         text.to_owned()
     }
@@ -209,6 +243,11 @@ impl Action {
             Self::Answer { .. } => Some("answer"),
             Self::Strip(_) | Self::Replace { .. } | Self::Prefix(_) => Some("rewrite"),
             Self::BodySize { .. } => Some("body_size"),
+            Self::Cors(_) => Some("cors"),
+            Self::ForwardAuth(_) => Some("forward_auth"),
+            Self::Breaker { .. } => Some("breaker"),
+            Self::Buffer(_) => Some("buffer"),
+            Self::Cache => Some("cache"),
             Self::Compress => Some("compress"),
             Self::Request(_) => Some("request_headers"),
             Self::Response(_) => Some("response_headers"),
@@ -218,15 +257,20 @@ impl Action {
 }
 
 /// The keys of `middleware`, in the order in which they act.
-const ORDER: [&str; 12] = [
+const ORDER: [&str; 17] = [
     "allow",
     "deny",
     "rate_limit",
     "in_flight",
+    "cors",
     "basic_auth",
+    "forward_auth",
     "body_size",
     "redirects",
     "answer",
+    "breaker",
+    "buffer",
+    "cache",
     "rewrite",
     "request_headers",
     "response_headers",
@@ -237,12 +281,8 @@ const ORDER: [&str; 12] = [
 #[must_use]
 pub fn middleware(actions: &[At<Action>]) -> Vec<Entry> {
     // What was guarded by something that is not done here stays closed.
-    let guard = actions.iter().find(|at| matches!(at.value, Action::Later(Later::ForwardAuth(_))));
-    let closed = guard.map(|at| {
-        Entry::line("deny", "[0.0.0.0/0, \"::/0\"]")
-            .from(&at.place, "deny")
-            .behind("it was guarded by something that is not done here: nobody is let in until you say how")
-    });
+    let guard = actions.iter().find(|at| matches!(at.value, Action::Later(Later::Guard(_))));
+    let closed = guard.map(|at| Entry::closed().from(&at.place, "deny"));
     let of = |key: &'static str| actions.iter().filter(move |action| action.value.key() == Some(key));
     let entries = ORDER.iter().filter(|key| closed.is_none() || **key != "deny");
     closed
@@ -277,7 +317,15 @@ fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {
         Action::BodySize { size, written: false } => {
             return Some(Entry::line(key, size.clone()).behind("the default of where it comes from"));
         }
-        Action::Compress => Entry::line(key, "on"),
+        Action::Cors(cors) => Entry::line(key, cors.yaml()),
+        Action::ForwardAuth(asked) => Entry::line(key, asked.yaml()),
+        Action::Breaker { errors, open } => {
+            let mut said = vec![("errors", errors.clone())];
+            said.extend(open.iter().map(|open| ("open", scalar(open))));
+            Entry::line(key, pairs(&said))
+        }
+        Action::Buffer(size) => Entry::line(key, pairs(&[("request", size.clone())])),
+        Action::Cache | Action::Compress => Entry::line(key, "on"),
         Action::Request(_) | Action::Response(_) => headers(key, actions),
         Action::Later(_) => return None,
     };
@@ -322,6 +370,33 @@ impl BasicAuth {
     }
 }
 
+impl Cors {
+    fn yaml(&self) -> String {
+        let all = |words: &[String]| words.iter().any(|word| word == "*");
+        let told = |words: &[String]| if all(words) { "\"*\"".to_owned() } else { list(words) };
+        let mut said = vec![("origins", told(&self.origins))];
+        for (key, words) in [("methods", &self.methods), ("headers", &self.headers), ("expose", &self.expose)]
+        {
+            said.extend((!words.is_empty()).then(|| (key, told(words))));
+        }
+        said.extend(self.credentials.then(|| ("credentials", "true".to_owned())));
+        said.extend(self.max_age.iter().map(|age| ("max_age", scalar(age))));
+        pairs(&said)
+    }
+}
+
+impl ForwardAuth {
+    fn yaml(&self) -> String {
+        let mut said = vec![("url", scalar(&self.url))];
+        for (key, words) in
+            [("request_headers", &self.request_headers), ("response_headers", &self.response_headers)]
+        {
+            said.extend((!words.is_empty()).then(|| (key, list(words))));
+        }
+        pairs(&said)
+    }
+}
+
 fn redirect(at: &At<Action>) -> Option<Entry> {
     let Action::Redirect { from, to, status } = &at.value else { return None };
     let said = [("from", scalar(from)), ("to", scalar(to)), ("status", status.to_string())];
@@ -344,6 +419,11 @@ fn rewrite(key: &str, actions: &[&At<Action>]) -> Entry {
             | Action::Redirect { .. }
             | Action::Answer { .. }
             | Action::BodySize { .. }
+            | Action::Cors(_)
+            | Action::ForwardAuth(_)
+            | Action::Breaker { .. }
+            | Action::Buffer(_)
+            | Action::Cache
             | Action::Compress
             | Action::Request(_)
             | Action::Response(_)

@@ -8,6 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use switcher_config::{AppName, HostPattern, PathPrefix};
 
 use super::action::{Action, HeaderChange, Later, middleware};
+use super::doors::Doors;
 use super::note::Note;
 use super::sheet::{Entry, list, pairs, scalar};
 use super::site::{Imported, Match, Route, Site, Tls, Upstream};
@@ -29,7 +30,8 @@ struct App {
 /// The whole configuration, not checked yet. What cannot be said is added to the notes.
 #[must_use]
 pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
-    let sites = std::mem::take(&mut imported.sites);
+    let sites: Vec<Site> = std::mem::take(&mut imported.sites).into_iter().flat_map(Site::split).collect();
+    let doors = Doors::of(imported, &sites);
     let mut names = BTreeSet::new();
     let mut claimed = BTreeMap::new();
     let mut apps = Vec::new();
@@ -42,12 +44,13 @@ pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
         tls |= site.tls != Tls::Off;
         authority |= site.tls == Tls::Auto;
         for app in applications(&site, &mut names, &mut imported.notes) {
-            if let Some(hosts) = unclaimed(&site, &app, &mut claimed, &mut imported.notes) {
-                apps.push(entry(&site, &hosts, app, &mut imported.notes));
+            let listeners = doors.listeners(&site);
+            if let Some(hosts) = unclaimed(&site, &app, &listeners, &mut claimed, &mut imported.notes) {
+                apps.push(entry(&site, &hosts, &listeners, app, &mut imported.notes));
             }
         }
     }
-    let mut sheet = vec![proxy(imported, tls).above(format!(
+    let mut sheet = vec![proxy(imported, tls, &doors).above(format!(
         "Written by `switcher import` from {title}. It is yours now: nothing overwrites it. `switcher config check` tests it."
     ))];
     if authority {
@@ -71,12 +74,12 @@ pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
     sheet
 }
 
-fn proxy(imported: &mut Imported, tls: bool) -> Entry {
+fn proxy(imported: &mut Imported, tls: bool, doors: &Doors) -> Entry {
     let mut keys = Vec::new();
     let (http, https) = (std::mem::take(&mut imported.http), std::mem::take(&mut imported.https));
-    keys.push(listeners("http", http, "0.0.0.0:80"));
+    keys.push(listeners("http", http, "0.0.0.0:80", doors));
     if tls {
-        keys.push(listeners("https", https, "0.0.0.0:443"));
+        keys.push(listeners("https", https, "0.0.0.0:443", doors));
     }
     keys.push(
         Entry::line("admin", "/run/switcher/admin.sock")
@@ -91,14 +94,18 @@ fn proxy(imported: &mut Imported, tls: bool) -> Entry {
     Entry::section("proxy", keys)
 }
 
-fn listeners(key: &str, given: Vec<At<String>>, default: &str) -> Entry {
+fn listeners(key: &str, given: Vec<At<String>>, default: &str, doors: &Doors) -> Entry {
     let mut seen = BTreeSet::new();
     let given: Vec<At<String>> = given.into_iter().filter(|at| seen.insert(at.value.clone())).collect();
+    let written = |key: &str, at: &At<String>| match doors.name(&at.value) {
+        Some(name) => Entry::line(key, pairs(&[("listen", scalar(&at.value)), ("name", scalar(name))])),
+        None => Entry::text(key, &at.value),
+    };
     match given.as_slice() {
         [] => Entry::line(key, default),
-        [one] => Entry::text(key, &one.value),
+        [one] => written(key, one),
         [_, _, ..] => {
-            let item = |at: &At<String>| Entry::text("", &at.value).from(&at.place, "listener");
+            let item = |at: &At<String>| written("", at).from(&at.place, "listener");
             Entry::section(key, given.iter().map(item).collect())
         }
     }
@@ -154,11 +161,13 @@ fn applications(site: &Site, names: &mut BTreeSet<String>, notes: &mut Vec<Note>
             notes.push(Note::left(&route.place, route.what.clone(), suggestion));
             continue;
         };
-        let above = apps.iter_mut().rev().find(|app| below(&app.route, prefix.as_str()));
+        let apart = route.is_apart();
+        let fits = |app: &&mut App| !apart && !app.route.is_apart() && below(&app.route, prefix.as_str());
+        let above = apps.iter_mut().rev().find(fits);
         match above {
             Some(app) if joins(app, route) => join(app, route, &path, notes),
             Some(_) | None => {
-                if matches!(route.path, Match::Only(_)) && !only_redirects(route) {
+                if route.is_wider() && !only_redirects(route) {
                     notes.push(whole_path(route));
                 }
                 let name = name(site, route, &path, names);
@@ -223,7 +232,7 @@ fn joins(app: &App, route: &Route) -> bool {
 }
 
 /// What comes before redirects, and would guard those of a path below too.
-const GUARDS: [&str; 5] = ["allow", "deny", "rate_limit", "in_flight", "basic_auth"];
+const GUARDS: [&str; 6] = ["allow", "deny", "rate_limit", "in_flight", "basic_auth", "forward_auth"];
 
 fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
     let guarded =
@@ -254,7 +263,7 @@ fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
         }
         return;
     }
-    if matches!(route.path, Match::Only(_)) && !only_redirects(route) {
+    if route.is_wider() && !only_redirects(route) {
         notes.push(whole_path(route));
     }
     app.paths.push(route.clone());
@@ -281,7 +290,8 @@ fn name(site: &Site, route: &Route, path: &str, names: &mut BTreeSet<String>) ->
 fn unclaimed(
     site: &Site,
     app: &App,
-    claimed: &mut BTreeMap<(String, String), Place>,
+    listeners: &[String],
+    claimed: &mut BTreeMap<(String, String, String), Place>,
     notes: &mut Vec<Note>,
 ) -> Option<Vec<String>> {
     let path = path_of(app.route.path.path());
@@ -289,9 +299,10 @@ fn unclaimed(
     if every.is_empty() {
         every.push(String::new());
     }
+    let apart = format!("{listeners:?} {:?} {:?}", app.route.wants, app.route.priority);
     let mut left = Vec::new();
     for host in every {
-        match claimed.get(&(host.clone(), path.clone())) {
+        match claimed.get(&(host.clone(), path.clone(), apart.clone())) {
             Some(place) => {
                 let shown = if host.is_empty() { "every host" } else { &host };
                 let suggestion = format!(
@@ -300,7 +311,7 @@ fn unclaimed(
                 notes.push(Note::left(&app.route.place, app.route.what.clone(), suggestion));
             }
             None => {
-                claimed.insert((host.clone(), path.clone()), app.route.place.clone());
+                claimed.insert((host.clone(), path.clone(), apart.clone()), app.route.place.clone());
                 left.push(host);
             }
         }
@@ -312,7 +323,7 @@ fn unclaimed(
     }
 }
 
-fn entry(site: &Site, hosts: &[String], app: App, notes: &mut Vec<Note>) -> Entry {
+fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &mut Vec<Note>) -> Entry {
     let App { name, mut route, redirects, paths } = app;
     let mut keys = Vec::new();
     if !hosts.is_empty() {
@@ -322,6 +333,9 @@ fn entry(site: &Site, hosts: &[String], app: App, notes: &mut Vec<Note>) -> Entr
     if path != "/" {
         keys.push(Entry::text("path", &path));
     }
+    keys.extend(route.wants.entry(&route.place));
+    keys.extend(route.priority.map(|priority| Entry::line("priority", priority.to_string())));
+    keys.extend((!listeners.is_empty()).then(|| Entry::line("listeners", list(listeners))));
     keys.extend(tls(site));
     keys.extend(site.keys.iter().cloned());
     keys.extend(slots(&route.upstreams));

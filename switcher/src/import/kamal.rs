@@ -81,18 +81,12 @@ fn application(root: &Node, imported: &mut Imported) {
     if secure {
         imported.https.push(At::new("0.0.0.0:443".to_owned(), &proxy.place));
     }
-    let route = Route {
-        place: root.place.clone(),
-        what: format!("service {name}"),
-        path: Match::Below(path),
-        name: Some(name.clone()),
-        upstreams: Vec::new(),
-        keys,
-        actions,
-    };
+    let whole = Route::new(&root.place, format!("service {name}"), Match::Below(path));
+    let route = Route { name: Some(name.clone()), keys, actions, ..whole };
     let tls = if secure { Tls::Auto } else { Tls::Off };
     let place = root.place.clone();
-    imported.sites.push(Site { place, name, hosts, tls, redirect, keys: Vec::new(), routes: vec![route] });
+    let (keys, doors) = (Vec::new(), Vec::new());
+    imported.sites.push(Site { place, name, hosts, tls, redirect, keys, doors, routes: vec![route] });
     around(root, imported);
 }
 
@@ -159,6 +153,11 @@ fn bounds(proxy: &Node, actions: &mut Vec<At<Action>>) -> Vec<Entry> {
     {
         let bound = Action::BodySize { size: format!("{bytes}B"), written: true };
         actions.push(At::new(bound, &node.place));
+    }
+    if buffering.text("requests") == Some("true") {
+        let size = buffering.text("memory").map(|bytes| bytes.replace('_', ""));
+        let size = size.map_or_else(|| "1MiB".to_owned(), |bytes| format!("{bytes}B"));
+        actions.push(At::new(Action::Buffer(size), &buffering.place));
     }
     for node in buffering.children.iter().filter(|node| !node.is_taken()) {
         node.take_whole();

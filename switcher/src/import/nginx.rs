@@ -4,6 +4,7 @@
 //! for is told by `advice`.
 
 mod advice;
+mod asked;
 mod location;
 mod rule;
 mod scope;

@@ -46,6 +46,13 @@ impl Entry {
         Self::line(key, scalar(value))
     }
 
+    /// What lets nobody in, in the place of a guard that is not done here.
+    #[must_use]
+    pub fn closed() -> Self {
+        Self::line("deny", "[0.0.0.0/0, \"::/0\"]")
+            .behind("it was guarded by something that is not done here: nobody is let in until you say how")
+    }
+
     /// A key with others below it.
     #[must_use]
     pub fn section(key: &str, entries: Vec<Self>) -> Self {
@@ -170,6 +177,9 @@ fn write(entries: &[Entry], indent: usize, way: &[usize], rows: &mut Vec<Row>) {
     }
 }
 
+/// Keys that say who may come in.
+const GUARDS: [&str; 4] = ["allow", "deny", "basic_auth", "forward_auth"];
+
 /// Takes out the innermost entry on the way that came from somewhere; answers where from.
 pub fn take_out(entries: &mut Vec<Entry>, way: &[usize]) -> Option<(Place, String)> {
     let (first, rest) = way.split_first()?;
@@ -180,7 +190,17 @@ pub fn take_out(entries: &mut Vec<Entry>, way: &[usize]) -> Option<(Place, Strin
         return Some(found);
     }
     let origin = entry.origin.clone()?;
-    entries.remove(*first);
+    if GUARDS.contains(&entry.key.as_str()) {
+        // A guard that is refused stays closed.
+        *entry = Entry::closed();
+        let mut index = 0;
+        entries.retain(|other| {
+            index += 1;
+            other.key != "deny" || index == first + 1
+        });
+    } else {
+        entries.remove(*first);
+    }
     Some(origin)
 }
 

@@ -4,6 +4,7 @@ use super::action::Action;
 use super::note::Note;
 use super::sheet::Entry;
 use super::tree::{At, Place};
+use super::wants::Wants;
 
 /// Everything that was read.
 #[derive(Debug, Clone, Default)]
@@ -12,6 +13,8 @@ pub struct Imported {
     pub http: Vec<At<String>>,
     /// TLS listeners.
     pub https: Vec<At<String>>,
+    /// What listeners are called there, by their addresses.
+    pub called: Vec<(String, String)>,
     /// Other keys of `proxy`.
     pub proxy: Vec<Entry>,
     /// Where the authority writes to, and other keys of `acme`.
@@ -41,6 +44,8 @@ pub struct Site {
     pub redirect: bool,
     /// Keys that hold for every application of it, such as `hsts` and `client_ca`.
     pub keys: Vec<Entry>,
+    /// The addresses it is reached at; none for all.
+    pub doors: Vec<String>,
     /// The routes.
     pub routes: Vec<Route>,
 }
@@ -70,8 +75,14 @@ pub struct Route {
     pub place: Place,
     /// What it is called there.
     pub what: String,
+    /// Hosts of its own, where it is for a part of those of its site.
+    pub hosts: Vec<At<String>>,
     /// The path.
     pub path: Match,
+    /// What else a request must show.
+    pub wants: Wants,
+    /// What comes first of several that fit, where that was said.
+    pub priority: Option<i64>,
     /// A good name for an application, should it become one.
     pub name: Option<String>,
     /// Where requests go; none when they are answered by an action.
@@ -108,6 +119,62 @@ pub struct Upstream {
     pub address: String,
     /// Its weight.
     pub weight: Option<u64>,
+}
+
+impl Route {
+    /// A route that does nothing yet.
+    #[must_use]
+    pub fn new(place: &Place, what: impl Into<String>, path: Match) -> Self {
+        Self {
+            place: place.clone(),
+            what: what.into(),
+            hosts: Vec::new(),
+            path,
+            wants: Wants::default(),
+            priority: None,
+            name: None,
+            upstreams: Vec::new(),
+            keys: Vec::new(),
+            actions: Vec::new(),
+        }
+    }
+
+    /// Whether it takes other requests than its host and path say, and is an application of its own.
+    #[must_use]
+    pub fn is_apart(&self) -> bool {
+        !self.wants.is_empty() || self.priority.is_some()
+    }
+
+    /// Whether more is met here than is meant, for paths are prefixes.
+    #[must_use]
+    pub fn is_wider(&self) -> bool {
+        matches!(self.path, Match::Only(_)) && self.wants.path_pattern.is_none()
+    }
+}
+
+impl Site {
+    /// What is for hosts of its own as sites of their own.
+    #[must_use]
+    pub fn split(mut self) -> Vec<Self> {
+        let routes = std::mem::take(&mut self.routes);
+        let empty = routes.is_empty();
+        let mut sites = vec![self];
+        for mut route in routes {
+            let hosts = std::mem::take(&mut route.hosts);
+            let same =
+                |site: &Self| site.hosts.iter().map(|at| &at.value).eq(hosts.iter().map(|at| &at.value));
+            let index = if hosts.is_empty() { Some(0) } else { sites.iter().position(same) };
+            match index {
+                Some(index) => sites[index].routes.push(route),
+                None => {
+                    let name = hosts[0].value.clone();
+                    sites.push(Self { name, hosts, routes: vec![route], ..sites[0].clone() });
+                }
+            }
+        }
+        sites.retain(|site| empty || !site.routes.is_empty());
+        sites
+    }
 }
 
 impl Imported {

@@ -123,13 +123,24 @@ fn an_unknown_directive_is_told_wherever_it_stands() {
 }
 
 #[test]
-fn what_was_guarded_stays_closed() {
+fn what_was_guarded_stays_guarded_or_closed() {
     let folder = tempfile::tempdir().expect("a folder");
-    let text = "a.example {\n  forward_auth auth:9091 {\n    uri /verify\n  }\n  reverse_proxy app:3000\n}\n";
-    let file = folder.path().join("Caddyfile");
-    replace(&file, text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
-    let settled = made(MovedFrom::Caddy, folder.path(), &["Caddyfile".into()]);
-    assert!(settled.text.contains("deny: [0.0.0.0/0, \"::/0\"]"), "{}", settled.text);
+    let closed = "deny: [0.0.0.0/0, \"::/0\"]";
+    let asked = "forward_auth: {url: \"http://auth:9091/verify?a=b\", response_headers: [Remote-User]}";
+    for (guard, written) in [
+        ("forward_auth auth:9091 {\n uri /verify?a=b\n copy_headers Remote-User\n }", asked),
+        // What is not known before a request comes, a condition that is not known, and what the loader refuses.
+        ("forward_auth {env.AUTH} {\n uri /verify\n }", closed),
+        ("@odd expression {path}.size()>3\n respond @odd 403", closed),
+        ("forward_auth auth:9091 {\n uri /verify\n copy_headers Host\n }", closed),
+    ] {
+        let text = format!("a.example {{\n {guard}\n reverse_proxy app:3000\n}}\n");
+        let file = folder.path().join("Caddyfile");
+        replace(&file, text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+        let settled = made(MovedFrom::Caddy, folder.path(), &["Caddyfile".into()]);
+        assert!(settled.text.contains(written), "{guard}\n{}", settled.text);
+        assert_eq!(settled.text.contains(closed), written == closed, "{guard}\n{}", settled.text);
+    }
 }
 
 #[test]

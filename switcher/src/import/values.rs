@@ -86,6 +86,12 @@ pub fn caseless(pattern: &str) -> String {
     format!("(?i){pattern}")
 }
 
+/// Whether only the proxy itself may say a header of this name, in lower case: no client's own reaches an application.
+#[must_use]
+pub fn stripped(lower: &str) -> bool {
+    lower.starts_with("x-forwarded-") || ["x-real-ip", "forwarded", "host"].contains(&lower)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -31,6 +31,10 @@ pub(super) fn advice(names: &[&str]) -> String {
         "map" | "vars" => "variables are not computed here; what uses them is told where it stands",
         "tracing" => "traces are not sent; X-Request-Id goes to the application and into the log",
         "metrics" => "metrics are at /metrics of `proxy.status`, for Prometheus",
+        "copy_headers" => {
+            "headers of its yes keep their names here; those that get another one are not passed on, and a client's own of that \
+             name are taken away"
+        }
         "layer4" => return Later::Tcp.suggestion(),
         "cache" => return Later::Cache.suggestion(),
         "dynamic" => "the addresses of a slot are written down, or given by `switcher register`",

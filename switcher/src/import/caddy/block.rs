@@ -5,7 +5,7 @@
 
 use super::matcher::{Fits, fits};
 use super::proxied::{Pool, change, pool};
-use crate::import::action::{Action, BasicAuth, Later};
+use crate::import::action::{Action, BasicAuth, ForwardAuth, HeaderChange, Later};
 use crate::import::note::Note;
 use crate::import::sheet::Entry;
 use crate::import::site::{Imported, Match, Route};
@@ -76,14 +76,13 @@ fn made(node: &Node, said: Said) -> Vec<Route> {
         let place = end.map_or(&node.place, |end| &node.children[end.node].place).clone();
         actions.extend(end.into_iter().flat_map(|end| end.pool.actions.clone()));
         // A redirect or a header for a path alone, in a block whose end is elsewhere.
+        let what = end.map_or_else(|| node.name.clone(), |end| end.what.clone());
+        let path = if path.path().is_empty() { Match::Below(ALL.to_owned()) } else { path };
         routes.push(Route {
-            place,
-            what: end.map_or_else(|| node.name.clone(), |end| end.what.clone()),
-            path: if path.path().is_empty() { Match::Below(ALL.to_owned()) } else { path },
-            name: None,
             upstreams: end.map(|end| end.pool.upstreams.clone()).unwrap_or_default(),
             keys: end.into_iter().flat_map(|end| end.pool.keys.iter().chain(&said.keys).cloned()).collect(),
             actions,
+            ..Route::new(&place, what, path)
         });
     }
     for mut route in said.inner {
@@ -95,11 +94,36 @@ fn made(node: &Node, said: Said) -> Vec<Route> {
             route.keys.extend(said.keys.iter().cloned());
         }
         // What the block says for everything stands behind what a block inside says for the same path.
-        routes.retain(|other: &Route| other.path != route.path || !other.upstreams.is_empty());
+        let apart = route.is_apart() || !route.hosts.is_empty();
+        routes.retain(|other: &Route| apart || other.path != route.path || !other.upstreams.is_empty());
         routes.push(route);
     }
     routes
 }
+
+/// The directives that are understood.
+const KNOWN: [&str; 20] = [
+    "reverse_proxy",
+    "redir",
+    "respond",
+    "abort",
+    "error",
+    "rewrite",
+    "uri",
+    "header",
+    "request_header",
+    "basicauth",
+    "basic_auth",
+    "encode",
+    "forward_auth",
+    "request_body",
+    "handle",
+    "handle_path",
+    "route",
+    "file_server",
+    "root",
+    "php_fastcgi",
+];
 
 fn directive(
     child: &Node,
@@ -110,28 +134,6 @@ fn directive(
     said: &mut Said,
     imported: &mut Imported,
 ) {
-    const KNOWN: [&str; 20] = [
-        "reverse_proxy",
-        "redir",
-        "respond",
-        "abort",
-        "error",
-        "rewrite",
-        "uri",
-        "header",
-        "request_header",
-        "basicauth",
-        "basic_auth",
-        "encode",
-        "forward_auth",
-        "request_body",
-        "handle",
-        "handle_path",
-        "route",
-        "file_server",
-        "root",
-        "php_fastcgi",
-    ];
     if !KNOWN.contains(&child.name.as_str()) {
         return;
     }
@@ -143,39 +145,102 @@ fn directive(
         child.take_whole();
         return;
     }
-    if !fits.others.is_empty() || !fits.hosts.is_empty() || !fits.from.is_empty() || !fits.not_from.is_empty()
-    {
-        let mut others = fits.others.clone();
-        others.extend(fits.hosts.iter().map(|host| format!("host {host}")));
-        others.extend(fits.from.iter().chain(&fits.not_from).map(|network| format!("remote_ip {network}")));
-        let suggestion = Later::Match(others.join(", ")).suggestion();
-        imported.notes.push(Note::left(&child.whole(), child.shown(), suggestion));
-        child.take_whole();
-        return;
+    let guards = ["basicauth", "basic_auth", "forward_auth"].contains(&child.name.as_str());
+    let known = fits.others.is_empty() && fits.not_from.is_empty();
+    if guards && (fits.is_apart() || !known) {
+        let suggestion = "it is asked of everybody at its paths here, whatever else its matcher says";
+        imported.notes.push(Note::differs(&child.place, child.shown(), suggestion));
+    } else if !known || fits.is_apart() && !ENDS.contains(&child.name.as_str()) {
+        return unknown(child, &fits, said, imported);
     }
+    let apart = (fits.is_apart() && !guards).then(|| (fits.all(), fits.hosts.clone()));
     let paths = if fits.paths.is_empty() { vec![Match::Below(ALL.to_owned())] } else { fits.paths };
+    let step = Step { child, index, skip };
+    let Some((wants, hosts)) = apart else {
+        return one(&step, site, secure, &paths, said, imported);
+    };
+    let mut own = Said::default();
+    one(&step, site, secure, &paths, &mut own, imported);
+    for mut route in made(node, own) {
+        match route.wants.and(&wants) {
+            Some(both) => route.wants = both,
+            None => {
+                let suggestion = Later::Match(child.shown()).suggestion();
+                imported.notes.push(Note::left(&child.whole(), route.what.clone(), suggestion));
+                continue;
+            }
+        }
+        if route.hosts.is_empty() {
+            route.hosts = hosts.iter().map(|host| At::new(host.to_ascii_lowercase(), &child.place)).collect();
+        }
+        said.inner.push(route);
+    }
+}
+
+/// What ends requests, and so may be for a part of them alone.
+const ENDS: [&str; 8] =
+    ["handle", "handle_path", "route", "reverse_proxy", "redir", "respond", "abort", "error"];
+
+/// A directive with its place in its block, and how many of its words are its matcher.
+struct Step<'a> {
+    child: &'a Node,
+    index: usize,
+    skip: usize,
+}
+
+fn one(
+    step: &Step<'_>,
+    site: &Node,
+    secure: bool,
+    paths: &[Match],
+    said: &mut Said,
+    imported: &mut Imported,
+) {
+    let Step { child, index, skip } = *step;
     match child.name.as_str() {
-        "handle" | "handle_path" | "route" => blocks(child, site, secure, &paths, said, imported),
+        "handle" | "handle_path" | "route" => blocks(child, site, secure, paths, said, imported),
         "reverse_proxy" => {
             let pool = pool(child, skip, imported);
-            ends(child, index, &paths, &pool, said);
+            ends(child, index, paths, &pool, said);
         }
-        "redir" | "respond" | "abort" | "error" => {
-            answers(child, index, skip, &paths, secure, said, imported)
-        }
+        "redir" | "respond" | "abort" | "error" => answers(child, index, skip, paths, secure, said, imported),
         "file_server" | "root" | "php_fastcgi" => files(child, skip, said),
-        _ => on_the_way(child, skip, &paths, said, imported),
+        _ => on_the_way(child, skip, paths, said, imported),
+    }
+}
+
+/// What has a matcher that is not known here: told, and closed where it was to keep somebody out.
+fn unknown(child: &Node, fits: &Fits, said: &mut Said, imported: &mut Imported) {
+    if refuses(child) {
+        let guard = Action::Later(Later::Guard(child.shown()));
+        let all = vec![Match::Below(ALL.to_owned())];
+        let paths = if fits.paths.is_empty() { &all } else { &fits.paths };
+        let closed = paths.iter().map(|path| (path.clone(), At::new(guard.clone(), &child.whole())));
+        said.actions.extend(closed);
+    } else {
+        let mut others = fits.others.clone();
+        others.extend(fits.hosts.iter().map(|host| format!("host {host}")));
+        others.extend(fits.from.iter().map(|network| format!("remote_ip {network}")));
+        others.extend(fits.not_from.iter().map(|network| format!("not remote_ip {network}")));
+        let suggestion = Later::Match(others.join(", ")).suggestion();
+        imported.notes.push(Note::left(&child.whole(), child.shown(), suggestion));
+    }
+    child.take_whole();
+}
+
+/// Whether it keeps somebody out.
+fn refuses(child: &Node) -> bool {
+    match child.name.as_str() {
+        "abort" => true,
+        "respond" | "error" => child.seen().iter().any(|word| ["401", "403", "404"].contains(word)),
+        _ => false,
     }
 }
 
 /// `respond @outside 403` and its like: who may come in.
 fn denies(child: &Node, fits: &Fits, said: &mut Said) -> bool {
-    let refuses = match child.name.as_str() {
-        "abort" => true,
-        "respond" | "error" => child.seen().iter().any(|word| ["401", "403", "404"].contains(word)),
-        _ => false,
-    };
-    if !refuses
+    if !refuses(child)
+        || !fits.wants.is_empty()
         || !fits.others.is_empty()
         || !fits.hosts.is_empty()
         || fits.from.is_empty() == fits.not_from.is_empty()
@@ -211,6 +276,11 @@ fn blocks(
         for route in &inner {
             let mut route = route.clone();
             let own = route.path.path().to_owned();
+            for action in &mut route.actions {
+                if let Action::Redirect { from, .. } = &mut action.value {
+                    *from = within(from, path, &own, child.name == "handle_path");
+                }
+            }
             // Inside `handle_path` paths are without the prefix.
             let stem = path.path().trim_end_matches('/');
             if own == ALL {
@@ -233,6 +303,27 @@ fn blocks(
             }
             said.inner.push(route);
         }
+    }
+}
+
+/// The pattern of a redirect in a block: what it says of every path is said of those of the block alone.
+fn within(from: &str, path: &Match, own: &str, stripped: bool) -> String {
+    let stem = escaped(path.path().trim_end_matches('/'));
+    if stem.is_empty() {
+        return from.to_owned();
+    }
+    if own != ALL {
+        let inside = from.strip_prefix('^').filter(|_| stripped);
+        return inside.map_or_else(|| from.to_owned(), |inside| format!("^{stem}{inside}"));
+    }
+    let whole = escaped(path.path());
+    let end = if matches!(path, Match::Only(_)) { "$" } else { "" };
+    match from {
+        "^/" => format!("^{whole}{end}"),
+        "^/(.*)$" if stripped => format!("^{stem}/?(.*)$"),
+        "^/(.*)$" if end.is_empty() => format!("^/({}.*)$", whole.trim_start_matches('/')),
+        "^/(.*)$" => format!("^/({})$", whole.trim_start_matches('/')),
+        _ => from.to_owned(),
     }
 }
 
@@ -331,8 +422,17 @@ fn on_the_way(child: &Node, skip: usize, paths: &[Match], said: &mut Said, impor
         "header" | "request_header" => return headers(child, skip, paths, said, imported),
         "encode" => actions.push(Action::Compress),
         "forward_auth" => {
-            let url = words.first().copied().unwrap_or_default().to_owned();
-            actions.push(Action::Later(Later::ForwardAuth(url)));
+            actions.push(asked(child, &words));
+            // What gets another name on its way is not passed on, and a client must not say it itself.
+            let copied = child.children.iter().filter(|inner| inner.name == "copy_headers");
+            for name in copied.flat_map(copied_names).filter_map(|name| name.split_once('>')) {
+                actions.push(Action::Request(HeaderChange::Remove(name.1.to_owned())));
+            }
+            for path in paths {
+                let all = actions.iter().map(|action| (path.clone(), At::new(action.clone(), &child.place)));
+                said.actions.extend(all);
+            }
+            return;
         }
         "basicauth" | "basic_auth" => actions.extend(password(child, &words, imported)),
         "request_body" => {
@@ -412,6 +512,35 @@ fn headers(child: &Node, skip: usize, paths: &[Match], said: &mut Said, imported
             }
         }
     }
+}
+
+/// The names behind `copy_headers`, and in its block.
+fn copied_names(copied: &Node) -> Vec<&str> {
+    copied.seen().into_iter().chain(copied.children.iter().map(|line| line.name.as_str())).collect()
+}
+
+/// Who is asked for leave; a guard that stays closed where that cannot be said.
+fn asked(child: &Node, words: &[&str]) -> Action {
+    let _ = child.words();
+    let closed = || Action::Later(Later::Guard(child.shown()));
+    let [upstream] = words else { return closed() };
+    let uri = child.text("uri").unwrap_or("/");
+    if upstream.contains('{') || uri.contains('{') || upstream.starts_with("unix/") {
+        return closed();
+    }
+    let base = if upstream.contains("://") { (*upstream).to_owned() } else { format!("http://{upstream}") };
+    let mut response_headers = Vec::new();
+    for copied in child.children.iter().filter(|inner| inner.name == "copy_headers") {
+        let names = copied_names(copied);
+        // By another name nothing is passed on: that stays to be told.
+        if names.iter().all(|name| !name.contains('>')) {
+            copied.take_whole();
+        }
+        response_headers
+            .extend(names.iter().filter(|name| !name.contains('>')).map(|name| (*name).to_owned()));
+    }
+    let url = format!("{base}{uri}");
+    Action::ForwardAuth(ForwardAuth { url, request_headers: Vec::new(), response_headers })
 }
 
 fn password(child: &Node, words: &[&str], imported: &mut Imported) -> Option<Action> {

@@ -5,7 +5,7 @@ use crate::import::note::Note;
 use crate::import::sheet::{Entry, pairs, scalar};
 use crate::import::site::{Imported, Upstream};
 use crate::import::tree::{At, Node};
-use crate::import::values::time;
+use crate::import::values::{stripped, time};
 
 /// Where requests go, how, and what is done on the way.
 #[derive(Debug, Clone, Default)]
@@ -194,12 +194,22 @@ fn headers(node: &Node, pool: &mut Pool, imported: &mut Imported) {
                     pool.actions.push(At::new(action, &child.place));
                 }
                 Some(_) | None => {
+                    // What Caddy puts in its place the client must not say itself.
+                    let name = words.first().copied().unwrap_or_default();
+                    if request
+                        && !stripped(&lower)
+                        && words.len() == 2
+                        && !name.starts_with(['+', '-', '?', '>'])
+                    {
+                        let removed = HeaderChange::Remove(name.to_owned());
+                        pool.actions.push(At::new(Action::Request(removed), &child.place));
+                    }
                     let suggestion = if lower == "x-real-ip" {
-                        "the application finds the client in X-Forwarded-For, which is set here and nobody can forge"
+                        "the application finds the client in X-Forwarded-For, which is set here and nobody can forge; a client's own is taken away"
                     } else if lower == "host" {
                         "the application is told the host that the client asked for, and no other"
                     } else {
-                        "values of headers are fixed here; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"
+                        "values of headers are fixed here, and a client's own is taken away; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"
                     };
                     imported.notes.push(Note::left(&child.place, child.shown(), suggestion));
                 }

@@ -56,7 +56,7 @@ pub(super) fn site(node: &Node, globals: &Globals, imported: &mut Imported) {
         if of.is_empty() {
             continue;
         }
-        listen(&of, secure, globals, node, imported);
+        let doors = listen(&of, secure, globals, node, imported);
         let hosts: Vec<At<String>> =
             if of.iter().any(|address| address.host.is_empty() || address.host == "*") {
                 Vec::new()
@@ -84,6 +84,7 @@ pub(super) fn site(node: &Node, globals: &Globals, imported: &mut Imported) {
             tls: by,
             redirect: globals.redirect,
             keys: client_ca(node),
+            doors,
             routes,
         });
     }
@@ -100,7 +101,14 @@ fn is_secure(address: &Address, said: &Option<Tls>, globals: &Globals) -> bool {
             || address.port.as_deref() == Some(globals.https.as_str()))
 }
 
-fn listen(addresses: &[&Address], secure: bool, globals: &Globals, node: &Node, imported: &mut Imported) {
+fn listen(
+    addresses: &[&Address],
+    secure: bool,
+    globals: &Globals,
+    node: &Node,
+    imported: &mut Imported,
+) -> Vec<String> {
+    let mut doors = Vec::new();
     let bound = node.get("bind").map(Node::words).unwrap_or_default();
     let bound = if bound.is_empty() { vec!["0.0.0.0"] } else { bound };
     let mut put = |port: &str, secure: bool| {
@@ -111,6 +119,7 @@ fn listen(addresses: &[&Address], secure: bool, globals: &Globals, node: &Node, 
                 (*host).to_owned()
             };
             let at = At::new(format!("{host}:{port}"), &node.place);
+            doors.push(at.value.clone());
             if secure { imported.https.push(at) } else { imported.http.push(at) }
         }
     };
@@ -121,6 +130,7 @@ fn listen(addresses: &[&Address], secure: bool, globals: &Globals, node: &Node, 
             put(&globals.http, false);
         }
     }
+    doors
 }
 
 /// A site that is only for a path.

@@ -74,6 +74,7 @@ pub(super) fn outcome(
         (Held::Exact(path), _) => Match::Only(path.clone()),
         // The pattern itself says whom it means.
         (Held::Pattern(_), Some(At { value: Action::Redirect { .. }, .. })) => Match::Below("/".to_owned()),
+        (Held::Pattern(_), _) if leads(node) => Match::Below("/".to_owned()),
         (Held::Pattern(_), _) => {
             node.give_back();
             return None;
@@ -81,15 +82,10 @@ pub(super) fn outcome(
     };
     let mut actions = rule::before(scope, around, imported);
     let what = if node.name == "server" { "server".to_owned() } else { node.shown() };
-    let mut route = Route {
-        place: node.place.clone(),
-        what,
-        path,
-        name: None,
-        upstreams: Vec::new(),
-        keys: Vec::new(),
-        actions: Vec::new(),
-    };
+    let mut route = Route::new(&node.place, what, path);
+    if let (Held::Pattern(pattern), false) = (&held, redirects(&answered)) {
+        apart(&mut route, pattern, node, around, imported);
+    }
     if let Some(answer) = answered {
         // nginx answers before it looks at addresses and passwords.
         actions.retain(|action| action.value.key() == Some("response_headers"));
@@ -108,6 +104,11 @@ pub(super) fn outcome(
                 return None;
             }
         },
+        None if closed(node) => {
+            let refusal = Action::Answer { status: 403, body: String::new(), content_type: None };
+            actions.retain(|action| action.value.key() == Some("response_headers"));
+            actions.push(At::new(refusal, &node.place));
+        }
         None if files(target, &inner, &mut actions) => {}
         None => return None,
     }
@@ -118,6 +119,37 @@ pub(super) fn outcome(
     }
     route.actions = actions;
     Some(Outcome::Route(Box::new(route)))
+}
+
+/// Whether a location has something to say of its own requests, and does not only serve files.
+fn leads(node: &Node) -> bool {
+    ["proxy_pass", "grpc_pass", "return"].iter().any(|name| node.peek(name).is_some()) || closed(node)
+}
+
+/// Whether it lets nobody in and leads nowhere.
+fn closed(node: &Node) -> bool {
+    node.peek("deny").is_some_and(|deny| deny.seen() == ["all"])
+        && ["allow", "proxy_pass", "grpc_pass", "return"].iter().all(|name| node.peek(name).is_none())
+}
+
+fn redirects(answered: &Option<At<Action>>) -> bool {
+    matches!(answered, Some(At { value: Action::Redirect { .. }, .. }))
+}
+
+/// A pattern is an application of its own, before the prefixes and in the order of the file.
+fn apart(route: &mut Route, pattern: &str, node: &Node, around: &Around<'_>, imported: &mut Imported) {
+    let locations = || around.server.children.iter().filter(|child| child.name == "location");
+    let kind = |node: &Node| node.seen().first().map(|word| (*word).to_owned()).unwrap_or_default();
+    let after = locations().filter(|other| kind(other).starts_with('~') && other.place > node.place).count();
+    route.wants.path_pattern = Some(pattern.to_owned());
+    route.priority = i64::try_from(after + 1).ok();
+    let first = locations().any(|other| ["=", "^~"].contains(&kind(other).as_str()));
+    let suggestion = if first {
+        "a pattern is an application of its own, which is switched by itself; it comes before the locations with `=` and `^~` too"
+    } else {
+        "a pattern is an application of its own, which is switched by itself"
+    };
+    imported.notes.push(Note::differs(&node.place, node.shown(), suggestion));
 }
 
 /// The named location that `try_files` ends with.

@@ -6,7 +6,7 @@ use crate::import::action::{Action, BasicAuth, HeaderChange, Later, Rate};
 use crate::import::note::Note;
 use crate::import::site::Imported;
 use crate::import::tree::{At, Node};
-use crate::import::values::size;
+use crate::import::values::{size, stripped};
 
 /// What is done in every location that these directives hold for.
 pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Imported) -> Vec<At<Action>> {
@@ -16,18 +16,28 @@ pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Impo
     connections(scope, around, &mut actions);
     password(scope, &mut actions);
     answers(scope, &mut actions, imported);
-    if let Some(node) = scope.one("gzip").filter(|node| node.word(0) == Some("on")) {
+    let compressed = ["gzip", "brotli", "zstd"].iter().filter_map(|name| scope.one(name));
+    if let Some(node) = compressed.filter(|node| node.word(0) == Some("on")).next() {
         actions.push(At::new(Action::Compress, &node.place));
     }
     actions.extend(bodies(scope));
     if let Some(node) = scope.one("auth_request").filter(|node| node.word(0) != Some("off")) {
-        let url = node.seen().first().copied().unwrap_or_default().to_owned();
-        actions.push(At::new(Action::Later(Later::ForwardAuth(url)), &node.place));
+        actions.push(At::new(super::asked::asked(node, scope, around, imported), &node.place));
     }
-    for name in ["proxy_cache", "proxy_cache_valid"] {
-        if let Some(node) = scope.one(name).filter(|node| node.take_whole().seen().first() != Some(&"off")) {
-            actions.push(At::new(Action::Later(Later::Cache), &node.place));
-        }
+    if let Some(node) =
+        scope.one("proxy_cache").filter(|node| node.take_whole().seen().first() != Some(&"off"))
+    {
+        let suggestion = "`cache: on` holds what the application declares cacheable, in memory, and by no other key than its URL";
+        imported.notes.push(Note::differs(&node.place, node.shown(), suggestion));
+        actions.push(At::new(Action::Cache, &node.place));
+    }
+    for node in scope.all("proxy_cache_valid") {
+        actions.push(At::new(Action::Later(Later::Cache), &node.take_whole().place));
+    }
+    if let Some(node) = scope.one("proxy_request_buffering").filter(|node| node.word(0) == Some("on")) {
+        let suggestion = "bodies up to 1MiB are taken in whole first; larger ones are passed on as they come";
+        imported.notes.push(Note::differs(&node.place, node.shown(), suggestion));
+        actions.push(At::new(Action::Buffer("1MiB".to_owned()), &node.place));
     }
     actions
 }
@@ -221,6 +231,9 @@ pub(super) fn passing(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported
         let value = words.get(1).copied().unwrap_or_default();
         let lower = name.to_ascii_lowercase();
         host |= lower == "host";
+        if super::asked::names(scope, value).is_some() {
+            continue;
+        }
         if TOLD.iter().any(|(known, values)| *known == lower && values.contains(&value)) {
             continue;
         }
@@ -232,15 +245,19 @@ pub(super) fn passing(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported
         } else if value.contains('$') {
             let suggestion = match lower.as_str() {
                 "x-real-ip" => {
-                    "the application finds the client in X-Forwarded-For, which is set here and nobody can forge"
+                    "the application finds the client in X-Forwarded-For, which is set here and nobody can forge; a client's own is taken away"
                 }
                 "x-forwarded-port" | "x-forwarded-ssl" | "x-scheme" => {
                     "X-Forwarded-Proto and X-Forwarded-Host say the same"
                 }
                 _ => {
-                    "values of headers are fixed here; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"
+                    "values of headers are fixed here, and a client's own is taken away; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"
                 }
             };
+            // What nginx puts in its place the client must not say itself.
+            if !stripped(&lower) && value != format!("$http_{}", lower.replace('-', "_")) {
+                actions.push(At::new(Action::Request(HeaderChange::Remove(name.to_owned())), &node.place));
+            }
             imported.notes.push(Note::left(&node.place, node.shown(), suggestion));
         } else {
             let change = HeaderChange::Set(name.to_owned(), value.to_owned());

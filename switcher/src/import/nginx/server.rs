@@ -29,6 +29,7 @@ struct Listening {
     plain: bool,
     tls: bool,
     default: bool,
+    doors: Vec<String>,
 }
 
 pub(super) fn site(server: &Node, above: &[&Node], levels: &[&Node], imported: &mut Imported) -> Made {
@@ -49,6 +50,7 @@ pub(super) fn site(server: &Node, above: &[&Node], levels: &[&Node], imported: &
         tls: if listening.tls { certificate(&scope) } else { Tls::Off },
         redirect: !listening.plain,
         keys: keys(&scope),
+        doors: listening.doors.clone(),
         routes: Vec::new(),
     };
     if !listening.tls {
@@ -59,6 +61,15 @@ pub(super) fn site(server: &Node, above: &[&Node], levels: &[&Node], imported: &
     let mut sent = conditions(server);
     locations(server, &scope, &around, &mut site, &mut sent, imported);
     error_pages(server, &scope, &mut site);
+    // Before the paths of other hosts it must not come.
+    if site.hosts.is_empty() {
+        for route in site.routes.iter_mut().filter(|route| route.priority.is_some()) {
+            route.priority = None;
+            let suggestion =
+                "of the paths of this server the longest comes first here, and patterns come after it";
+            imported.notes.push(Note::differs(&route.place, route.what.clone(), suggestion));
+        }
+    }
     // The folder of files that nobody asks for means nothing.
     for name in ["root", "index"] {
         for node in scope.all(name) {
@@ -112,6 +123,7 @@ fn listening(server: &Node, imported: &mut Imported) -> Listening {
             continue;
         }
         let at = At::new(listen(address, tls), &node.place);
+        found.doors.push(at.value.clone());
         if tls {
             found.tls = true;
             imported.https.push(at);
@@ -122,6 +134,7 @@ fn listening(server: &Node, imported: &mut Imported) -> Listening {
     }
     if !any {
         found.plain = true;
+        found.doors.push("0.0.0.0:80".to_owned());
         imported.http.push(At::new("0.0.0.0:80".to_owned(), &server.place));
     }
     found
@@ -236,6 +249,10 @@ fn locations<'a>(
     }
     for location in node.children.iter().filter(|child| child.name == "location") {
         if location.seen().first().is_some_and(|word| word.starts_with('@')) {
+            continue;
+        }
+        // Only nginx itself leads there.
+        if location.peek("internal").is_some() && location.peek("proxy_pass").is_some() {
             continue;
         }
         location.take();

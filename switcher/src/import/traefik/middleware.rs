@@ -1,7 +1,7 @@
 //! Traefik's middlewares as actions. Pure.
 
 use super::{Source, words, yes};
-use crate::import::action::{Action, BasicAuth, HeaderChange, Later, Rate};
+use crate::import::action::{Action, BasicAuth, Cors, ForwardAuth, HeaderChange, Later, Rate};
 use crate::import::note::Note;
 use crate::import::sheet::{Entry, pairs};
 use crate::import::site::Imported;
@@ -84,12 +84,9 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
         }
         "headers" => headers(node, into),
         "compress" => into.actions.push(at(Action::Compress)),
-        "forwardauth" | "digestauth" => {
-            let url =
-                node.peek("address").and_then(|node| node.seen().first().copied()).unwrap_or("a directory");
-            into.actions.push(at(Action::Later(Later::ForwardAuth(url.to_owned()))));
-        }
-        "circuitbreaker" => into.actions.push(at(Action::Later(Later::Breaker))),
+        "forwardauth" => asked(node, into),
+        "digestauth" => into.actions.push(at(Action::Later(Later::Guard("digestAuth".to_owned())))),
+        "circuitbreaker" => breaker(node, into, imported),
         "buffering" => buffering(node, into),
         "retry" => {
             if let Some(attempts) = node.take().text("attempts") {
@@ -100,7 +97,7 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
         "contenttype" => imported.needless("contentType", &node.take_whole().place),
         _ => {}
     }
-    let whole = ["compress", "forwardauth", "digestauth", "circuitbreaker"];
+    let whole = ["compress", "digestauth"];
     if whole.contains(&kind.as_str()) {
         node.take_whole();
     }
@@ -219,8 +216,53 @@ fn rate(node: &Node, into: &mut Done) {
     }
 }
 
+/// Who is asked for leave; what is not said here stays closed.
+fn asked(node: &Node, into: &mut Done) {
+    let listed = |key: &str| -> Vec<String> {
+        node.get(key).map(words).unwrap_or_default().into_iter().map(str::to_owned).collect()
+    };
+    // Names that are known only by a pattern could be a client's own.
+    if node.peek("authResponseHeadersRegex").is_some() {
+        let guard = Later::Guard("forwardAuth with authResponseHeadersRegex".to_owned());
+        into.actions.push(At::new(Action::Later(guard), &node.take_whole().whole()));
+        return;
+    }
+    let asked = ForwardAuth {
+        url: node.take().text("address").unwrap_or_default().to_owned(),
+        request_headers: listed("authRequestHeaders"),
+        response_headers: listed("authResponseHeaders"),
+    };
+    // Whom to believe is said for the whole proxy.
+    let _ = node.get("trustForwardHeader").map(Node::take_whole);
+    into.actions.push(At::new(Action::ForwardAuth(asked), &node.place));
+}
+
+/// One share of failures, which is what a breaker is told here.
+fn breaker(node: &Node, into: &mut Done, imported: &mut Imported) {
+    let text = node.take().text("expression").unwrap_or_default().to_owned();
+    let share = text.split_once('>').and_then(|(what, share)| {
+        let what: String = what.chars().filter(|c| !c.is_whitespace()).collect();
+        let known = what == "NetworkErrorRatio()" || what.starts_with("ResponseCodeRatio(500,6");
+        let share: f64 = share.trim_start_matches('=').trim().parse().ok()?;
+        (known && share > 0.0 && share <= 1.0).then(|| format!("{}%", (share * 1e4).round() / 100.0))
+    });
+    let Some(errors) = share else {
+        into.actions.push(At::new(Action::Later(Later::Breaker), &node.whole()));
+        node.take_whole();
+        return;
+    };
+    let suggestion = "answers of 500 and above and no answer at all are counted together here, over 10s and 20 requests at least";
+    imported.notes.push(Note::differs(&node.place, format!("circuitBreaker {text}"), suggestion));
+    let open = node.text("fallbackDuration").and_then(time);
+    into.actions.push(At::new(Action::Breaker { errors, open }, &node.place));
+}
+
 fn buffering(node: &Node, into: &mut Done) {
-    let size = node.take().get("maxRequestBodyBytes");
+    let memory = node.take().text("memRequestBodyBytes").and_then(|bytes| bytes.parse::<u64>().ok());
+    let memory =
+        memory.filter(|bytes| *bytes > 0).map_or_else(|| "1MiB".to_owned(), |bytes| format!("{bytes}B"));
+    into.actions.push(At::new(Action::Buffer(memory), &node.place));
+    let size = node.get("maxRequestBodyBytes");
     if let Some(size) = size
         && let Some(bytes) = size.word(0)
         && bytes.parse::<u64>().is_ok_and(|bytes| bytes > 0)
@@ -228,7 +270,7 @@ fn buffering(node: &Node, into: &mut Done) {
         let bound = Action::BodySize { size: format!("{bytes}B"), written: true };
         into.actions.push(At::new(bound, &size.place));
     }
-    for key in ["memRequestBodyBytes", "maxResponseBodyBytes", "memResponseBodyBytes", "retryExpression"] {
+    for key in ["maxResponseBodyBytes", "memResponseBodyBytes", "retryExpression"] {
         if let Some(other) = node.get(key).map(Node::take_whole) {
             into.actions.push(At::new(Action::Later(Later::Buffer), &other.place));
         }
@@ -293,11 +335,31 @@ fn headers(node: &Node, into: &mut Done) {
     if yes(node, "sslRedirect") {
         into.https = false;
     }
-    let mut cors =
+    cors(node, into);
+}
+
+/// Which pages of other origins may read answers. Patterns for origins are told.
+fn cors(node: &Node, into: &mut Done) {
+    let mut given =
         node.children.iter().filter(|child| child.name.to_ascii_lowercase().starts_with("accesscontrol"));
-    if let Some(first) = cors.next() {
-        first.take_whole();
-        cors.for_each(Node::set_aside);
-        into.actions.push(At::new(Action::Later(Later::Cors), &first.place));
+    let Some(first) = given.next() else { return };
+    let listed = |key: &str| -> Vec<String> {
+        node.get(key).map(words).unwrap_or_default().into_iter().map(str::to_owned).collect()
+    };
+    let cors = Cors {
+        origins: listed("accessControlAllowOriginList"),
+        methods: listed("accessControlAllowMethods"),
+        headers: listed("accessControlAllowHeaders"),
+        expose: listed("accessControlExposeHeaders"),
+        credentials: yes(node, "accessControlAllowCredentials"),
+        max_age: node.text("accessControlMaxAge").filter(|age| *age != "0").and_then(time),
+    };
+    let _ = node.get("addVaryHeader").map(Node::take_whole);
+    let regex = node.get("accessControlAllowOriginListRegex").map(Node::take_whole);
+    if let Some(left) = regex.or(cors.origins.is_empty().then_some(first)) {
+        into.actions.push(At::new(Action::Later(Later::Cors), &left.whole()));
+    }
+    if !cors.origins.is_empty() {
+        into.actions.push(At::new(Action::Cors(cors), &first.place));
     }
 }

@@ -6,15 +6,21 @@ use super::service::pool;
 use super::statics::{Door, certificate};
 use super::{Source, words};
 use crate::import::action::{Action, Later};
+use crate::import::doors::usual;
 use crate::import::note::Note;
 use crate::import::site::{Imported, Match, Route, Site, Tls};
-use crate::import::tree::{At, Node, Place};
+use crate::import::tree::{At, Node};
 
 /// Makes a site of each set of hosts.
 pub(super) fn sites(source: &Source, doors: &[Door], imported: &mut Imported) {
     let files = certificate(source, imported);
     let mut used: Vec<(Door, bool)> = Vec::new();
     let sent = doors.iter().any(|door| door.sent);
+    let priority = |router: &&Node| {
+        let said = router.peek("priority").and_then(|node| node.seen().first().copied());
+        said.is_some_and(|text| text != "0")
+    };
+    let ordered = source.entries(&["http", "routers"]).iter().any(priority);
     for router in source.entries(&["http", "routers"]) {
         router.take();
         let (reached, named) = reached(router, doors, imported);
@@ -41,7 +47,9 @@ pub(super) fn sites(source: &Source, doors: &[Door], imported: &mut Imported) {
             (true, true) => Tls::Auto,
             (true, false) => files.clone(),
         };
-        Given { router, tls: by, open, sent }.routes(source, &reached, imported);
+        let apart = unusual(&reached, doors);
+        Given { router, tls: by, open, sent, ordered, apart, unusual: unusual(doors, doors) }
+            .routes(source, &reached, imported);
     }
     listeners(used, imported);
 }
@@ -55,15 +63,8 @@ fn listeners(used: Vec<(Door, bool)>, imported: &mut Imported) {
     for kind in [false, true] {
         let of: Vec<&Door> =
             used.iter().filter(|(_, secure)| *secure == kind).map(|(door, _)| door).collect();
-        for door in of.iter().skip(1).filter(|door| !door.sent) {
-            let later = Later::EntryPoint(door.name.clone());
-            imported.notes.push(Note::left(
-                &door.place,
-                format!("entryPoints.{}", door.name),
-                later.suggestion(),
-            ));
-        }
         for door in of {
+            imported.called.push((door.address.clone(), door.name.clone()));
             let at = At::new(door.address.clone(), &door.place);
             if kind { imported.https.push(at) } else { imported.http.push(at) }
         }
@@ -121,6 +122,12 @@ struct Given<'a> {
     open: bool,
     /// Whether plain HTTP is sent on by an entry point.
     sent: bool,
+    /// Whether routers say which comes first.
+    ordered: bool,
+    /// The entry points that it is reached by and that are not the usual ones.
+    apart: Vec<String>,
+    /// All of those.
+    unusual: Vec<String>,
 }
 
 impl Given<'_> {
@@ -140,15 +147,7 @@ impl Given<'_> {
                 return;
             }
         };
-        if let Some(priority) = router.get("priority") {
-            let _ = priority.word(0);
-            let suggestion = "the longest path of a host wins here, whatever stands beside it";
-            imported.notes.push(Note::left(
-                &priority.place,
-                format!("routers.{}.priority", router.name),
-                suggestion,
-            ));
-        }
+        let priority = self.priority(&text);
         let _ = router.get("ruleSyntax").map(Node::take_whole);
         let mut done = Done::default();
         let shared = reached.iter().flat_map(|door| door.middlewares.iter().map(String::as_str));
@@ -167,8 +166,16 @@ impl Given<'_> {
         };
         let _ = service.map(Node::take_whole);
         for way in ways {
-            self.route(&way, rule, &done, to.clone(), imported);
+            self.route(&way, rule, &done, to.clone(), reached, priority, imported);
         }
+    }
+
+    /// Without a word the length of its rule; where no router has one, the order of ours is left to itself.
+    fn priority(&self, rule: &str) -> Option<i64> {
+        let said =
+            self.router.text("priority").and_then(|text| text.parse().ok()).filter(|number| *number != 0);
+        let length = i64::try_from(rule.len()).ok();
+        if self.ordered { said.or(length) } else { None }
     }
 
     fn route(
@@ -177,6 +184,8 @@ impl Given<'_> {
         rule: &Node,
         done: &Done,
         pool: Option<super::service::Pool>,
+        reached: &[Door],
+        priority: Option<i64>,
         imported: &mut Imported,
     ) {
         let router = self.router;
@@ -188,7 +197,12 @@ impl Given<'_> {
         }
         let hosts: Vec<At<String>> =
             way.hosts.iter().map(|host| At::new(host.to_ascii_lowercase(), &rule.place)).collect();
-        let site = site(&mut imported.sites, &hosts, &router.name, &router.place);
+        if !way.wants.is_empty() && priority.is_none() {
+            let suggestion = "of several that fit, the one with the longest path comes first here, then the one that asks for \
+                              more in `match`; in Traefik the one with the longest rule. `priority` says it otherwise";
+            imported.notes.push(Note::differs(&rule.place, format!("{what}.rule"), suggestion));
+        }
+        let site = self.site(&mut imported.sites, &hosts, reached);
         if self.tls != Tls::Off && (site.tls == Tls::Off || self.tls == Tls::Auto) {
             site.tls = self.tls.clone();
         }
@@ -210,13 +224,13 @@ impl Given<'_> {
         };
         let keys = pool.keys.iter().chain(&done.keys).cloned().collect();
         let route = Route {
-            place: router.place.clone(),
-            what,
-            path,
+            wants: way.wants.clone(),
+            priority,
             name: Some(router.name.clone()),
             upstreams: pool.upstreams,
             keys,
             actions: done.actions.clone(),
+            ..Route::new(&router.place, what, path)
         };
         let same = |other: &Route| {
             let upstreams =
@@ -224,6 +238,7 @@ impl Given<'_> {
             let actions =
                 |route: &Route| route.actions.iter().map(|at| at.value.clone()).collect::<Vec<Action>>();
             other.path == route.path
+                && (&other.wants, other.priority) == (&route.wants, route.priority)
                 && upstreams(other) == upstreams(&route)
                 && actions(other) == actions(&route)
         };
@@ -234,24 +249,47 @@ impl Given<'_> {
     }
 }
 
-fn site<'a>(sites: &'a mut Vec<Site>, hosts: &[At<String>], name: &str, place: &Place) -> &'a mut Site {
-    let set = |hosts: &[At<String>]| {
-        let mut set: Vec<String> = hosts.iter().map(|host| host.value.clone()).collect();
-        set.sort();
-        set
+/// The entry points among these that are not the usual ones of their kind.
+fn unusual(reached: &[Door], doors: &[Door]) -> Vec<String> {
+    let secure = |door: &Door| door.tls || is_secure(door);
+    let kind = |wanted: bool| -> Vec<&str> {
+        doors.iter().filter(|door| secure(door) == wanted).map(|door| door.address.as_str()).collect()
     };
-    let wanted = set(hosts);
-    let index = sites.iter().position(|site| set(&site.hosts) == wanted).unwrap_or_else(|| {
-        sites.push(Site {
-            place: place.clone(),
-            name: name.to_owned(),
-            hosts: hosts.to_vec(),
-            tls: Tls::Off,
-            redirect: false,
-            keys: Vec::new(),
-            routes: Vec::new(),
+    let usual = [usual(&kind(false), "80"), usual(&kind(true), "443")].concat();
+    let known = |door: &&Door| doors.iter().any(|other| other.address == door.address);
+    let apart = reached.iter().filter(known).filter(|door| !usual.contains(&door.address.as_str()));
+    apart.map(|door| door.address.clone()).collect()
+}
+
+impl Given<'_> {
+    /// The site of these hosts at these entry points.
+    fn site<'a>(&self, sites: &'a mut Vec<Site>, hosts: &[At<String>], reached: &[Door]) -> &'a mut Site {
+        let set = |hosts: &[At<String>]| {
+            let mut set: Vec<String> = hosts.iter().map(|host| host.value.clone()).collect();
+            set.sort();
+            set
+        };
+        let doors: Vec<String> = reached.iter().map(|door| door.address.clone()).collect();
+        let here = |site: &Site| {
+            site.doors.iter().all(|door| !self.unusual.contains(door)) == self.apart.is_empty()
+                && self.apart.iter().all(|door| site.doors.contains(door))
+        };
+        let wanted = set(hosts);
+        let index = sites.iter().position(|site| set(&site.hosts) == wanted && here(site));
+        let index = index.unwrap_or_else(|| {
+            sites.push(Site {
+                place: self.router.place.clone(),
+                name: self.router.name.clone(),
+                hosts: hosts.to_vec(),
+                tls: Tls::Off,
+                redirect: false,
+                keys: Vec::new(),
+                doors: Vec::new(),
+                routes: Vec::new(),
+            });
+            sites.len() - 1
         });
-        sites.len() - 1
-    });
-    &mut sites[index]
+        sites[index].doors.extend(doors);
+        &mut sites[index]
+    }
 }

@@ -1,4 +1,7 @@
-//! Traefik's rules, of version 2 and 3: parsed, and turned into alternatives of hosts and a path. Pure.
+//! Traefik's rules, of version 2 and 3: parsed, and turned into alternatives of hosts, a path and what `match` knows. Pure.
+
+use crate::import::values::escaped;
+use crate::import::wants::{Want, Wants};
 
 /// The most alternatives that a rule may have.
 const MAX: usize = 64;
@@ -22,7 +25,9 @@ pub(super) struct Way {
     pub(super) hosts: Vec<String>,
     /// A path that has to be met: the text, and whether it is only the beginning.
     pub(super) path: Option<(String, bool)>,
-    /// What else has to be met, as it was written.
+    /// What else has to be met.
+    pub(super) wants: Wants,
+    /// What has to be met and is not known here, as it was written.
     pub(super) others: Vec<String>,
 }
 
@@ -141,10 +146,16 @@ fn expand(rule: &Rule) -> Result<Vec<Way>, String> {
         Rule::Is { name, words } => match name.as_str() {
             "Host" | "HostHeader" => vec![Way { hosts: words.clone(), ..Way::default() }],
             "HostSNI" if words == &["*"] => vec![Way::default()],
-            "PathPrefix" | "Path" => {
-                words.iter().map(|word| path(word, name == "PathPrefix", rule)).collect()
-            }
-            _ => vec![other()],
+            "PathPrefix" | "Path" => words.iter().map(|word| path(word, name == "PathPrefix")).collect(),
+            "HostRegexp" => words
+                .iter()
+                .map(|word| wanting(Wants { host_pattern: Some(host(word)), ..Wants::default() }))
+                .collect(),
+            "PathRegexp" => words
+                .iter()
+                .map(|word| wanting(Wants { path_pattern: Some(word.clone()), ..Wants::default() }))
+                .collect(),
+            _ => vec![wants(name, words).map_or_else(other, wanting)],
         },
         Rule::Not(_) => vec![other()],
         Rule::Any(rules) => {
@@ -152,14 +163,19 @@ fn expand(rule: &Rule) -> Result<Vec<Way>, String> {
             for rule in rules {
                 for way in expand(rule)? {
                     // Hosts that lead to the same belong together.
-                    let same = ways.iter_mut().find(|known| {
+                    let same = ways.iter().position(|known| {
                         known.path == way.path
                             && known.others == way.others
+                            && known.wants == way.wants
                             && !known.hosts.is_empty()
                             && !way.hosts.is_empty()
                     });
+                    let alike = |known: &Way| {
+                        (&known.hosts, &known.path, &known.others) == (&way.hosts, &way.path, &way.others)
+                    };
                     match same {
-                        Some(known) => known.hosts.extend(way.hosts),
+                        Some(index) => ways[index].hosts.extend(way.hosts),
+                        None if ways.iter_mut().any(|known| alike(known) && known.wants.or(&way.wants)) => {}
                         None => ways.push(way),
                     }
                 }
@@ -181,17 +197,92 @@ fn expand(rule: &Rule) -> Result<Vec<Way>, String> {
     if ways.len() > MAX { Err("it has too many alternatives".to_owned()) } else { Ok(ways) }
 }
 
-/// `{name:pattern}` of version 2 is no plain path.
-fn path(word: &str, prefix: bool, rule: &Rule) -> Way {
-    if word.contains(['{', '*']) {
-        return Way { others: vec![shown(rule)], ..Way::default() };
+fn wanting(wants: Wants) -> Way {
+    Way { wants, ..Way::default() }
+}
+
+/// What `match` knows of a matcher.
+fn wants(name: &str, words: &[String]) -> Option<Wants> {
+    let mut wants = Wants::default();
+    match (name, words) {
+        ("Method", _) => wants.methods = words.to_vec(),
+        ("ClientIP", _) => wants.clients = words.iter().map(|word| network(word)).collect(),
+        ("Header" | "Headers", [key, value]) => wants.headers.push((key.clone(), Want::Text(value.clone()))),
+        ("HeaderRegexp" | "HeadersRegexp", [key, value]) => {
+            wants.headers.push((key.clone(), Want::Pattern(value.clone())));
+        }
+        ("Query", [key, value]) => wants.query.push((key.clone(), Want::Text(value.clone()))),
+        ("QueryRegexp", [key, value]) => wants.query.push((key.clone(), Want::Pattern(value.clone()))),
+        ("Query", [both]) => {
+            let (key, value) = both.split_once('=').unwrap_or((both, ""));
+            let any = Want::Pattern(String::new());
+            let want = if value.is_empty() { any } else { Want::Text(value.to_owned()) };
+            wants.query.push((key.to_owned(), want));
+        }
+        _ => return None,
     }
-    Way { path: Some((word.to_owned(), prefix)), ..Way::default() }
+    Some(wants)
+}
+
+fn network(text: &str) -> String {
+    match text.parse::<std::net::IpAddr>() {
+        Ok(ip) => format!("{ip}/{}", if ip.is_ipv4() { 32 } else { 128 }),
+        Err(_) => text.to_owned(),
+    }
+}
+
+/// `{name:pattern}` of version 2 as a pattern; none where there is no bracket.
+fn braced(text: &str) -> Option<String> {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some((before, after)) = rest.split_once('{') {
+        let mut depth = 1;
+        let end = after.char_indices().find_map(|(at, c)| {
+            depth += i32::from(c == '{') - i32::from(c == '}');
+            (depth == 0).then_some(at)
+        })?;
+        let (_, pattern) = after[..end].split_once(':').unwrap_or(("", "[^/]+"));
+        out.push_str(&format!("{}(?:{pattern})", escaped(before)));
+        rest = &after[end + 1..];
+    }
+    Some(out + &escaped(rest)).filter(|_| rest.len() < text.len())
+}
+
+/// Version 2 writes names with brackets in them, version 3 patterns.
+fn host(text: &str) -> String {
+    let starts = |at: usize| text[at + 1..].starts_with(|c: char| c.is_ascii_alphabetic());
+    let old = !text.starts_with('^') && text.find('{').is_some_and(starts);
+    match braced(text).filter(|_| old) {
+        Some(pattern) => format!("^{pattern}$"),
+        None => text.to_owned(),
+    }
+}
+
+/// A path alone is met exactly.
+fn path(word: &str, prefix: bool) -> Way {
+    let end = if prefix { "" } else { "$" };
+    let pattern = |pattern: String| wanting(Wants { path_pattern: Some(pattern), ..Wants::default() });
+    if let Some(braced) = braced(word) {
+        return pattern(format!("^{braced}{end}"));
+    }
+    if prefix {
+        return Way { path: Some((word.to_owned(), true)), ..Way::default() };
+    }
+    let exact = if word == "/" {
+        Way::default()
+    } else {
+        Way { path: Some((word.to_owned(), false)), ..Way::default() }
+    };
+    Way { path: exact.path, ..pattern(format!("^{}$", escaped(word))) }
 }
 
 fn both(one: &Way, other: &Way) -> Way {
     let mut way = one.clone();
     way.others.extend(other.others.iter().cloned());
+    match one.wants.and(&other.wants) {
+        Some(wants) => way.wants = wants,
+        None => way.others.push(format!("{:?}", other.wants)),
+    }
     match (one.hosts.is_empty(), other.hosts.is_empty()) {
         (true, _) => way.hosts.clone_from(&other.hosts),
         (false, true) => {}
@@ -215,18 +306,30 @@ mod tests {
             hosts: hosts.iter().map(|host| (*host).to_owned()).collect(),
             path: path.map(|(path, prefix)| (path.to_owned(), prefix)),
             others: others.iter().map(|other| (*other).to_owned()).collect(),
+            wants: Wants::default(),
         };
+        let exact = Wants { path_pattern: Some("^/x$".to_owned()), ..Wants::default() };
+        let any_host = Wants { host_pattern: Some("^.+$".to_owned()), ..Wants::default() };
+        let tenant =
+            Wants { host_pattern: Some("^(?:[a-z]+)\\.a\\.example$".to_owned()), ..Wants::default() };
+        let number = Wants { path_pattern: Some("^/(?:[0-9]+)".to_owned()), ..Wants::default() };
+        let methods = Wants { methods: vec!["GET".to_owned(), "PUT".to_owned()], ..Wants::default() };
         for (rule, expected) in [
             ("Host(`a.example`)", vec![way(&["a.example"], None, &[])]),
             ("Host(`a`, `b`) && PathPrefix(\"/x\")", vec![way(&["a", "b"], Some(("/x", true)), &[])]),
-            ("(Host(`a`) || Host(`b`)) && Path(`/x`)", vec![way(&["a", "b"], Some(("/x", false)), &[])]),
+            (
+                "(Host(`a`) || Host(`b`)) && Path(`/x`)",
+                vec![Way { wants: exact, ..way(&["a", "b"], Some(("/x", false)), &[]) }],
+            ),
             (
                 "Host(`a`) && (PathPrefix(`/x`) || PathPrefix(`/y`))",
                 vec![way(&["a"], Some(("/x", true)), &[]), way(&["a"], Some(("/y", true)), &[])],
             ),
             ("Host(`a`) && !Method(`POST`)", vec![way(&["a"], None, &["!Method(POST)"])]),
-            ("HostRegexp(`^.+$`)", vec![way(&[], None, &["HostRegexp(^.+$)"])]),
-            ("PathPrefix(`/{id:[0-9]+}`)", vec![way(&[], None, &["PathPrefix(/{id:[0-9]+})"])]),
+            ("HostRegexp(`^.+$`)", vec![wanting(any_host)]),
+            ("HostRegexp(`{t:[a-z]+}.a.example`)", vec![wanting(tenant)]),
+            ("PathPrefix(`/{id:[0-9]+}`)", vec![wanting(number)]),
+            ("Method(`GET`) || Method(`PUT`)", vec![wanting(methods)]),
         ] {
             assert_eq!(ways(rule), Ok(expected), "{rule}");
         }

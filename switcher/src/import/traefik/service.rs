@@ -42,16 +42,10 @@ pub(super) fn pool(
     if let Some(weighted) = service.get("weighted") {
         return parts(source, weighted, depth, imported);
     }
-    for (kind, key, later) in
-        [("mirroring", "service", Later::Mirror), ("failover", "service", Later::Weighted)]
-    {
+    let reserve = "nobody waits in reserve here; a standby slot is switched to by hand";
+    for (kind, suggestion) in [("mirroring", Later::Mirror.suggestion()), ("failover", reserve.to_owned())] {
         let Some(node) = service.get(kind) else { continue };
-        let main = node.text(key)?;
-        let suggestion = if kind == "failover" {
-            "nobody waits in reserve here; a standby slot is switched to by hand".to_owned()
-        } else {
-            later.suggestion()
-        };
+        let main = node.text("service")?;
         imported.notes.push(Note::left(
             &node.whole(),
             format!("services.{}.{kind}", service.name),
@@ -66,24 +60,51 @@ pub(super) fn pool(
 /// One pool of several, each with its share.
 fn parts(source: &Source, weighted: &Node, depth: usize, imported: &mut Imported) -> Option<Pool> {
     let mut whole = Pool::default();
+    let mut shares: Vec<(u64, Vec<At<Upstream>>)> = Vec::new();
     let services = weighted.get("services")?;
     for part in &services.children {
         part.take();
         let (Some(name), weight) = (part.text("name"), part.text("weight")) else { continue };
         let Some(pool) = pool(source, name, part, depth + 1, imported) else { continue };
-        let weight = weight.and_then(|weight| weight.parse().ok());
-        for mut at in pool.upstreams {
-            at.value.weight = weight.filter(|weight| *weight != 1);
-            whole.upstreams.push(at);
-        }
+        let weight = weight.and_then(|weight| weight.parse().ok()).unwrap_or(1);
+        shares.push((weight, pool.upstreams));
         if whole.keys.is_empty() {
             whole.keys = pool.keys;
         }
     }
-    let suggestion = "their upstreams share one slot, each with the weight of its service; a canary is the standby slot with \
-                      `preview`, or `switcher promote`";
+    whole.upstreams = shared(shares);
+    let suggestion = "their upstreams share one slot, by the weights of their services; `switcher canary` sends a share to the \
+                      next version";
     imported.notes.push(Note::differs(&weighted.place, "weighted", suggestion));
     (!whole.upstreams.is_empty()).then_some(whole)
+}
+
+/// Upstreams with weights, such that each service gets its share however many it has.
+fn shared(shares: Vec<(u64, Vec<At<Upstream>>)>) -> Vec<At<Upstream>> {
+    let own = |at: &At<Upstream>| at.value.weight.unwrap_or(1);
+    let sum = |upstreams: &[At<Upstream>]| upstreams.iter().map(own).fold(0_u64, u64::saturating_add).max(1);
+    let whole = shares.iter().map(|(_, upstreams)| sum(upstreams)).fold(1_u64, u64::saturating_mul);
+    let mut found: Vec<At<Upstream>> = Vec::new();
+    for (weight, upstreams) in shares {
+        let part = weight.saturating_mul(whole / sum(&upstreams));
+        found.extend(upstreams.into_iter().map(|mut at| {
+            at.value.weight = Some(part.saturating_mul(own(&at)));
+            at
+        }));
+    }
+    let least = found.iter().filter_map(|at| at.value.weight).fold(0, divisor).max(1);
+    for at in &mut found {
+        at.value.weight = at.value.weight.map(|weight| weight / least).filter(|weight| *weight != 1);
+    }
+    found
+}
+
+/// The greatest common divisor.
+const fn divisor(mut one: u64, mut other: u64) -> u64 {
+    while other != 0 {
+        (one, other) = (other, one % other);
+    }
+    one
 }
 
 fn balanced(source: &Source, balancer: &Node, imported: &mut Imported) -> Pool {
