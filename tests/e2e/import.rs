@@ -283,6 +283,7 @@ const CADDY: &str = r#"
 {
 	admin off
 	auto_https off
+	persist_config off
 }
 http://shop.test:PORT, http://www.shop.test:PORT {
 	header X-Frame-Options DENY
@@ -291,6 +292,11 @@ http://shop.test:PORT, http://www.shop.test:PORT {
 	@write method PUT DELETE
 	@theme query theme=dark
 	@number path_regexp ^/number/[0-9]+$
+	@outside {
+		path /near/*
+		not remote_ip 127.0.0.0/8
+	}
+	respond @outside 403
 	handle @beta {
 		reverse_proxy ADMIN
 	}
@@ -392,6 +398,7 @@ const CADDY_TABLE: &[Asked] = &[
     with("/private/x", &[("Authorization", "Basic YW5uOndyb25n")]),
     ask("shop.test", "/asked/x?y"),
     ask("shop.test", "/refused/x"),
+    ask("shop.test", "/near/x"),
     ask("old.test", "/a?b"),
 ];
 

@@ -234,6 +234,9 @@ fn joins(app: &App, route: &Route) -> bool {
 /// What comes before redirects, and would guard those of a path below too.
 const GUARDS: [&str; 6] = ["allow", "deny", "rate_limit", "in_flight", "basic_auth", "forward_auth"];
 
+/// What ends a request's way.
+const ENDS: [&str; 2] = ["redirects", "answer"];
+
 fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
     let guarded =
         app.route.actions.iter().any(|action| action.value.key().is_some_and(|key| GUARDS.contains(&key)));
@@ -359,13 +362,21 @@ fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &
         .above(format!("{}: {}", route.place, route.what))
 }
 
-/// What differs below a path. `open`: the redirects above say by their patterns whom they mean.
+/// What differs below a path. `open`: the redirects above say by their patterns whom they mean. What only guards a path
+/// leaves the rest to the application above it.
 fn place(base: &[Entry], open: bool, route: &Route) -> Entry {
     let own = middleware(&route.actions);
-    let mut keys: Vec<Entry> =
-        own.iter().filter(|entry| !base.iter().any(|above| above.same(entry))).cloned().collect();
+    let only_guards =
+        route.upstreams.is_empty() && own.iter().all(|entry| !ENDS.contains(&entry.key.as_str()));
+    let is_above = |entry: &Entry| base.iter().any(|above| above.key == entry.key);
+    let is_left = |entry: &Entry| only_guards && !GUARDS.contains(&entry.key.as_str()) && is_above(entry);
+    let mut keys: Vec<Entry> = own
+        .iter()
+        .filter(|entry| !base.iter().any(|above| above.same(entry)) && !is_left(entry))
+        .cloned()
+        .collect();
     for above in base.iter().filter(|above| own.iter().all(|entry| entry.key != above.key)) {
-        if !(open && above.key == "redirects") {
+        if !(only_guards || open && above.key == "redirects") {
             keys.push(Entry::line(&above.key, "off"));
         }
     }

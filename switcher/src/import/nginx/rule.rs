@@ -16,8 +16,8 @@ pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Impo
     connections(scope, around, &mut actions);
     password(scope, &mut actions);
     answers(scope, &mut actions, imported);
-    let compressed = ["gzip", "brotli", "zstd"].iter().filter_map(|name| scope.one(name));
-    if let Some(node) = compressed.filter(|node| node.word(0) == Some("on")).next() {
+    let mut compressed = ["gzip", "brotli", "zstd"].iter().filter_map(|name| scope.one(name));
+    if let Some(node) = compressed.find(|node| node.word(0) == Some("on")) {
         actions.push(At::new(Action::Compress, &node.place));
     }
     actions.extend(bodies(scope));

@@ -130,6 +130,16 @@ struct Given<'a> {
     unusual: Vec<String>,
 }
 
+/// What all ways of a router's rule have in common.
+struct Told<'a> {
+    rule: &'a Node,
+    done: &'a Done,
+    /// Where requests go.
+    to: Option<super::service::Pool>,
+    reached: &'a [Door],
+    priority: Option<i64>,
+}
+
 impl Given<'_> {
     fn routes(&self, source: &Source, reached: &[Door], imported: &mut Imported) {
         let router = self.router;
@@ -165,8 +175,9 @@ impl Given<'_> {
             }
         };
         let _ = service.map(Node::take_whole);
+        let told = Told { rule, done: &done, to, reached, priority };
         for way in ways {
-            self.route(&way, rule, &done, to.clone(), reached, priority, imported);
+            self.route(&way, &told, imported);
         }
     }
 
@@ -178,17 +189,8 @@ impl Given<'_> {
         if self.ordered { said.or(length) } else { None }
     }
 
-    fn route(
-        &self,
-        way: &Way,
-        rule: &Node,
-        done: &Done,
-        pool: Option<super::service::Pool>,
-        reached: &[Door],
-        priority: Option<i64>,
-        imported: &mut Imported,
-    ) {
-        let router = self.router;
+    fn route(&self, way: &Way, told: &Told<'_>, imported: &mut Imported) {
+        let (router, &Told { rule, done, reached, priority, .. }) = (self.router, told);
         let what = format!("routers.{}", router.name);
         if !way.others.is_empty() {
             let later = Later::Match(way.others.join(" && "));
@@ -206,7 +208,7 @@ impl Given<'_> {
         if self.tls != Tls::Off && (site.tls == Tls::Off || self.tls == Tls::Auto) {
             site.tls = self.tls.clone();
         }
-        let Some(pool) = pool else {
+        let Some(pool) = told.to.clone() else {
             site.redirect |= done.https;
             if done.https {
                 let suggestion = "plain HTTP is sent on to https by `redirect`, with 308: a POST stays one";
