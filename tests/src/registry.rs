@@ -248,14 +248,19 @@ impl Registry {
         head.get("docker-content-digest").filter(|_| head.status() == 200).map(str::to_owned)
     }
 
-    /// Removes an image, so that it cannot be pulled any more.
+    /// Removes an image, so that it cannot be pulled any more: its configuration too, for an engine may remember the manifest
+    /// for a while.
     ///
     /// # Panics
     /// When there is no such image.
     pub async fn remove(&self, repository: &str, digest: &str) {
         let path = format!("/v2/{repository}/manifests/{digest}");
-        let answer = self.call(repository, "DELETE", &path, "", &[]).await;
-        assert_eq!(answer.status, 202, "{path}: {}", answer.text());
+        let manifest = self.call(repository, "GET", &path, "", &[]).await.json();
+        let config = manifest["config"]["digest"].as_str().expect("a configuration");
+        for path in [path, format!("/v2/{repository}/blobs/{config}")] {
+            let answer = self.call(repository, "DELETE", &path, "", &[]).await;
+            assert_eq!(answer.status, 202, "{path}: {}", answer.text());
+        }
     }
 
     async fn call(
