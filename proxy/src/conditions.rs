@@ -86,6 +86,12 @@ impl Conditions {
         self.headers.len() + self.query.len() + several.chain(patterns).sum::<usize>()
     }
 
+    /// Whether one of them is about the path.
+    #[must_use]
+    pub const fn ask_for_path(&self) -> bool {
+        self.path.is_some()
+    }
+
     /// Whether a request meets all of them.
     #[must_use]
     pub fn fit(&self, asked: &Asked<'_>) -> bool {

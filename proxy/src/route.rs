@@ -12,6 +12,7 @@ use switcher_config::settings::{ProxyProtocol, RawTcp, RawTls};
 use switcher_config::{HostPattern, PathPrefix};
 
 use crate::conditions::{Asked, Conditions};
+use crate::middleware::readings;
 
 /// Routes to values of `T`.
 #[derive(Debug, Clone)]
@@ -21,6 +22,8 @@ pub struct Router<T> {
     any: Paths<T>,
     /// Whether a host that fits less well may come first.
     has_priorities: bool,
+    /// Whether it depends on the path where a request goes.
+    tells_paths: bool,
 }
 
 /// Where requests for some hosts below a path go.
@@ -59,6 +62,8 @@ pub enum NoRoute {
     Host,
     /// An application has this host, but none this path.
     Path,
+    /// Read another way, the path is another application's.
+    Ambiguous,
 }
 
 impl<T> Default for Paths<T> {
@@ -69,7 +74,13 @@ impl<T> Default for Paths<T> {
 
 impl<T> Default for Router<T> {
     fn default() -> Self {
-        Self { exact: HashMap::new(), wildcard: HashMap::new(), any: Paths::default(), has_priorities: false }
+        Self {
+            exact: HashMap::new(),
+            wildcard: HashMap::new(),
+            any: Paths::default(),
+            has_priorities: false,
+            tells_paths: false,
+        }
     }
 }
 
@@ -144,6 +155,8 @@ impl<T: Clone> Router<T> {
     pub fn add(&mut self, hosts: &[HostPattern], route: &Route<T>) {
         let entry = || route.clone();
         self.has_priorities |= route.priority != 0;
+        self.tells_paths |= route.path != PathPrefix::default()
+            || route.conditions.as_ref().is_some_and(Conditions::ask_for_path);
         if hosts.is_empty() {
             self.any.add(entry());
         }
@@ -164,9 +177,23 @@ impl<T> Router<T> {
     /// The target for a request.
     ///
     /// # Errors
-    /// Which half of the route is unknown.
+    /// Which half of the route is unknown, or that the path, as an application may read it, belongs to another one: then
+    /// none that guards its own could be relied on.
     pub fn route(&self, asked: &Asked<'_>) -> Result<&T, NoRoute> {
-        self.find(asked.host, asked.path, |conditions| conditions.fit(asked))
+        let found = self.find(asked.host, asked.path, |conditions| conditions.fit(asked))?;
+        if self.tells_paths
+            && let Some(readings) = readings(asked.path)
+        {
+            for path in &readings {
+                let read = Asked { path, ..*asked };
+                if let Ok(other) = self.find(asked.host, path, |conditions| conditions.fit(&read))
+                    && !std::ptr::eq(found, other)
+                {
+                    return Err(NoRoute::Ambiguous);
+                }
+            }
+        }
+        Ok(found)
     }
 
     /// The target for a host, as [`normalize_host`] gives it, whatever else is asked for.
@@ -260,6 +287,30 @@ mod tests {
         let asked =
             Asked { host, path, query: None, method: &Method::GET, headers: &headers, client: Some(&client) };
         router.route(&asked).copied()
+    }
+
+    #[test]
+    fn a_path_that_another_reading_leads_elsewhere_is_nobodys() {
+        let php = Matching { path_pattern: Some("/\\.git".to_owned()), ..Matching::default() };
+        let told = router(&[
+            plain("a.test", "/", "shop"),
+            plain("a.test", "/admin", "admin"),
+            ("a.test", "/", 1, php, "closed"),
+        ]);
+        for (path, target) in [
+            ("/admin/x", Ok("admin")),
+            ("/a%20b", Ok("shop")),
+            ("/a//b", Ok("shop")),
+            ("/.git/config", Ok("closed")),
+            ("/%2egit/config", Err(NoRoute::Ambiguous)),
+            ("//admin", Err(NoRoute::Ambiguous)),
+            ("/x/../admin", Err(NoRoute::Ambiguous)),
+            ("/%61dmin", Err(NoRoute::Ambiguous)),
+        ] {
+            assert_eq!(route(&told, "a.test", path), target, "{path}");
+        }
+        let one = router(&[plain("a.test", "/", "shop")]);
+        assert_eq!(route(&one, "a.test", "//admin/../x"), Ok("shop"), "there is no other");
     }
 
     #[test]

@@ -34,7 +34,7 @@ use crate::sticky::{self, Mark};
 
 use super::breaker;
 use super::context::Context;
-use super::middleware;
+use super::middleware::{self, AMBIGUOUS};
 use super::reply;
 use super::traces;
 use super::visitor;
@@ -187,6 +187,7 @@ fn find_app(session: &Session, ctx: &Context) -> Result<Arc<App>, Reason> {
     router.route(&asked).map(Arc::clone).map_err(|missing| match missing {
         NoRoute::Host => Reason::UnknownHost { host: host.into_owned() },
         NoRoute::Path => Reason::NoPath,
+        NoRoute::Ambiguous => Reason::BadRequest { why: AMBIGUOUS },
     })
 }
 

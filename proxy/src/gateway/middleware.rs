@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use http::header::{HeaderName, HeaderValue};
-use http::{Uri, header, request};
+use http::{StatusCode, Uri, header, request};
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 use pingora::{ErrorType, OrErr as _, Result};
@@ -15,6 +15,10 @@ use crate::middleware::{Asked, Chain, Chains, Found, Standing, is_preflight, tak
 use super::context::Context;
 use super::{forward_auth, reply};
 
+/// What is told of a path that may be read in two ways.
+pub(super) const AMBIGUOUS: &str =
+    "its path may mean another place than it says; write it without escapes, dots and double slashes";
+
 const X_FORWARDED_PREFIX: HeaderName = HeaderName::from_static("x-forwarded-prefix");
 const RATELIMIT: HeaderName = HeaderName::from_static("ratelimit");
 const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -22,9 +26,7 @@ const RATELIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy")
 /// Does what the settings say of the place that is asked for. True when the request was answered.
 pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &Chains) -> Result<bool> {
     let Ok(chain) = chains.at(session.req_header().uri.path()) else {
-        let why =
-            "its path may mean another place than it says; write it without escapes, dots and double slashes";
-        return reply::send(session, ctx, &Reason::BadRequest { why }).await;
+        return reply::send(session, ctx, &Reason::BadRequest { why: AMBIGUOUS }).await;
     };
     let Some(chain) = chain.map(Arc::clone) else { return Ok(false) };
     ctx.chain = Some(Arc::clone(&chain));
@@ -62,6 +64,9 @@ pub(super) async fn answered(session: &mut Session, ctx: &mut Context, chains: &
         let found = files.find(&request.method, &request.uri, &request.headers).await;
         let reason = match found {
             Found::Answer(answer) => return reply::file(session, ctx, *answer).await,
+            Found::Folder(location) => {
+                return reply::redirect(session, ctx, StatusCode::TEMPORARY_REDIRECT, location).await;
+            }
             Found::Application => None,
             Found::Nothing => Some(Reason::NoFile),
             Found::OnlyRead => Some(Reason::OnlyRead),

@@ -332,6 +332,15 @@ fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {
     Some(entry.from(&last.place, key))
 }
 
+impl Action {
+    /// Whether it keeps somebody out.
+    #[must_use]
+    pub fn guards(&self) -> bool {
+        const GUARDS: [&str; 4] = ["allow", "deny", "basic_auth", "forward_auth"];
+        matches!(self, Self::Later(Later::Guard(_))) || self.key().is_some_and(|key| GUARDS.contains(&key))
+    }
+}
+
 fn networks(actions: &[&At<Action>]) -> Vec<String> {
     let mut found: Vec<String> = Vec::new();
     for action in actions {

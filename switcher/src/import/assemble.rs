@@ -37,6 +37,7 @@ pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
     let mut apps = Vec::new();
     let (mut tls, mut authority) = (false, false);
     for mut site in sites {
+        site.routes.iter_mut().for_each(both_lists);
         if !hosts(&mut site, imported) {
             continue;
         }
@@ -143,6 +144,24 @@ fn wildcard(site: &mut Site, imported: &mut Imported) {
     }
 }
 
+/// Two lists of addresses that must both hold cannot be said: it stays closed, unless one holds the other.
+fn both_lists(route: &mut Route) {
+    let lists: Vec<At<Action>> =
+        route.actions.iter().filter(|at| matches!(at.value, Action::Allow(_))).cloned().collect();
+    let networks = |at: &At<Action>| {
+        let Action::Allow(networks) = &at.value else { return BTreeSet::new() };
+        networks.iter().cloned().collect::<BTreeSet<String>>()
+    };
+    let Some(narrowest) = lists.iter().min_by_key(|at| networks(at).len()).cloned() else { return };
+    route.actions.retain(|at| !matches!(at.value, Action::Allow(_)));
+    if lists.iter().all(|at| networks(at).is_superset(&networks(&narrowest))) {
+        route.actions.push(narrowest);
+    } else {
+        let what = "two lists of addresses that must both hold".to_owned();
+        route.actions.push(At::new(Action::Later(Later::Guard(what)), &narrowest.place));
+    }
+}
+
 fn path_of(text: &str) -> String {
     let trimmed = text.trim_end_matches('/');
     if trimmed.is_empty() { "/".to_owned() } else { trimmed.to_owned() }
@@ -161,6 +180,13 @@ fn applications(site: &Site, names: &mut BTreeSet<String>, notes: &mut Vec<Note>
             notes.push(Note::left(&route.place, route.what.clone(), suggestion));
             continue;
         };
+        if is_narrower(route) {
+            let suggestion = format!(
+                "paths are prefixes of whole segments here: what begins with {path} in the middle of a segment is not guarded; \
+                 write an application with `match: {{path_pattern: …}}` for it where there is such a thing"
+            );
+            notes.push(Note::differs(&route.place, route.what.clone(), suggestion));
+        }
         let apart = route.is_apart();
         let fits = |app: &&mut App| !apart && !app.route.is_apart() && below(&app.route, prefix.as_str());
         let above = apps.iter_mut().rev().find(fits);
@@ -176,6 +202,13 @@ fn applications(site: &Site, names: &mut BTreeSet<String>, notes: &mut Vec<Note>
         }
     }
     apps
+}
+
+/// Whether it guards paths there that begin with it in the middle of a segment, which ours does not.
+fn is_narrower(route: &Route) -> bool {
+    matches!(&route.path, Match::Below(path) if !path.is_empty() && !path.ends_with('/'))
+        && route.wants.path_pattern.is_none()
+        && route.actions.iter().any(|at| at.value.guards())
 }
 
 fn does(route: &Route) -> bool {
@@ -336,7 +369,7 @@ fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &
     if path != "/" {
         keys.push(Entry::text("path", &path));
     }
-    keys.extend(route.wants.entry(&route.place));
+    keys.extend(route.wants.entry());
     keys.extend(route.priority.map(|priority| Entry::line("priority", priority.to_string())));
     keys.extend((!listeners.is_empty()).then(|| Entry::line("listeners", list(listeners))));
     keys.extend(tls(site));

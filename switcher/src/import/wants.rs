@@ -1,7 +1,6 @@
 //! What a request must show besides its host and path, as `match` writes it. Pure.
 
 use super::sheet::{Entry, list, pairs, scalar};
-use super::tree::Place;
 
 /// What a header or a parameter must be.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -96,9 +95,10 @@ impl Wants {
         methods || clients
     }
 
-    /// As `match` writes it.
+    /// As `match` writes it. It comes from nowhere of its own: without a condition that is refused its application would
+    /// take everything, so it goes with it.
     #[must_use]
-    pub fn entry(&self, place: &Place) -> Option<Entry> {
+    pub fn entry(&self) -> Option<Entry> {
         let named = |key: &str, wants: &[(String, Want)]| {
             let entries = wants.iter().map(|(name, want)| Entry::line(name, want.yaml())).collect();
             Entry::section(key, entries)
@@ -112,7 +112,7 @@ impl Wants {
         entries.extend(line("clients", &self.clients));
         entries.extend(text("host_pattern", &self.host_pattern));
         entries.extend(text("path_pattern", &self.path_pattern));
-        (!self.is_empty()).then(|| Entry::section("match", entries).from(place, "match"))
+        (!self.is_empty()).then(|| Entry::section("match", entries))
     }
 }
 

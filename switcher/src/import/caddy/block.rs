@@ -50,14 +50,18 @@ fn inside(node: &Node, site: &Node, secure: bool, imported: &mut Imported) -> Ve
     made(node, said)
 }
 
-/// Puts together what ends and what is done on the way.
-fn made(node: &Node, said: Said) -> Vec<Route> {
-    let covers = |outer: &Match, inner: &Match| match outer {
+/// Whether all that a path is for is below another one.
+fn covers(outer: &Match, inner: &Match) -> bool {
+    match outer {
         Match::Below(path) => {
             inner.path().starts_with(path.as_str()) || path.trim_end_matches('/') == inner.path()
         }
         Match::Only(path) => matches!(inner, Match::Only(other) if other == path),
-    };
+    }
+}
+
+/// Puts together what ends and what is done on the way.
+fn made(node: &Node, said: Said) -> Vec<Route> {
     let mut paths: Vec<Match> = Vec::new();
     let ends = said.ends.iter().map(|end| &end.path);
     for path in ends.chain(said.actions.iter().map(|(path, _)| path)) {
@@ -95,6 +99,23 @@ fn made(node: &Node, said: Said) -> Vec<Route> {
         }
         // What the block says for everything stands behind what a block inside says for the same path.
         let apart = route.is_apart() || !route.hosts.is_empty();
+        // What is told apart has no application above it whose guards of longer paths would hold for it.
+        let longer = said.actions.iter().map(|(path, _)| path);
+        let longer = longer.filter(|path| apart && covers(&route.path, path) && **path != route.path);
+        let mut narrower: Vec<Match> = Vec::new();
+        for path in longer {
+            if !narrower.contains(path) {
+                narrower.push(path.clone());
+            }
+        }
+        for path in narrower {
+            let on = said
+                .actions
+                .iter()
+                .filter(|(for_path, _)| covers(for_path, &path) && !covers(for_path, &route.path));
+            let on = on.map(|(_, at)| at.clone()).chain(route.actions.iter().cloned());
+            routes.push(Route { actions: on.collect(), path, ..route.clone() });
+        }
         routes.retain(|other: &Route| apart || other.path != route.path || !other.upstreams.is_empty());
         routes.push(route);
     }

@@ -86,6 +86,7 @@ pub(super) fn outcome(
     if let (Held::Pattern(pattern), false) = (&held, redirects(&answered)) {
         apart(&mut route, pattern, node, around, imported);
     }
+    before_patterns(&mut route, node, around);
     if let Some(answer) = answered {
         // nginx answers before it looks at addresses and passwords.
         actions.retain(|action| action.value.key() == Some("response_headers"));
@@ -143,13 +144,22 @@ fn apart(route: &mut Route, pattern: &str, node: &Node, around: &Around<'_>, imp
     let after = locations().filter(|other| kind(other).starts_with('~') && other.place > node.place).count();
     route.wants.path_pattern = Some(pattern.to_owned());
     route.priority = i64::try_from(after + 1).ok();
-    let first = locations().any(|other| ["=", "^~"].contains(&kind(other).as_str()));
-    let suggestion = if first {
-        "a pattern is an application of its own, which is switched by itself; it comes before the locations with `=` and `^~` too"
-    } else {
-        "a pattern is an application of its own, which is switched by itself"
-    };
+    let suggestion = "a pattern is an application of its own, which is switched by itself; so are the locations with `=` and `^~` beside it, which come first";
     imported.notes.push(Note::differs(&node.place, node.shown(), suggestion));
+}
+
+/// Locations with `=` and `^~` come before patterns, so beside such ones they are applications of their own.
+fn before_patterns(route: &mut Route, node: &Node, around: &Around<'_>) {
+    let patterns = around.server.children.iter().filter(|child| child.name == "location");
+    let patterns =
+        patterns.filter(|other| other.seen().first().is_some_and(|word| word.starts_with('~'))).count();
+    let first = matches!(node.seen().first(), Some(&"=" | &"^~"));
+    if first && patterns > 0 && node.name == "location" {
+        route.priority = i64::try_from(patterns + 1).ok();
+        if let Match::Only(path) = &route.path {
+            route.wants.path_pattern = Some(format!("^{}$", escaped(path)));
+        }
+    }
 }
 
 /// The named location that `try_files` ends with.

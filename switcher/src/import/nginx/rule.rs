@@ -65,7 +65,7 @@ fn access(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported: &mut Impor
         own.into_iter().map(Node::take).collect()
     };
     let closed = rules.iter().any(|rule| rule.name == "deny" && rule.seen() == ["all"]);
-    let (mut allowed, mut seen_allowed) = (false, false);
+    let (mut allowed, mut seen_allowed) = (Vec::new(), false);
     for rule in &rules {
         let Some(network) = rule.word(0) else { continue };
         match (rule.name.as_str(), network) {
@@ -74,8 +74,7 @@ fn access(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported: &mut Impor
             ("allow", network) => {
                 seen_allowed = true;
                 if closed {
-                    allowed = true;
-                    actions.push(At::new(Action::Allow(vec![network.to_owned()]), &rule.place));
+                    allowed.push(network.to_owned());
                 }
             }
             (_, network) => {
@@ -87,7 +86,10 @@ fn access(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported: &mut Impor
             }
         }
     }
-    if let Some(rule) = rules.last().filter(|_| closed && !allowed) {
+    let first = rules.iter().find(|rule| rule.name == "allow");
+    if let Some(rule) = first.filter(|_| !allowed.is_empty()) {
+        actions.push(At::new(Action::Allow(std::mem::take(&mut allowed)), &rule.place));
+    } else if let Some(rule) = rules.last().filter(|_| closed) {
         let everybody = vec!["0.0.0.0/0".to_owned(), "::/0".to_owned()];
         actions.push(At::new(Action::Deny(everybody), &rule.place));
     }
@@ -232,6 +234,10 @@ pub(super) fn passing(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported
         let lower = name.to_ascii_lowercase();
         host |= lower == "host";
         if super::asked::names(scope, value).is_some() {
+            // Where nobody is asked, nginx sends none, and no client may say it either.
+            if !actions.iter().any(|at| matches!(at.value, Action::ForwardAuth(_))) {
+                actions.push(At::new(Action::Request(HeaderChange::Remove(name.to_owned())), &node.place));
+            }
             continue;
         }
         if TOLD.iter().any(|(known, values)| *known == lower && values.contains(&value)) {

@@ -33,6 +33,8 @@ pub(super) fn named(
     let Some(node) = source.entry(&["http", "middlewares"], name).filter(|_| depth < MAX_DEPTH) else {
         let suggestion = "this middleware stands in none of the files; name the file that has it too";
         imported.notes.push(Note::left(&from.place, format!("middleware {name}"), suggestion));
+        // Nobody knows whom it kept out.
+        into.actions.push(At::new(Action::Later(Later::Guard(format!("middleware {name}"))), &from.place));
         return;
     };
     for kind in &node.children {
@@ -85,6 +87,7 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
         "headers" => headers(node, into),
         "compress" => into.actions.push(at(Action::Compress)),
         "forwardauth" => asked(node, into),
+        "plugin" => into.actions.push(at(Action::Later(Later::Guard("plugin".to_owned())))),
         "digestauth" => into.actions.push(at(Action::Later(Later::Guard("digestAuth".to_owned())))),
         "circuitbreaker" => breaker(node, into, imported),
         "buffering" => buffering(node, into),
@@ -97,7 +100,7 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
         "contenttype" => imported.needless("contentType", &node.take_whole().place),
         _ => {}
     }
-    let whole = ["compress", "digestauth"];
+    let whole = ["compress", "digestauth", "plugin"];
     if whole.contains(&kind.as_str()) {
         node.take_whole();
     }

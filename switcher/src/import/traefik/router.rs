@@ -189,12 +189,28 @@ impl Given<'_> {
         if self.ordered { said.or(length) } else { None }
     }
 
+    /// What a router guarded whose rule cannot be said must not fall to one that is open.
+    fn close(&self, way: &Way, told: &Told<'_>, imported: &mut Imported) {
+        let hosts: Vec<At<String>> =
+            way.hosts.iter().map(|host| At::new(host.to_ascii_lowercase(), &told.rule.place)).collect();
+        let path = way.path.as_ref().map_or_else(|| "/".to_owned(), |(path, _)| path.clone());
+        let guard = Later::Guard(format!("the rule of routers.{}", self.router.name));
+        let route = Route {
+            actions: vec![At::new(Action::Later(guard), &told.rule.place)],
+            ..Route::new(&self.router.place, format!("routers.{}", self.router.name), Match::Below(path))
+        };
+        self.site(&mut imported.sites, &hosts, told.reached).routes.push(route);
+    }
+
     fn route(&self, way: &Way, told: &Told<'_>, imported: &mut Imported) {
         let (router, &Told { rule, done, reached, priority, .. }) = (self.router, told);
         let what = format!("routers.{}", router.name);
         if !way.others.is_empty() {
             let later = Later::Match(way.others.join(" && "));
             imported.notes.push(Note::left(&rule.place, format!("{what}.rule"), later.suggestion()));
+            if done.actions.iter().any(|at| at.value.guards()) {
+                self.close(way, told, imported);
+            }
             return;
         }
         let hosts: Vec<At<String>> =
