@@ -20,15 +20,12 @@ use rustls::pki_types::ServerName;
 use rustls::{HandshakeKind, NamedGroup};
 use serde::Serialize;
 use switcher::demo::trouble::Trouble;
-use switcher_tests::certificate::{Certificate, put};
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
 use self::load::{Body, Errand, Load, Protocol};
 use self::memory::{Sort, Way};
-use self::server::{Maker, Place, Server, others};
+use self::server::{Maker, Place, Server, others, runtime};
 use crate::handshakes::client::Load as Handshakes;
-use crate::handshakes::cores::Cores;
 use crate::peer::config::{HOST, Ours};
 
 /// The name of the block in the README and of the file in `target/`.
@@ -197,7 +194,6 @@ struct Bench {
     place: Place,
     makers: Vec<(&'static str, Maker)>,
     runtime: Runtime,
-    _certificate: TempDir,
 }
 
 impl Comparison {
@@ -231,19 +227,7 @@ impl Comparison {
 
 impl Bench {
     fn new(scale: Scale) -> Result<Self, Trouble> {
-        let cores = Cores::of_this_machine()?;
-        // Whatever this process starts from here on, load and application among it, stays on that core.
-        cores.pin_to_load()?;
-        let folder = crate::peer::folder()?;
-        let (certificate, key) = Certificate::of(&[HOST]).write(folder.path(), "shop");
-        let read = |path| std::fs::read_to_string(path).map_err(Trouble::system("read a certificate"));
-        put(&folder.path().join("shop.pem"), &(read(certificate)? + &read(key)?));
-        let place = Place { cores, backend: backend::start()?, certificate: folder.path().join("shop") };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Trouble::system("start the runtime"))?;
-        Ok(Self { scale, place, makers: Vec::new(), runtime, _certificate: folder })
+        Ok(Self { scale, place: Place::make()?, makers: Vec::new(), runtime: runtime()? })
     }
 
     fn everybody(&self) -> (Vec<(&'static str, Maker)>, Vec<String>) {

@@ -14,17 +14,14 @@ use std::time::Duration;
 use serde::Serialize;
 use serde_json::json;
 use switcher::demo::trouble::Trouble;
-use switcher_tests::certificate::{Certificate, put};
 use switcher_tests::program;
-use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
-use crate::compare::backend::{self, SMALL, TEXT};
+use crate::compare::backend::{SMALL, TEXT};
 use crate::compare::load::{AT_ONCE, Body, Errand, Load, Protocol, Stream, connect};
-use crate::compare::server::{Place, Server};
+use crate::compare::server::{Place, Server, runtime};
 use crate::compare::wire::Wire;
-use crate::handshakes::cores::Cores;
 use crate::handshakes::median;
 use crate::peer::config::HOST;
 
@@ -161,7 +158,6 @@ struct Bench {
     scale: Scale,
     place: Place,
     runtime: Runtime,
-    _folder: TempDir,
 }
 
 impl Comparison {
@@ -245,18 +241,7 @@ impl Comparison {
 
 impl Bench {
     fn new(scale: Scale) -> Result<Self, Trouble> {
-        let cores = Cores::of_this_machine()?;
-        cores.pin_to_load()?;
-        let folder = crate::peer::folder()?;
-        let (certificate, key) = Certificate::of(&[HOST]).write(folder.path(), "shop");
-        let read = |path| std::fs::read_to_string(path).map_err(Trouble::system("read a certificate"));
-        put(&folder.path().join("shop.pem"), &(read(certificate)? + &read(key)?));
-        let place = Place { cores, backend: backend::start()?, certificate: folder.path().join("shop") };
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()
-            .map_err(Trouble::system("start the runtime"))?;
-        Ok(Self { scale, place, runtime, _folder: folder })
+        Ok(Self { scale, place: Place::make()?, runtime: runtime()? })
     }
 
     fn feature(&self, feature: Feature, rivals: &[Rival]) -> Result<Row, Trouble> {

@@ -198,8 +198,10 @@ fn open(routing: &AppRouting, now: Timestamp) -> Option<(&Left, Duration)> {
 /// Whether somebody may still enter a release whose window is over.
 fn is_over(app: &AppView) -> bool {
     app.routing.left.is_some()
-        && open(&app.routing, Timestamp::now()).is_none()
-        && app.app.live().affinity.as_ref().is_some_and(|affinity| affinity.stay.is_some())
+        && app.app.live().affinity.as_ref().and_then(|affinity| affinity.stay.as_ref()).is_some_and(|stay| {
+            // Whichever clock says so first: that of the wall may be set back.
+            open(&app.routing, Timestamp::now()).is_none() || stay.until <= Instant::now()
+        })
 }
 
 /// Who stays on the release before; none where the configuration does not have it.

@@ -313,6 +313,8 @@ impl Control {
         let mut changed = AppView { routing: next, ..now.clone() };
         let slot = changed.routing.active;
         let (epoch, handle) = begin_epoch(&changed, slot);
+        // Who previewed the slot that is left, or stayed there when it was left before, goes with it.
+        let inside = changed.previews.leave(now.routing.active);
         let standby = begin_standby(&mut changed);
         let before = now.app.live();
         let affinity = self.affinity(&mut changed, &before.settings, None);
@@ -340,6 +342,7 @@ impl Control {
         };
         now.app.metrics.switched(slot);
         self.drain_with_canaries(&mut changed, left, policy);
+        self.drain_previews(inside, &now.app.settings());
         self.publish_app(view, changed);
         tracing::info!(app = %now.app.name, from = %switched.from, to = %slot, generation = %switched.generation, "traffic moved");
         self.announce(Event::Switched {

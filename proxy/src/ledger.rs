@@ -7,7 +7,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasherDefault;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::AbortHandle;
@@ -22,7 +22,7 @@ use crate::request_id::RequestId;
 const SHARDS: usize = 16;
 
 /// Stands for the beginning of a body that is not being sent on.
-const NOT_SENDING: u32 = u32::MAX;
+const NOT_SENDING: u64 = u64::MAX;
 
 /// What an exchange waits for, as far as time limits are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,9 +74,9 @@ pub struct Exchange {
     /// 0: not closed by the proxy; else an index into [`Cause::ALL`], plus one.
     cause: AtomicU8,
     /// Milliseconds after `started` at which bytes moved last, or the stage changed.
-    moved: AtomicU32,
+    moved: AtomicU64,
     /// Milliseconds after `started` at which the body began to be sent on; [`NOT_SENDING`] before that and after its end.
-    sending: AtomicU32,
+    sending: AtomicU64,
     /// Bytes of the body that came since then.
     received: AtomicU64,
     /// The upstream connection, where this exchange has one to itself.
@@ -137,10 +137,10 @@ impl Exchange {
 
     /// Begins to count anew what comes of the body: until now the client was not to blame.
     pub fn pardon(&self) {
-        self.send_from(u32::try_from(self.started.elapsed().as_millis()).unwrap_or(NOT_SENDING));
+        self.send_from(self.millis());
     }
 
-    fn send_from(&self, millis: u32) {
+    fn send_from(&self, millis: u64) {
         self.received.store(0, Ordering::Relaxed);
         self.sending.store(millis, Ordering::Relaxed);
     }
@@ -161,22 +161,26 @@ impl Exchange {
     #[must_use]
     pub fn sending(&self, now: Instant) -> Option<(Duration, u64)> {
         let millis = self.sending.load(Ordering::Relaxed);
-        let since = self.started + Duration::from_millis(millis.into());
+        let since = self.started + Duration::from_millis(millis);
         let sending = (now.saturating_duration_since(since), self.received.load(Ordering::Relaxed));
         (millis != NOT_SENDING).then_some(sending)
     }
 
     /// Notes that bytes moved.
     pub fn touch(&self) {
-        let millis = u32::try_from(self.started.elapsed().as_millis()).unwrap_or(u32::MAX);
-        self.moved.store(millis, Ordering::Relaxed);
+        self.moved.store(self.millis(), Ordering::Relaxed);
+    }
+
+    /// Milliseconds since `started`. A connection to a database may be open for longer than 32 bits of them.
+    fn millis(&self) -> u64 {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(NOT_SENDING)
     }
 
     /// The stage, and how long nothing has moved in it.
     #[must_use]
     pub fn stalled(&self, now: Instant) -> (Stage, Duration) {
         let stage = Stage::ALL[usize::from(self.stage.load(Ordering::Relaxed))];
-        let moved = self.started + Duration::from_millis(self.moved.load(Ordering::Relaxed).into());
+        let moved = self.started + Duration::from_millis(self.moved.load(Ordering::Relaxed));
         (stage, now.saturating_duration_since(moved))
     }
 
@@ -281,8 +285,8 @@ impl Ledger {
             kind: AtomicU8::new(new.kind as u8),
             stage: AtomicU8::new(Stage::Opening as u8),
             cause: AtomicU8::new(0),
-            moved: AtomicU32::new(0),
-            sending: AtomicU32::new(NOT_SENDING),
+            moved: AtomicU64::new(0),
+            sending: AtomicU64::new(NOT_SENDING),
             received: AtomicU64::new(0),
             socket: Mutex::new(None),
             abort: new.abort,

@@ -120,6 +120,25 @@ async fn when_the_window_is_over_they_move_and_what_is_inside_is_drained() {
 }
 
 #[tokio::test]
+async fn who_stayed_on_a_slot_is_drained_when_it_is_left_again() {
+    let (_blue, _green, proxy) = pair(LONG).await;
+    let mut visitor = Visitor::default();
+    assert_eq!(visitor.sees(&proxy).await, Slot::Blue);
+    let cookie = visitor.cookie.clone().expect("a cookie");
+    proxy.admin().promote(Slot::Green).await.expect("promoted");
+    let wire = Http1::connect(proxy.http()).await;
+    let mut socket = WebSocket::with(wire, "/socket", &[("cookie", &cookie)]).await;
+    assert_eq!(socket.text().await, "blue", "it began within the window");
+    proxy.admin().promote(Slot::Blue).await.expect("promoted");
+    assert_eq!(proxy.admin().shop().await.slots.blue.in_flight.websockets, 1, "its slot is live again");
+    proxy.admin().promote(Slot::Green).await.expect("promoted");
+    until(PATIENCE, "the socket to be closed", || async {
+        proxy.admin().shop().await.slots.blue.in_flight.websockets == 0
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn what_is_left_because_it_is_bad_keeps_nobody() {
     let (blue, _green, proxy) = pair(LONG).await;
     let mut old = Visitor::default();

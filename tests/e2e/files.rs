@@ -95,6 +95,12 @@ async fn nothing_hidden_and_nothing_outside_is_served() {
         assert!(matches!(answer.status, 400 | 404), "{target}: {}", answer.status);
         assert!(!answer.text().contains("secret"), "{target}");
     }
+    // Folders that are called as a file is are no files.
+    std::fs::create_dir_all(folder.path().join("site/odd/index.html")).expect("a folder");
+    assert_eq!(get(proxy.http(), "/odd/").await.status, 404);
+    std::fs::create_dir_all(folder.path().join("site/letters.txt.gz")).expect("a folder");
+    let plain = get_with(proxy.http(), "/letters.txt", &[("Accept-Encoding", "gzip")]).await;
+    assert_eq!((plain.status, plain.text().as_str()), (200, "abcdefghij"));
     // A pipe that nobody writes to keeps nobody waiting.
     let pipe = folder.path().join("site/pipe");
     rustix::fs::mknodat(rustix::fs::CWD, &pipe, rustix::fs::FileType::Fifo, 0o644.into(), 0).expect("a pipe");
@@ -214,7 +220,9 @@ async fn a_path_has_a_folder_and_takes_its_own_name_off() {
     assert_eq!(get(proxy.http(), "/letters.txt").await.text(), "blue");
     let moved = get(proxy.http(), "/static/docs").await;
     assert_eq!((moved.status, moved.header("location")), (307, Some("/static/docs/")));
-    assert_eq!(get(proxy.http(), "/static").await.text(), PAGE);
+    let moved = get(proxy.http(), "/static?a").await;
+    assert_eq!((moved.status, moved.header("location")), (307, Some("/static/?a")));
+    assert_eq!(get(proxy.http(), "/static/").await.text(), PAGE);
 }
 
 #[tokio::test]

@@ -6,14 +6,18 @@ use std::time::Duration;
 
 use rustix::process::Signal;
 use switcher::demo::trouble::Trouble;
+use switcher_tests::certificate::{Certificate, put};
 use switcher_tests::port::Port;
 use switcher_tests::program;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
 use tokio::time::{Instant, sleep};
 
+use super::backend;
 use super::load::{Body, Errand, Protocol, connect, request};
 use super::wire::Wire;
 use crate::handshakes::cores::{Cores, used_by};
-use crate::peer::config::{self, Door, Ours};
+use crate::peer::config::{self, Door, HOST, Ours};
 use crate::peer::{Peer, caddy, find, folder};
 
 /// How long a server may take to start; one with thousands of applications takes its time.
@@ -73,6 +77,33 @@ pub struct Place {
     pub backend: SocketAddr,
     /// The certificate, without extension.
     pub certificate: PathBuf,
+    _folder: TempDir,
+}
+
+impl Place {
+    /// Cores, application and certificate. Whatever this process starts from here on stays on the core of the load.
+    ///
+    /// # Errors
+    /// When the system refuses.
+    pub fn make() -> Result<Self, Trouble> {
+        let cores = Cores::of_this_machine()?;
+        cores.pin_to_load()?;
+        let folder = folder()?;
+        let (certificate, key) = Certificate::of(&[HOST]).write(folder.path(), "shop");
+        let read = |path| std::fs::read_to_string(path).map_err(Trouble::system("read a certificate"));
+        put(&folder.path().join("shop.pem"), &(read(certificate)? + &read(key)?));
+        let certificate = folder.path().join("shop");
+        Ok(Self { cores, backend: backend::start()?, certificate, _folder: folder })
+    }
+}
+
+/// A runtime for the load, on the thread that asks.
+///
+/// # Errors
+/// When the system refuses.
+pub fn runtime() -> Result<Runtime, Trouble> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Trouble::system("start the runtime"))
 }
 
 impl Server {
@@ -106,7 +137,7 @@ impl Server {
         let door = Door { folder: folder.path().to_owned(), http, https, h2c, certificate };
         let file = door.folder.join("config");
         let (text, line) = write(&door, &file.display().to_string());
-        switcher_tests::certificate::put(&file, &text);
+        put(&file, &text);
         let words = place.cores.server_prefix().into_iter().chain(line).collect::<Vec<_>>();
         let peer = Peer::start(folder, &words, Signal::KILL)?;
         let mut server = Self { peer, door, apart, _ports: ports };

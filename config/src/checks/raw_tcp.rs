@@ -11,7 +11,7 @@ use crate::node::{Key, Node};
 use crate::reader::{Reader, shown};
 use crate::section::Setting;
 use crate::settings::{Balance, HashBy, ProxyProtocol, RawTls, Tls};
-use crate::{HostPattern, ListenAddress, ListenPlace, Slot, UpstreamAddress, UpstreamProtocol};
+use crate::{CanaryKey, HostPattern, ListenAddress, ListenPlace, Slot, UpstreamAddress, UpstreamProtocol};
 
 /// Whether an application is one of raw TCP, however well that is written.
 pub(super) fn is_raw(app: &Node) -> bool {
@@ -88,6 +88,7 @@ fn about_requests(app: &Node, reader: &mut Reader) {
     for (key, node) in of_deploy.into_iter().filter_map(|(key, node)| Some((key, node?))) {
         reader.under(&format!("deploy.{key}"), |reader| no_requests(key, node, reader));
     }
+    judged(deploy, reader);
     if let Some(node) = app.given("balance") {
         let by_request = match quietly::<Balance>(Some(node)) {
             Some(
@@ -101,6 +102,29 @@ fn about_requests(app: &Node, reader: &mut Reader) {
             let message = "connections of raw TCP show neither headers nor paths to be balanced by";
             let hint = "write `round_robin`, `least_in_flight` or `{hash: client}`";
             reader.under("balance", |reader| reader.wrong(node, message, hint));
+        }
+    }
+}
+
+/// How a new version is judged by what connections show.
+fn judged(deploy: Option<&Node>, reader: &mut Reader) {
+    if let Some(canary) = deploy.and_then(|deploy| deploy.given("canary"))
+        && let Some(by) = canary.given("by")
+        && quietly::<CanaryKey>(Some(by)).is_some_and(|key| key != CanaryKey::Client)
+    {
+        let message = "connections of raw TCP show neither headers nor cookies to tell clients apart by";
+        let hint = "remove `by`: clients are told apart by their addresses";
+        reader.under("deploy.canary.by", |reader| reader.wrong(by, message, hint));
+    }
+    for section in ["bake", "canary"] {
+        let limits = deploy.and_then(|deploy| deploy.given(section));
+        for key in ["max_p99", "max_p99_ratio"] {
+            if let Some(node) = limits.and_then(|limits| limits.given(key)) {
+                let message = "how long a connection of raw TCP is open says nothing of how quick it was";
+                let hint =
+                    format!("remove `{key}`; `max_error_rate` counts connections that came to nothing");
+                reader.under(&format!("deploy.{section}.{key}"), |reader| reader.wrong(node, message, hint));
+            }
         }
     }
 }

@@ -14,7 +14,7 @@ use switcher_config::wire::{PromoteRequest, RefusalReason};
 use switcher_config::{AppName, Generation, Slot};
 
 use super::gate::{Closed, same_origin};
-use super::scene::Scene;
+use super::scene::{Scene, left_last};
 use super::{answer, page, unknown};
 use crate::admin::Admin;
 
@@ -75,7 +75,7 @@ pub(super) async fn act(
         drain: None,
         fence: None,
         bake: None,
-        at_once: false,
+        at_once: view.apps.get(&name).and_then(|app| left_last(app)) == Some(to),
     };
     match admin.control.promote(name.clone(), request).await {
         Ok(switched) => {

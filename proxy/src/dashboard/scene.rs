@@ -83,7 +83,8 @@ pub(super) fn names(certificate: &CertificateStatus) -> String {
 }
 
 /// The slot that the newest switch left, when nothing was changed since.
-fn left_last(app: &AppView) -> Option<Slot> {
+/// The slot that the newest switch of an application has left, while it is the standby: to promote it is to go back.
+pub(super) fn left_last(app: &AppView) -> Option<Slot> {
     let left = app.drains.last()?.epoch();
     let newest = left.generation.next() == app.routing.generation && left.slot != app.routing.active;
     newest.then_some(left.slot)

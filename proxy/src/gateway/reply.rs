@@ -241,6 +241,7 @@ pub(super) async fn file(
         };
         if !out.is_empty() || left == 0 {
             ctx.response_body(out.len());
+            forward::bound_taking(session, out.len(), ctx);
             session.write_response_body(Some(out), left == 0).await?;
         }
     }

@@ -39,6 +39,9 @@ const LOOKED_AT: [HeaderName; 6] = [
     header::RANGE,
 ];
 
+/// How often a name is looked up again while others are renamed.
+const TRIES: usize = 8;
+
 /// The one hidden name that is served (RFC 8615).
 const WELL_KNOWN: &[u8] = b".well-known";
 
@@ -54,6 +57,8 @@ pub struct Files {
 pub enum Found {
     /// A file or a part of it, that it has not changed, or where its folder is.
     Answer(Box<Response<FileBody>>),
+    /// Where the folder itself is, behind whose name there was no slash.
+    Folder(HeaderValue),
     /// Nothing, and that is the application's affair.
     Application,
     /// Nothing.
@@ -71,7 +76,8 @@ impl Files {
     /// A sentence, when the folder cannot be opened.
     pub(super) fn new(settings: &Settings) -> Result<Self, String> {
         let beneath = Beneath(settings.root.as_path().into());
-        beneath.folder().map_err(|error| {
+        // Also shows whether this kernel resolves names beneath a folder (Linux 5.6), and is let to.
+        beneath.get(Path::new(""), OFlags::PATH).map_err(|error| {
             format!("the folder of files, {}, cannot be opened: {error}", settings.root.display())
         })?;
         let mut folder = ServeDir::with_backend("", beneath)
@@ -96,6 +102,9 @@ impl Files {
                 Missing::NotFound | Missing::File(_) => Found::OnlyRead,
             };
         }
+        if let Some(folder) = self.unslashed(target) {
+            return Found::Folder(folder);
+        }
         let found = match self.path(target) {
             Some(path) => self.ask(method, path, headers).await,
             None => Ok(None),
@@ -114,6 +123,14 @@ impl Files {
             },
             (Err(error), _) => Found::Unreadable(error),
         }
+    }
+
+    /// With the slash that is missing behind what is taken off, without which a page would look for others in the wrong place.
+    fn unslashed(&self, target: &Uri) -> Option<HeaderValue> {
+        let strip = self.strip.as_ref()?.as_str();
+        let query = target.query().map_or_else(String::new, |query| format!("?{query}"));
+        let whole = strip != "/" && target.path() == strip;
+        whole.then(|| HeaderValue::try_from(format!("{strip}/{query}")).ok()).flatten()
     }
 
     /// Where in the folder a target is, when that may be served.
@@ -246,7 +263,14 @@ impl Beneath {
     fn get(&self, path: &Path, flags: OFlags) -> io::Result<(std::fs::File, FileMetadata)> {
         let path = if path.as_os_str().is_empty() { Path::new(".") } else { path };
         let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-        let file = openat2(self.folder()?, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve)?;
+        let mut tries = 0;
+        let file = loop {
+            match openat2(self.folder()?, path, flags | OFlags::CLOEXEC, Mode::empty(), resolve) {
+                // Something was renamed meanwhile, and the kernel cannot tell whether that led outside.
+                Err(Errno::AGAIN) if tries < TRIES => tries += 1,
+                opened => break opened?,
+            }
+        };
         let file = std::fs::File::from(file);
         let metadata = file.metadata()?;
         // What is neither may wait for ever, or do something when it is read.
@@ -276,6 +300,9 @@ impl Backend for Beneath {
         beside(move || {
             // Not held up by a pipe that nobody writes to.
             let (file, metadata) = beneath.get(&path, OFlags::RDONLY | OFlags::NONBLOCK)?;
+            if metadata.is_dir() {
+                return Err(io::ErrorKind::NotFound.into());
+            }
             Ok(Opened { file: file.into(), metadata })
         })
     }

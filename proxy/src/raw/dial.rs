@@ -47,7 +47,7 @@ pub(super) async fn upstream(visit: &mut Visit, settings: &AppSettings) -> Optio
         let (epoch, limits) = (visit.epoch()?, settings.outliers.as_ref());
         match opened {
             Ok(socket) => {
-                tell(visit, false, !last.is_empty());
+                visit.taken(!last.is_empty());
                 let lending = Lending::new(socket);
                 visit.connected(begun.elapsed(), lending.lent());
                 return Some(lending);
@@ -66,8 +66,8 @@ pub(super) async fn upstream(visit: &mut Visit, settings: &AppSettings) -> Optio
     }
 }
 
-/// Tells whoever judges the slot, if somebody does, how a connection came to its upstream.
-fn tell(visit: &Visit, failed: bool, connect_failed: bool) {
+/// Tells whoever judges the slot, if somebody does, what came of a connection.
+pub(super) fn tell(visit: &Visit, failed: bool, connect_failed: bool) {
     if let Some(tally) = visit.epoch().and_then(|epoch| epoch.tally.get()) {
         tally.count(Ended { failed, connect_failed, took: None });
     }

@@ -59,6 +59,10 @@ pub(super) struct Visit {
     first_byte: Option<Duration>,
     bytes_in: u64,
     bytes_out: u64,
+    /// Whether an upstream took no connection before this one did.
+    retried: bool,
+    /// Whether somebody was told how it went.
+    told: bool,
     /// What went wrong.
     why: Option<Cow<'static, str>>,
     pass: Option<Pass>,
@@ -96,6 +100,8 @@ impl Visit {
             first_byte: None,
             bytes_in: 0,
             bytes_out: 0,
+            retried: false,
+            told: false,
             why: None,
             pass: None,
         }
@@ -120,8 +126,25 @@ impl Visit {
                 self.why = Some(Cow::Owned(format!("the upstream broke the connection: {error}")));
                 if self.first_byte.is_none() {
                     self.judge(Some("it broke a connection before its first byte"));
+                    self.tell(true);
                 }
             }
+        }
+        // Whom the proxy cut off says nothing of the upstream.
+        if !self.is_closed() {
+            self.tell(false);
+        }
+    }
+
+    /// An upstream took the connection, perhaps after others that did not.
+    pub(super) const fn taken(&mut self, retried: bool) {
+        self.retried = retried;
+    }
+
+    /// Tells whoever judges the slot, if somebody does, how it went: once, when that is known.
+    fn tell(&mut self, failed: bool) {
+        if !std::mem::replace(&mut self.told, true) {
+            dial::tell(self, failed, self.retried);
         }
     }
 
@@ -341,6 +364,7 @@ impl Follow for Visit {
                 if self.first_byte.is_none() {
                     self.first_byte = Some(self.started.elapsed());
                     self.judge(None);
+                    self.tell(false);
                 }
             }
         }

@@ -102,9 +102,11 @@ impl Exporter {
                 // The sender is in `self`.
                 _ = ending.wait_for(|ending| *ending) => {}
             }
-            // What came before is sent, and what comes meanwhile too.
+            // What waits now is sent whole; of what comes meanwhile, what fills a batch.
             let last = *ending.borrow();
-            while let Some(batch) = self.queue.take() {
+            let mut due = self.queue.len();
+            while let Some(batch) = if last || due > 0 { self.queue.take() } else { self.queue.take_full() } {
+                due = due.saturating_sub(1);
                 let outcome = self.deliver(&batch, &mut ending, &mut is_away).await;
                 self.metrics.count(outcome, batch.spans);
             }
@@ -157,10 +159,12 @@ impl Exporter {
     }
 }
 
-/// Where the spans of a collector at this path are taken.
-fn target(path: &str) -> String {
+/// Where the spans of a collector at this path are taken; a query stays behind it.
+fn target(target: &str) -> String {
+    let (path, query) = target.split_once('?').map_or((target, None), |(path, query)| (path, Some(query)));
     let base = path.trim_end_matches('/');
-    if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") }
+    let path = if base.ends_with("/v1/traces") { base.to_owned() } else { format!("{base}/v1/traces") };
+    query.map_or(path.clone(), |query| format!("{path}?{query}"))
 }
 
 async fn post(to: &Settings, batch: &Batch) -> Result<(), Refused> {

@@ -1,7 +1,7 @@
 //! OTLP as bytes: spans in protobuf, as `opentelemetry/proto/trace/v1/trace.proto` numbers their fields.
 //!
 //! Pure. Written by hand, because a dozen fields are all there is: the generated code would bring prost and four more
-//! crates. A span is written once, when its request is over, and kept as bytes from then on. Called by [`super::span`]
+//! crates. A span is written once, when its request is over, and kept as bytes from then on. Called by `span`
 //! and [`super::export`].
 
 /// How much of a text from a client is kept, in bytes.

@@ -60,10 +60,24 @@ impl Queue {
         if last.bytes.len() >= BATCH { Brought::Full } else { Brought::Waits }
     }
 
+    /// How many batches wait.
+    pub(super) fn len(&self) -> usize {
+        self.0.lock().batches.len()
+    }
+
     /// Takes the batch that waits the longest.
     pub(super) fn take(&self) -> Option<Batch> {
+        self.take_if(|_| true)
+    }
+
+    /// The same, unless there is room in it yet.
+    pub(super) fn take_full(&self) -> Option<Batch> {
+        self.take_if(|batch| batch.bytes.len() >= BATCH)
+    }
+
+    fn take_if(&self, wanted: impl Fn(&Batch) -> bool) -> Option<Batch> {
         let mut waiting = self.0.lock();
-        let batch = waiting.batches.pop_front()?;
+        let batch = waiting.batches.pop_front_if(|batch| wanted(batch))?;
         waiting.bytes -= batch.bytes.len();
         Some(batch)
     }
@@ -82,11 +96,13 @@ mod tests {
             brought += 2;
         }
         assert!(brought * 500 <= ROOM as u64 && brought * 500 > ROOM as u64 - 1000);
-        let first = queue.take().expect("a batch");
+        let first = queue.take_full().expect("a full batch");
         assert!(first.bytes.len() >= BATCH && first.bytes.len() < BATCH + span.len());
         assert_eq!(queue.push(&span, 1), Brought::Waits, "there is room again");
         let rest = std::iter::from_fn(|| queue.take()).map(|batch| batch.spans).sum::<u64>();
         assert_eq!(first.spans + rest, brought + 1);
         assert_eq!(queue.0.lock().bytes, 0);
+        assert_eq!(queue.push(&span, 1), Brought::Waits);
+        assert!(queue.take_full().is_none() && queue.len() == 1, "one with room waits for more");
     }
 }

@@ -215,7 +215,8 @@ fn canary_ended(site: &Site<'_>, hurried: &Hurried) -> Result<bool, Failure> {
 
 /// How long a slot takes at most until nobody is inside, with time to write that down.
 fn empties(drain: &Drain) -> Span {
-    let longest = drain.requests.max(drain.uploads).max(drain.streams).max(drain.websockets);
+    let longest =
+        drain.requests.max(drain.uploads).max(drain.streams).max(drain.websockets).max(drain.connections);
     Span(longest.0 + drain.spread.0 + HURRY.0)
 }
 

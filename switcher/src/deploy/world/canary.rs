@@ -171,7 +171,7 @@ fn step_words(order: &CanaryOrder, number: usize, slot: Slot) -> String {
 }
 
 /// Why a canary ended although nobody of us ended it; none while it goes on, or when its slot is live.
-fn ended(machine: &Machine, canary: &Canary) -> Option<Trouble> {
+pub(super) fn ended(machine: &Machine, canary: &Canary) -> Option<Trouble> {
     let outcome = canary.outcome.as_ref()?;
     let (version, share) = (&machine.order.release.version, canary.rules.share);
     let why = outcome.reasons.join("; ");

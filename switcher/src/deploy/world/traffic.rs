@@ -9,11 +9,12 @@ use switcher_config::wire::{AppStatus, DrainReceipt, RegisterRequest};
 use switcher_config::{Generation, Slot, Span, UpstreamAddress};
 use tokio::time::{Instant, sleep};
 
-use super::{Trouble, World};
+use super::{Trouble, World, canary};
 use crate::admin::AdminError;
 use crate::aftermath;
 use crate::code::Code;
 use crate::deploy::machine::{Cause, Fact, Machine, Moved};
+use crate::deploy::order::Stage;
 use crate::failure::Live;
 use crate::interrupt::Interrupted;
 use crate::mutation::{Mutation, Settled, patient_status, patiently};
@@ -201,6 +202,12 @@ impl World<'_> {
         let status = self.seen().await?;
         if status.active == order.slot && machine.has_moved() {
             return Ok(None);
+        }
+        // It is judged to the last moment, also after its last step.
+        if machine.has_begun(Stage::Canary)
+            && let Some(trouble) = status.canary.as_ref().and_then(|canary| canary::ended(machine, canary))
+        {
+            return Err(trouble);
         }
         let options = Options {
             force: order.force,
