@@ -81,7 +81,9 @@ async fn the_next_upstream_of_the_slot_takes_what_a_dead_one_does_not() {
         let mut line = Line::connect(port.address()).await;
         assert_eq!(line.line().await, "alive");
     }
+    let address = alive.address();
     drop(alive);
+    until(PATIENCE, "nobody to listen", || async { TcpStream::connect(address).await.is_err() }).await;
     // Nobody is left: the connection is closed, and the log says why.
     Line::connect(port.address()).await.ended().await;
     let why = "no upstream took the connection: connection refused";
