@@ -2,7 +2,7 @@
 //!
 //! [`middleware`] answers the keys that do it, and [`Later::suggestion`] says what to do where there is none yet. Pure.
 
-use super::sheet::{Entry, list, pairs, scalar};
+use super::sheet::{self, Entry, list, pairs, scalar};
 use super::tree::{At, Place};
 use crate::init::secret::is_secret;
 
@@ -336,8 +336,8 @@ impl Action {
     /// Whether it keeps somebody out.
     #[must_use]
     pub fn guards(&self) -> bool {
-        const GUARDS: [&str; 4] = ["allow", "deny", "basic_auth", "forward_auth"];
-        matches!(self, Self::Later(Later::Guard(_))) || self.key().is_some_and(|key| GUARDS.contains(&key))
+        matches!(self, Self::Later(Later::Guard(_)))
+            || self.key().is_some_and(|key| sheet::GUARDS.contains(&key))
     }
 }
 

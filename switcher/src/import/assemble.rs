@@ -265,14 +265,18 @@ fn joins(app: &App, route: &Route) -> bool {
 }
 
 /// What comes before redirects, and would guard those of a path below too.
-const GUARDS: [&str; 6] = ["allow", "deny", "rate_limit", "in_flight", "basic_auth", "forward_auth"];
+const BEFORE_REDIRECTS: [&str; 6] =
+    ["allow", "deny", "rate_limit", "in_flight", "basic_auth", "forward_auth"];
 
 /// What ends a request's way.
 const ENDS: [&str; 2] = ["redirects", "answer"];
 
 fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
-    let guarded =
-        app.route.actions.iter().any(|action| action.value.key().is_some_and(|key| GUARDS.contains(&key)));
+    let guarded = app
+        .route
+        .actions
+        .iter()
+        .any(|action| action.value.key().is_some_and(|key| BEFORE_REDIRECTS.contains(&key)));
     if only_redirects(route) && !guarded && same_answers(&app.route.actions, &route.actions) {
         let sends = route.actions.iter().filter(|at| matches!(at.value, Action::Redirect { .. }));
         app.redirects.extend(sends.cloned());
@@ -402,7 +406,8 @@ fn place(base: &[Entry], open: bool, route: &Route) -> Entry {
     let only_guards =
         route.upstreams.is_empty() && own.iter().all(|entry| !ENDS.contains(&entry.key.as_str()));
     let is_above = |entry: &Entry| base.iter().any(|above| above.key == entry.key);
-    let is_left = |entry: &Entry| only_guards && !GUARDS.contains(&entry.key.as_str()) && is_above(entry);
+    let is_left =
+        |entry: &Entry| only_guards && !BEFORE_REDIRECTS.contains(&entry.key.as_str()) && is_above(entry);
     let mut keys: Vec<Entry> = own
         .iter()
         .filter(|entry| !base.iter().any(|above| above.same(entry)) && !is_left(entry))

@@ -178,7 +178,7 @@ fn write(entries: &[Entry], indent: usize, way: &[usize], rows: &mut Vec<Row>) {
 }
 
 /// Keys that say who may come in.
-const GUARDS: [&str; 4] = ["allow", "deny", "basic_auth", "forward_auth"];
+pub const GUARDS: [&str; 4] = ["allow", "deny", "basic_auth", "forward_auth"];
 
 /// Takes out the innermost entry on the way that came from somewhere; answers where from.
 pub fn take_out(entries: &mut Vec<Entry>, way: &[usize]) -> Option<(Place, String)> {
