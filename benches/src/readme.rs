@@ -1,20 +1,27 @@
-//! The README's tables that benches write: each in a block between two marks that name it.
+//! The READMEs' tables that benches write: each in a block between two marks that name it, in one of two pages.
 
 use std::fmt;
 
 use switcher::demo::trouble::Trouble;
 use switcher_config::durable::{Durability, replace};
 
-/// Puts a page into the README's block of that name.
+/// The pages that have such tables.
+const PAGES: [&str; 2] = ["README.md", "benches/README.md"];
+
+/// Puts a table into the block of that name, in the README that has it.
 ///
 /// # Errors
-/// When the README has no such block, or cannot be written.
-pub fn write(name: &str, page: &str) -> Result<(), Trouble> {
-    let path = crate::root().join("README.md");
-    let text = std::fs::read_to_string(&path).map_err(Trouble::system("read the README"))?;
-    let text = with_block(&text, name, page)
-        .map_err(|missing| Trouble::system("write the README")(std::io::Error::other(missing.to_string())))?;
-    store(&path, &text)
+/// When no README has such a block, or it cannot be written.
+pub fn write(name: &str, table: &str) -> Result<(), Trouble> {
+    for page in PAGES {
+        let path = crate::root().join(page);
+        let text = std::fs::read_to_string(&path).map_err(Trouble::system(format!("read {page}")))?;
+        if let Ok(text) = with_block(&text, name, table) {
+            return store(&path, &text);
+        }
+    }
+    let missing = format!("no README has both marks of `{name}`");
+    Err(Trouble::system("write the README")(std::io::Error::other(missing)))
 }
 
 /// Puts a bench's JSON beside what is built: `target/NAME.json`.
@@ -68,10 +75,11 @@ mod tests {
     }
 
     #[test]
-    fn the_readme_has_every_block() {
-        let text = std::fs::read_to_string(crate::root().join("README.md")).expect("a README");
+    fn one_readme_has_each_block() {
+        let texts = PAGES.map(|page| std::fs::read_to_string(crate::root().join(page)).expect("a README"));
         for name in [crate::compare::NAME, crate::compare_swap::NAME, crate::features::NAME] {
-            with_block(&text, name, "").expect("both marks");
+            let with = texts.iter().filter(|text| with_block(text, name, "").is_ok());
+            assert_eq!(with.count(), 1, "{name}");
         }
     }
 }

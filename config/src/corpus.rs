@@ -168,12 +168,15 @@ fn an_unknown_provider_is_told_every_name_there_is() {
 }
 
 #[test]
-fn every_whole_example_of_the_readme_loads() {
-    let readme =
-        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md")).expect("it");
-    let blocks = readme.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
-    let whole: Vec<&str> = blocks.filter(|block| block.lines().any(|line| line == "apps:")).collect();
-    assert!(whole.len() >= 5, "{}", whole.len());
+fn every_whole_example_of_the_readmes_loads() {
+    let read = |page: &str| {
+        std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(page)).expect("a page")
+    };
+    let pages = ["../README.md", "README.md", "../switcher/README.md"].map(read).concat();
+    let blocks = pages.split("```yaml\n").skip(1).filter_map(|rest| rest.split("```").next());
+    let is_whole = |block: &&str| block.lines().any(|line| line.starts_with("apps:"));
+    let whole: Vec<&str> = blocks.filter(is_whole).collect();
+    assert!(whole.len() >= 20, "{}", whole.len());
     for block in whole {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("switcher.yaml");

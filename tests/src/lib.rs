@@ -18,6 +18,8 @@ pub mod frames;
 pub mod http1;
 pub mod http2;
 pub mod image;
+#[cfg(test)]
+mod links;
 pub mod output;
 pub mod part;
 pub mod pattern;
