@@ -16,6 +16,9 @@ use super::tree::{At, Place};
 use crate::init::draft::label;
 use crate::init::secret::is_secret;
 
+/// How long upstreams may take: of an application, or of a path.
+const TIMEOUTS: &str = "timeouts";
+
 /// An application in the making.
 struct App {
     name: String,
@@ -253,14 +256,29 @@ fn same_answers(one: &[At<Action>], other: &[At<Action>]) -> bool {
     }
 }
 
+/// How long the upstreams of a route may take, which a path may say for itself.
+fn timeouts(route: &Route) -> Option<&Entry> {
+    route.keys.iter().find(|entry| entry.key == TIMEOUTS)
+}
+
+/// Whether both wait for as long.
+fn same_timeouts(one: &Route, other: &Route) -> bool {
+    match (timeouts(one), timeouts(other)) {
+        (None, None) => true,
+        (Some(one), Some(other)) => one.same(other),
+        (Some(_), None) | (None, Some(_)) => false,
+    }
+}
+
 /// Whether a route belongs to an application that has its path already.
 fn joins(app: &App, route: &Route) -> bool {
     let values = |upstreams: &[At<Upstream>]| upstreams.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
-    let keys = || {
-        app.route.keys.len() == route.keys.len()
-            && app.route.keys.iter().zip(&route.keys).all(|(one, other)| one.same(other))
+    let keys = |route: &Route| -> Vec<Entry> {
+        route.keys.iter().filter(|entry| entry.key != TIMEOUTS).cloned().collect()
     };
-    let same = values(&app.route.upstreams) == values(&route.upstreams) && keys();
+    let (one, other) = (keys(&app.route), keys(route));
+    let alike = || one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.same(other));
+    let same = values(&app.route.upstreams) == values(&route.upstreams) && alike();
     same || route.upstreams.is_empty() && route.keys.iter().all(|entry| entry.key != "deploy")
 }
 
@@ -286,6 +304,7 @@ fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
         let (one, other) = (middleware(&other.actions), middleware(&route.actions));
         one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.same(other))
     };
+    let same = |other: &Route| same(other) && same_timeouts(other, route);
     let taken = path_of(app.route.path.path()) == path
         || app.paths.iter().any(|other| path_of(other.path.path()) == path);
     if !route.upstreams.is_empty() && same(&app.route) && !taken {
@@ -364,7 +383,7 @@ fn unclaimed(
 }
 
 fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &mut Vec<Note>) -> Entry {
-    let App { name, mut route, redirects, paths } = app;
+    let App { name, mut route, redirects, mut paths } = app;
     let mut keys = Vec::new();
     if !hosts.is_empty() {
         keys.push(Entry::line("hosts", list(hosts)));
@@ -383,6 +402,8 @@ fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &
         .behind("better a path that says whether it works: {path: /health}");
     let probed = route.keys.iter().any(|entry| entry.key == "health" || entry.key == "deploy");
     keys.extend((!route.upstreams.is_empty() && !probed).then_some(health));
+    let apart = own_timeouts(&mut route, &mut paths);
+    let times = timeouts(&route).cloned();
     keys.append(&mut route.keys);
     later(&route, notes);
     paths.iter().for_each(|path| later(path, notes));
@@ -390,18 +411,31 @@ fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &
     let whole: Vec<At<Action>> = own.iter().cloned().chain(redirects.clone()).collect();
     let base = middleware(&whole);
     keys.push(Entry::section("middleware", base.clone()));
-    let places = paths.iter().map(|path| {
-        place(&base, !redirects.is_empty() && middleware(&own).iter().all(|e| e.key != "redirects"), path)
-    });
-    keys.push(Entry::section("paths", places.collect()));
+    let open = !redirects.is_empty() && middleware(&own).iter().all(|e| e.key != "redirects");
+    let places = paths.iter().map(|path| place(&base, times.as_ref(), open, path));
+    keys.push(Entry::section("paths", apart.into_iter().chain(places).collect()));
     Entry::section(&name, keys)
         .from(&route.place, route.what.clone())
         .above(format!("{}: {}", route.place, route.what))
 }
 
+/// The timeouts of an application as those of its own path, where a path below it has none that would come before them;
+/// that one then says that it has the usual ones.
+fn own_timeouts(route: &mut Route, paths: &mut [Route]) -> Option<Entry> {
+    let silent = |path: &&mut Route| !path.upstreams.is_empty() && timeouts(path).is_none();
+    let mut silent = paths.iter_mut().filter(silent).peekable();
+    silent.peek()?;
+    let at = route.keys.iter().position(|entry| entry.key == TIMEOUTS)?;
+    for path in silent {
+        path.keys.push(Entry::line(TIMEOUTS, "{}").behind("the usual ones"));
+    }
+    let times = route.keys.remove(at);
+    Some(Entry::section(&path_of(route.path.path()), vec![times]).from(&route.place, route.what.clone()))
+}
+
 /// What differs below a path. `open`: the redirects above say by their patterns whom they mean. What only guards a path
 /// leaves the rest to the application above it.
-fn place(base: &[Entry], open: bool, route: &Route) -> Entry {
+fn place(base: &[Entry], times: Option<&Entry>, open: bool, route: &Route) -> Entry {
     let own = middleware(&route.actions);
     let only_guards =
         route.upstreams.is_empty() && own.iter().all(|entry| !ENDS.contains(&entry.key.as_str()));
@@ -418,6 +452,7 @@ fn place(base: &[Entry], open: bool, route: &Route) -> Entry {
             keys.push(Entry::line(&above.key, "off"));
         }
     }
+    keys.extend(timeouts(route).filter(|own| times.is_none_or(|above| !above.same(own))).cloned());
     Entry::section(&path_of(route.path.path()), keys)
         .from(&route.place, route.what.clone())
         .above(format!("{}: {}", route.place, route.what))

@@ -144,6 +144,35 @@ fn what_was_guarded_stays_guarded_or_closed() {
 }
 
 #[test]
+fn locations_with_the_same_upstream_are_one_application_however_long_each_waits() {
+    let location = |path: &str, times: &str| {
+        format!("location {path} {{ {times} proxy_pass http://127.0.0.1:3000; }}\n")
+    };
+    let long = "proxy_read_timeout 120s;";
+    let folder = tempfile::tempdir().expect("a folder");
+    let imported = |locations: [String; 2]| {
+        let text = format!("http {{ server {{ listen 80; server_name a.test;\n{}}} }}\n", locations.concat());
+        replace(&folder.path().join("nginx.conf"), text.as_bytes(), 0o600, Durability::Unsynced)
+            .expect("a file");
+        let loaded = made(MovedFrom::Nginx, folder.path(), &["nginx.conf".into()]).loaded;
+        loaded.settings.apps.into_values().collect::<Vec<_>>()
+    };
+    for (locations, below, waits) in [
+        ([location("/", ""), location("/slow/", long)], "/slow", [None, Some("120s")]),
+        ([location("/", long), location("/usual/", "")], "/usual", [Some("120s"), None]),
+    ] {
+        let apps = imported(locations);
+        assert_eq!(apps.len(), 1, "{apps:?}");
+        let usual = imported([location("/", ""), location("/other/", "")])[0].timeouts.response;
+        for (path, wait) in ["/", below].into_iter().zip(waits) {
+            let own = apps[0].paths.iter().find(|place| Ok(&place.path) == path.parse().as_ref());
+            let response = own.and_then(|own| own.timeouts.response).unwrap_or(apps[0].timeouts.response);
+            assert_eq!(response, wait.map_or(usual, |wait: &str| wait.parse().expect("a time")), "{path}");
+        }
+    }
+}
+
+#[test]
 fn garbage_is_refused_and_never_a_crash() {
     let folder = tempfile::tempdir().expect("a folder");
     for text in
