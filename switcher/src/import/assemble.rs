@@ -183,13 +183,7 @@ fn applications(site: &Site, names: &mut BTreeSet<String>, notes: &mut Vec<Note>
             notes.push(Note::left(&route.place, route.what.clone(), suggestion));
             continue;
         };
-        if is_narrower(route) {
-            let suggestion = format!(
-                "paths are prefixes of whole segments here: what begins with {path} in the middle of a segment is not guarded; \
-                 write an application with `match: {{path_pattern: …}}` for it where there is such a thing"
-            );
-            notes.push(Note::differs(&route.place, route.what.clone(), suggestion));
-        }
+        notes.extend(narrower(route, &path));
         let apart = route.is_apart();
         let fits = |app: &&mut App| !apart && !app.route.is_apart() && below(&app.route, prefix.as_str());
         let above = apps.iter_mut().rev().find(fits);
@@ -207,11 +201,22 @@ fn applications(site: &Site, names: &mut BTreeSet<String>, notes: &mut Vec<Note>
     apps
 }
 
-/// Whether it guards paths there that begin with it in the middle of a segment, which ours does not.
-fn is_narrower(route: &Route) -> bool {
-    matches!(&route.path, Match::Below(path) if !path.is_empty() && !path.ends_with('/'))
-        && route.wants.path_pattern.is_none()
-        && route.actions.iter().any(|at| at.value.guards())
+/// What is said of a path that also means, there, what begins with it in the middle of a segment, which ours does not.
+fn narrower(route: &Route, path: &str) -> Option<Note> {
+    let within = matches!(&route.path, Match::Below(path) if !path.is_empty() && !path.ends_with('/'));
+    if !within || route.wants.path_pattern.is_some() {
+        return None;
+    }
+    let suggestion = if route.actions.iter().any(|at| at.value.guards()) {
+        format!(
+            "paths are prefixes of whole segments here: what begins with {path} in the middle of a segment is not guarded; \
+             write an application with `match: {{path_pattern: …}}` for it where there is such a thing"
+        )
+    } else {
+        "a path means whole segments here: itself and what lies below it, and not what only begins with the same letters"
+            .to_owned()
+    };
+    Some(Note::differs(&route.place, route.what.clone(), suggestion))
 }
 
 fn does(route: &Route) -> bool {
