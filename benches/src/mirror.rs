@@ -2,7 +2,8 @@
 //! beside a proxy that makes no copies.
 //!
 //! Everybody has a proxy of its own over one application; turns are interleaved, so that what else the machine does meets
-//! everyone alike, and every ratio is taken within a round. Who makes no copies is there twice: the second ratio is the noise.
+//! everyone alike, and every ratio is taken within a round. Standbys run on a thread that only gets what processor time the others
+//! leave: they stand for other machines, and what they take of this one is no cost of copies. Who makes no copies is there twice: the second ratio is the noise.
 //! Figures are reported, not judged; it fails when a request does. Called by the bench of the same name.
 
 use std::fmt::Write as _;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use switcher::demo::trouble::Trouble;
 use switcher_tests::http1::request;
 use switcher_tests::{App, Http1, Proxy, Raw, Setup};
+use tokio::runtime::Runtime;
 
 /// How much is measured.
 #[derive(Debug, Clone, Copy)]
@@ -73,7 +75,43 @@ pub struct Comparison {
     /// In the order of the report.
     pub subjects: Vec<Subject>,
     #[serde(skip)]
+    _aside: Aside,
+    #[serde(skip)]
     _live: App,
+}
+
+/// Where the standbys run.
+struct Aside(Option<Runtime>);
+
+impl Aside {
+    /// One thread with the lowest priority.
+    fn start() -> std::io::Result<Self> {
+        let humble = || {
+            // As it is, should the system refuse it: then a standby costs more than it would elsewhere.
+            let _ = rustix::process::nice(19);
+        };
+        let threads = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(1)
+            .on_thread_start(humble)
+            .enable_all()
+            .build()?;
+        Ok(Self(Some(threads)))
+    }
+
+    async fn run(&self, standby: impl Future<Output = Standby> + Send + 'static) -> Result<Standby, Trouble> {
+        let gone = || Trouble::system("start a standby")(std::io::Error::other("its thread has ended"));
+        let runtime = self.0.as_ref().ok_or_else(gone)?;
+        runtime.spawn(standby).await.map_err(|_| gone())
+    }
+}
+
+impl Drop for Aside {
+    fn drop(&mut self) {
+        // It is dropped within another runtime, where nothing may be waited for.
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 impl Comparison {
@@ -86,14 +124,20 @@ impl Comparison {
     /// When a proxy does not start.
     pub async fn run(scale: Scale) -> Result<Self, Trouble> {
         let live = App::start("live").await;
-        let mut subjects = vec![
-            subject("no copies", &live, Standby::None).await,
-            subject("no copies, again", &live, Standby::None).await,
-            subject("standby well", &live, Standby::App(App::start("warm").await)).await,
-            subject("standby dead", &live, Standby::App(App::start("dead").await)).await,
-            subject("standby silent", &live, Standby::Raw(silent().await)).await,
-            subject("standby endless", &live, Standby::Raw(endless().await)).await,
+        let aside = Aside::start().map_err(Trouble::system("start a thread for the standbys"))?;
+        let app = |name: &'static str| async move { Standby::App(App::start(name).await) };
+        let standbys = [
+            ("no copies", Standby::None),
+            ("no copies, again", Standby::None),
+            ("standby well", aside.run(app("warm")).await?),
+            ("standby dead", aside.run(app("dead")).await?),
+            ("standby silent", aside.run(async { Standby::Raw(silent().await) }).await?),
+            ("standby endless", aside.run(async { Standby::Raw(endless().await) }).await?),
         ];
+        let mut subjects = Vec::new();
+        for (name, standby) in standbys {
+            subjects.push(subject(name, &live, standby).await);
+        }
         for dead in subjects.iter_mut().filter(|subject| subject.name == "standby dead") {
             if let Standby::App(app) = std::mem::replace(&mut dead.standby, Standby::None) {
                 app.stop().await;
@@ -108,7 +152,7 @@ impl Comparison {
         for subject in &mut subjects {
             subject.peak_bytes = subject.proxy.peak_bytes();
         }
-        Ok(Self { subjects, _live: live })
+        Ok(Self { subjects, _aside: aside, _live: live })
     }
 
     /// The report.
