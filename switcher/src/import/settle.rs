@@ -39,6 +39,8 @@ pub fn settle(mut imported: Imported, title: &str) -> Result<Settled, Unsettled>
         match check(&text)? {
             Ok(loaded) => {
                 let notes = gathered(imported.notes);
+                // Names with their passwords are for nobody when nothing asks for them.
+                imported.files.retain(|(name, _)| text.contains(name.as_str()));
                 let text = format!("{text}{}", ending(&notes));
                 return Ok(Settled {
                     text,

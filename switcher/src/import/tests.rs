@@ -173,6 +173,23 @@ fn locations_with_the_same_upstream_are_one_application_however_long_each_waits(
 }
 
 #[test]
+fn passwords_are_written_only_for_what_asks_for_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (leads, files) in [("api@internal", 0), ("shop", 1)] {
+        let text = format!(
+            "http:\n  routers:\n    a: {{rule: Host(`a.test`), service: {leads}, middlewares: [login]}}\n    \
+             b: {{rule: Host(`b.test`), service: shop}}\n  services:\n    \
+             shop: {{loadBalancer: {{servers: [{{url: 'http://127.0.0.1:3000'}}]}}}}\n  middlewares:\n    \
+             login: {{basicAuth: {{users: ['alice:$apr1$switcher$Vf8hwoRixkw/fViijyQM3/']}}}}\n"
+        );
+        replace(&folder.path().join("dynamic.yml"), text.as_bytes(), 0o600, Durability::Unsynced)
+            .expect("a file");
+        let settled = made(MovedFrom::Traefik, folder.path(), &["dynamic.yml".into()]);
+        assert_eq!(settled.files.len(), files, "{}", settled.text);
+    }
+}
+
+#[test]
 fn garbage_is_refused_and_never_a_crash() {
     let folder = tempfile::tempdir().expect("a folder");
     for text in
