@@ -1,7 +1,7 @@
 //! The request path: Pingora's hooks, each handing over to the part that knows.
 //!
 //! `admission` finds the application and takes the lease; `again` decides what is tried once more, `asset` what the other slot is asked for; `breaker` leaves an
-//! application alone that mostly fails; `buffer` takes bodies in; `forward` chooses upstreams, dresses the request and the
+//! application alone that mostly fails; `buffer` takes bodies in, `hold` answers; `forward` chooses upstreams, dresses the request and the
 //! answer; `introduce` opens connections; `middleware` does what the settings say of a place, `forward_auth` asks whether a
 //! request may pass, `cache` serves what is held of answers, `compress` compresses, and `mirror` offers copies to the standby slot; `crumbs` joins cookies; `tunnel` carries
 //! WebSockets; `traces` tells of it; `visitor` lets previews into the standby slot; `replace` puts error pages in their place; `reply` sends
@@ -21,6 +21,7 @@ mod context;
 mod crumbs;
 mod forward;
 mod forward_auth;
+mod hold;
 mod introduce;
 mod middleware;
 mod mirror;
@@ -234,7 +235,9 @@ impl ProxyHttp for Gateway {
         forward::dress_response(response, ctx)?;
         cache::tell(session, response, ctx)?;
         replace::upstream(session, response, ctx)?;
-        compress::head(session.req_header(), response, ctx)
+        compress::head(session.req_header(), response, ctx)?;
+        hold::head(response, ctx);
+        Ok(())
     }
 
     fn response_body_filter(
@@ -248,6 +251,7 @@ impl ProxyHttp for Gateway {
         mirror::hear(body.as_ref().map_or(0, Bytes::len), ctx);
         replace::body(body, ctx);
         compress::body(body, end, ctx)?;
+        hold::body(body, end, ctx);
         if end {
             ctx.facts().answered.store(true, Ordering::Relaxed);
         }
@@ -262,7 +266,8 @@ impl ProxyHttp for Gateway {
         _trailers: &mut HeaderMap,
         ctx: &mut Context,
     ) -> Result<Option<Bytes>> {
-        compress::trailers(ctx)
+        let rest = compress::trailers(ctx)?;
+        Ok(hold::trailers(rest, ctx))
     }
 
     fn fail_to_connect(

@@ -1,11 +1,12 @@
 //! Copies of live requests, sent to the standby slot to see whether it answers as the live one does.
 //!
 //! Invariant: the real request waits for nothing here. Whether it is copied is a few atomic operations, a copy is a task of
-//! its own that holds no lease and no epoch, there are never more of them than the settings say, and each reads a bounded
-//! part of its answer in a bounded time and throws it away. The gateway offers requests and tells how they were answered;
-//! the admin API shows what came of it.
+//! its own on a thread of lower priority, it holds no lease and no epoch, there are never more of them than the settings say,
+//! and each reads a bounded part of its answer in a bounded time and throws it away. The gateway offers requests and tells how
+//! they were answered; the admin API shows what came of it.
 
 mod copy;
+mod thread;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -190,7 +191,7 @@ impl Mirror {
         let (tell, told) = oneshot::channel();
         let (request, app) = (request()?, Arc::clone(app));
         let (deadline, most) = (Instant::now() + settings.timeout.0, settings.body.0);
-        tokio::spawn(Flight { place, request, app, upstream, dialer, deadline, most, told }.run());
+        thread::spawn(Flight { place, request, app, upstream, dialer, deadline, most, told }.run());
         Some(Told(tell))
     }
 

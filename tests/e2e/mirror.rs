@@ -44,9 +44,12 @@ async fn served(proxy: &Proxy, times: usize) {
 async fn a_tenth_of_a_hundred_is_ten_and_the_answers_are_the_live_slots() {
     let (blue, green) = (App::start("blue").await, App::start("teal").await);
     let proxy = between(&blue, green.upstream(), "{share: 10%}").await;
+    assert!(proxy.niceness("copies").is_empty(), "there is nothing to copy yet");
     served(&proxy, 100).await;
     until_outcome(&proxy, MirrorOutcome::Same, 10).await;
     assert_eq!((blue.hits(), green.hits()), (100, 10));
+    let nice = proxy.niceness("copies");
+    assert!(nice.len() == 1 && nice[0] > proxy.niceness("switcher-proxy")[0], "{nice:?}");
     let now = mirrored(&proxy).await;
     assert_eq!((now.slot, now.in_flight, now.differences.len()), (Slot::Green, 0, 0));
     assert_eq!(now.outcomes.values().sum::<u64>(), 10);

@@ -222,6 +222,23 @@ impl Proxy {
         self.memory("VmHWM:")
     }
 
+    /// How much less than others its threads of a name are worth to the scheduler.
+    ///
+    /// # Panics
+    /// When the process is gone.
+    #[must_use]
+    pub fn niceness(&self, thread: &str) -> Vec<i32> {
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("a running process");
+        let stats = tasks.filter_map(|task| std::fs::read_to_string(task.ok()?.path().join("stat")).ok());
+        let of = |stat: String| {
+            let (before, after) = stat.rsplit_once(')')?;
+            // The nineteenth field (proc_pid_stat(5)); the name in brackets is the second.
+            let nice = after.split_whitespace().nth(16)?.parse().ok()?;
+            before.split_once('(').filter(|(_, name)| *name == thread).map(|_| nice)
+        };
+        stats.filter_map(of).collect()
+    }
+
     fn memory(&self, what: &str) -> u64 {
         let status =
             std::fs::read_to_string(format!("/proc/{}/status", self.pid())).expect("a running process");

@@ -172,11 +172,13 @@ section! {
     }
 }
 
-record! {
-    /// What is taken in whole before an upstream is asked.
-    BufferKeys, "write for example `buffer: {request: 1MiB}`" {
-        /// The largest body of a request for which that is done. A larger one, and one of unknown length, is passed on as it comes.
-        request: BufferSize;
+section! {
+    /// What is taken in as fast as its sender sends, so that a slow client keeps no upstream waiting.
+    BufferKeys {
+        /// The largest body of a request that is taken in whole before an upstream is asked. A larger one, and one of unknown length, is passed on as it comes.
+        request: Option<BufferSize> = None;
+        /// How much of an answer is taken in from the upstream while the client waits for it or takes it slowly. A larger one is passed on as it comes from there on. Events, gRPC and answers with `X-Accel-Buffering: no` are never kept.
+        response: Option<BufferSize> = None;
     }
 }
 

@@ -220,14 +220,14 @@ impl From<Breaker> for BreakerKeys {
 }
 
 impl From<BufferKeys> for Buffer {
-    fn from(BufferKeys { request }: BufferKeys) -> Self {
-        Self { request: request.0 }
+    fn from(BufferKeys { request, response }: BufferKeys) -> Self {
+        Self { request: request.map(|size| size.0), response: response.map(|size| size.0) }
     }
 }
 
 impl From<Buffer> for BufferKeys {
-    fn from(Buffer { request }: Buffer) -> Self {
-        Self { request: BufferSize(request) }
+    fn from(Buffer { request, response }: Buffer) -> Self {
+        Self { request: request.map(BufferSize), response: response.map(BufferSize) }
     }
 }
 

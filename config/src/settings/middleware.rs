@@ -303,11 +303,13 @@ pub struct Breaker {
     pub open: Span,
 }
 
-/// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
+/// What is taken in as fast as its sender sends, so that a slow client keeps no upstream waiting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffer {
-    /// The largest body of a request for which that is done.
-    pub request: Bytes,
+    /// The largest body of a request that is taken in whole before an upstream is asked.
+    pub request: Option<Bytes>,
+    /// How much of an answer is taken in before it is passed on as it comes.
+    pub response: Option<Bytes>,
 }
 
 /// Which target the application sees: first `strip`, then `replace`, then `prefix`. The query stays.

@@ -60,6 +60,21 @@ pub struct Room {
     bytes: u64,
 }
 
+impl Room {
+    /// How much it is, in bytes.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes it larger by so many bytes; answers whether there was room for them.
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let Some(mut more) = self.budget.take(bytes) else { return false };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);

@@ -38,6 +38,7 @@ use super::Shared;
 use super::asset::Asked;
 use super::breaker;
 use super::buffer::Kept;
+use super::hold::Held;
 use super::mirror::{self, Copied};
 use super::replace::{GIVES_WAY, Replacement};
 use super::traces;
@@ -104,6 +105,8 @@ pub struct Context {
     pub(super) watch: Option<Watch>,
     /// Its body, when that was taken in whole.
     pub(super) kept: Option<Box<Kept>>,
+    /// The answer, when that is taken in first.
+    pub(super) held: Option<Box<Held>>,
     /// What whoever was asked about it hands to the application.
     pub(super) handed: Option<Box<HeaderMap>>,
     /// The name that came with the right password.
@@ -177,6 +180,7 @@ impl Context {
             standing: None,
             watch: None,
             kept: None,
+            held: None,
             handed: None,
             user: None,
             replacement: None,
