@@ -42,15 +42,7 @@ fn lease(number: u64) -> Fence {
 async fn refuses_the_lease_before(proxy: &Proxy, when: &str) {
     assert_eq!(proxy.admin().shop().await.fence, Some(lease(9)), "{when}");
     let fence = Some(lease(8));
-    let stale = PromoteRequest {
-        slot: Slot::Green,
-        expected_generation: None,
-        force: true,
-        drain: None,
-        fence,
-        bake: None,
-        at_once: false,
-    };
+    let stale = PromoteRequest { force: true, fence, ..PromoteRequest::of(Slot::Green) };
     let refused = proxy.admin().promote_as(&stale).await.expect_err(when);
     assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence), "{when}");
     assert_eq!(get(proxy.http(), "/").await.text(), "blue", "{when}");
