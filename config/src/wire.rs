@@ -342,6 +342,22 @@ pub struct PromoteRequest {
     pub at_once: bool,
 }
 
+impl PromoteRequest {
+    /// A request that makes a slot live, and wishes nothing else.
+    #[must_use]
+    pub const fn of(slot: Slot) -> Self {
+        Self {
+            slot,
+            expected_generation: None,
+            force: false,
+            drain: None,
+            fence: None,
+            bake: None,
+            at_once: false,
+        }
+    }
+}
+
 /// What a switch did.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Switched {

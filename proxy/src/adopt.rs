@@ -6,6 +6,7 @@
 use switcher_config::PerSlot;
 use switcher_config::settings::AppSettings;
 
+use crate::affinity::adopted;
 use crate::routing::{AppRouting, SlotRouting, SlotSource};
 
 /// The routing of one application after reading its settings. A change makes the next generation.
@@ -17,7 +18,8 @@ pub fn adopt(remembered: Option<&AppRouting>, settings: &AppSettings) -> AppRout
         source: SlotSource::Configured,
     });
     let Some(now) = remembered else {
-        return AppRouting::new(settings.initial, configured);
+        let first = AppRouting::new(settings.initial, configured);
+        return adopted(first, settings.release_affinity.as_ref());
     };
     let slots = PerSlot::from_fn(|slot| {
         let (old, new) = (now.slots.get(slot), configured.get(slot));
@@ -30,7 +32,8 @@ pub fn adopt(remembered: Option<&AppRouting>, settings: &AppSettings) -> AppRout
     // Something else is in the slot that was left.
     let other = now.active.other();
     let left = now.left.clone().filter(|_| slots.get(other).serves_as(now.slots.get(other)));
-    AppRouting { generation, slots, left, ..now.clone() }
+    let next = AppRouting { generation, slots, left, ..now.clone() };
+    adopted(next, settings.release_affinity.as_ref())
 }
 
 #[cfg(test)]

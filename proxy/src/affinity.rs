@@ -1,8 +1,8 @@
 //! Release affinity: who began on a release stays there for a while after a switch, so that a visitor sees one version.
 //!
 //! A cookie names the release by a mark that only this proxy can make (`sticky`), so nobody asks for a slot that they never
-//! were in: a mark is known of the live release, of the canary that goes on, and of the release that was left, until its
-//! window is over or anything else is put into its slot. Who stays is in an epoch of its own, which is counted as previews
+//! were in: a mark is known of the live release, of the canary that goes on, until somebody loses a place there, and of the
+//! release that was left, until its window is over or anything else is put into its slot. Who stays is in an epoch of its own, which is counted as previews
 //! are, and drained when the window ends. Requests without the cookie, and applications without the key, pay one look.
 
 use std::sync::Arc;
@@ -34,8 +34,16 @@ const TURNS: usize = 4;
 pub struct Affinity {
     cookie: String,
     live: Mark,
-    canary: Option<Mark>,
+    canary: Option<Marked>,
     stay: Option<Stay>,
+}
+
+/// The mark of a canary's clients.
+#[derive(Debug, Clone, Copy)]
+struct Marked {
+    mark: Mark,
+    /// Since when it is given. Who came before may have lost the place on that side meanwhile.
+    from: Instant,
 }
 
 /// The release that was left.
@@ -70,21 +78,23 @@ impl Affinity {
         canary: Option<&'a CanarySide>,
     ) -> Option<&'a Arc<Epoch>> {
         let brought = sticky::brought(headers, &self.cookie)?;
-        if let Some(side) = canary.filter(|_| self.canary == Some(brought)) {
+        if let Some(side) = canary.filter(|_| self.canary.is_some_and(|known| known.mark == brought)) {
             return Some(&side.epoch);
         }
         self.stay.as_ref().filter(|stay| stay.mark == brought && stay.serves()).map(|stay| &stay.epoch)
     }
 
-    /// The mark of the release that an epoch serves, as far as visitors may come back to it.
+    /// The mark of the release that an epoch serves, as far as a visitor who came at `arrived` may come back to it.
     #[must_use]
-    pub fn mark_of(&self, epoch: &Epoch, live: &Live) -> Option<Mark> {
+    pub fn mark_of(&self, epoch: &Epoch, live: &Live, arrived: Instant) -> Option<Mark> {
         let is = |known: &Arc<Epoch>| std::ptr::eq(Arc::as_ptr(known), epoch);
         if is(&live.epoch) {
             return Some(self.live);
         }
-        let on_canary = live.canary.as_ref().filter(|side| is(&side.epoch)).and(self.canary);
-        on_canary.or_else(|| self.stay.as_ref().filter(|stay| is(&stay.epoch)).map(|stay| stay.mark))
+        if live.canary.as_ref().is_some_and(|side| is(&side.epoch)) {
+            return self.canary.filter(|known| arrived >= known.from).map(|known| known.mark);
+        }
+        self.stay.as_ref().filter(|stay| is(&stay.epoch)).map(|stay| stay.mark)
     }
 }
 
@@ -98,16 +108,31 @@ pub fn after_switch(
     at_once: bool,
     now: Timestamp,
 ) -> AppRouting {
+    let since = wished.map(|_| next.generation);
     let goes_back = at_once || before.left.as_ref().is_some_and(|left| left.until > now);
     let left = wished.filter(|_| !goes_back).and_then(|wished| {
         let length = SignedDuration::try_from(wished.window.0).ok()?;
-        Some(Left { since: since(before), until: now.checked_add(length).ok()? })
+        Some(Left { since: known_by(before), until: now.checked_add(length).ok()? })
     });
-    AppRouting { left, ..next }
+    AppRouting { since, left, ..next }
+}
+
+/// The routing as the settings want it kept: without what says something to nobody, so that an older version reads the file.
+/// Where visitors are remembered from now on, the live release is known by the generation of now, and by none of a time
+/// when another one was live.
+#[must_use]
+pub fn adopted(routing: AppRouting, wished: Option<&ReleaseAffinity>) -> AppRouting {
+    let canary = canary::going(&routing).is_some();
+    let (since, left) = match wished {
+        Some(_) if canary => (routing.since, routing.left.clone()),
+        Some(_) => (routing.since.or(Some(routing.generation)), routing.left.clone()),
+        None => (routing.since.filter(|_| canary), None),
+    };
+    AppRouting { since, left, ..routing }
 }
 
 /// The generation that the live release is known by: that of the switch to it.
-pub(crate) fn since(routing: &AppRouting) -> Generation {
+pub(crate) fn known_by(routing: &AppRouting) -> Generation {
     routing.since.unwrap_or(Generation::FIRST)
 }
 
@@ -136,8 +161,12 @@ impl Control {
             });
             Stay { mark, epoch, until }
         });
-        let canary = canary::going(&routing).map(|c| mark(c.shown.slot, c.shown.generation));
-        let live = mark(routing.active, since(&routing));
+        let canary = canary::going(&routing).map(|canary| {
+            let mark = mark(canary.shown.slot, canary.marked());
+            let known = before.and_then(|before| before.canary).filter(|known| known.mark == mark);
+            known.unwrap_or_else(|| Marked { mark, from: Instant::now() })
+        });
+        let live = mark(routing.active, known_by(&routing));
         Some(Arc::new(Affinity { cookie: wished.cookie.clone(), live, canary, stay }))
     }
 
@@ -214,9 +243,11 @@ pub fn status(app: &AppView) -> Option<AffinityStatus> {
 
 #[cfg(test)]
 mod tests {
+    use switcher_config::wire::PromoteRequest;
     use switcher_config::{PerSlot, Slot, Span};
 
     use super::*;
+    use crate::decide;
     use crate::routing::{SlotRouting, SlotSource};
 
     fn routing() -> AppRouting {
@@ -234,15 +265,12 @@ mod tests {
 
     fn switched(before: &AppRouting, at_once: bool, now: Timestamp) -> AppRouting {
         let generation = before.generation.next();
-        let next = AppRouting {
-            active: before.active.other(),
-            generation,
-            since: Some(generation),
-            left: None,
-            ..before.clone()
-        };
-        let wished = ReleaseAffinity { cookie: "at".to_owned(), window: Span::seconds(60) };
-        after_switch(before, next, Some(&wished), at_once, now)
+        let next = AppRouting { active: before.active.other(), generation, ..before.clone() };
+        after_switch(before, next, Some(&wished()), at_once, now)
+    }
+
+    fn wished() -> ReleaseAffinity {
+        ReleaseAffinity { cookie: "at".to_owned(), window: Span::seconds(60) }
     }
 
     #[test]
@@ -254,6 +282,34 @@ mod tests {
         let mut empty = next;
         empty.slots.blue.upstreams.clear();
         assert_eq!(open(&empty, at(101)), None, "nothing could answer there");
+    }
+
+    #[test]
+    fn where_nobody_wished_it_what_is_saved_is_what_was_saved_before_there_was_affinity() {
+        let before = r#"{"active":"green","generation":2,"gate":{"mode":"open"},"slots":{"blue":{"upstreams":["127.0.0.1:8001"],"release":null,"source":"configured"},"green":{"upstreams":["127.0.0.1:8002"],"release":null,"source":"configured"}}}"#;
+        let request = PromoteRequest::of(Slot::Green);
+        let next = decide::promote(&routing(), &request, Health::Healthy, None).expect("allowed");
+        let saved = |wished| {
+            let next = after_switch(&routing(), next.clone(), wished, false, at(100));
+            serde_json::to_string(&next).expect("JSON")
+        };
+        assert_eq!(saved(None), before);
+        assert_ne!(saved(Some(&wished())), before);
+        // Nor is anything left of a time when it was wished.
+        let used = switched(&routing(), false, at(100));
+        assert!(used.since.is_some() && used.left.is_some());
+        assert_eq!(serde_json::to_string(&adopted(used, None)).expect("JSON"), before);
+    }
+
+    #[test]
+    fn a_release_that_was_live_while_nobody_was_remembered_is_known_by_a_generation_of_its_own() {
+        let used = switched(&routing(), false, at(100));
+        let forgot = adopted(used.clone(), None);
+        let later = AppRouting { generation: forgot.generation.next(), ..forgot };
+        let again = adopted(later.clone(), Some(&wished()));
+        assert_eq!(again.since, Some(later.generation));
+        assert_eq!(adopted(used.clone(), Some(&wished())), used);
+        assert_eq!(adopted(again.clone(), Some(&wished())), again);
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! them in one atomic load and never sees half of a change. Only `control` stores it.
 
 use std::sync::{Arc, OnceLock};
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use switcher_config::settings::AppSettings;
@@ -155,11 +156,11 @@ impl App {
         Some((Arc::clone(chosen), Arc::clone(&live.standby.trust.dialer)))
     }
 
-    /// What names the release that an epoch serves, where visitors come back to theirs.
+    /// What names the release that an epoch serves to who came at `arrived`, where visitors come back to theirs.
     #[must_use]
-    pub fn release_mark(&self, epoch: &Epoch) -> Option<Mark> {
+    pub fn release_mark(&self, epoch: &Epoch, arrived: Instant) -> Option<Mark> {
         let live = self.live.load();
-        live.affinity.as_ref()?.mark_of(epoch, &live)
+        live.affinity.as_ref()?.mark_of(epoch, &live, arrived)
     }
 
     /// The slot that new requests enter, unless they are a canary's.

@@ -166,7 +166,7 @@ impl Control {
         let name = Arc::new(name.clone());
         let metrics = self.metrics.app(&name);
         // A canary that goes on has its own epoch of the generation that it began with, which may be the newest one.
-        let generation = canary::going(&routing).map_or(routing.generation, |_| affinity::since(&routing));
+        let generation = canary::going(&routing).map_or(routing.generation, |_| affinity::known_by(&routing));
         let named = AppRouting { generation, ..routing.clone() };
         let begin = |slot| epoch_of(slot, &metrics, &named, slots.get(slot), trust.clone());
         let (epoch, live) = begin(routing.active);

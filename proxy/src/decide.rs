@@ -91,7 +91,7 @@ pub fn promote(
         healthy(now, slot, health, reason)?;
     }
     let generation = now.generation.next();
-    Ok(AppRouting { active: slot, generation, fence, since: Some(generation), left: None, ..now.clone() })
+    Ok(AppRouting { active: slot, generation, fence, since: None, left: None, ..now.clone() })
 }
 
 /// The routing after a lease was shown. Nothing but the lease changes, so the generation stays.
@@ -188,21 +188,9 @@ mod tests {
         AppRouting::new(Slot::Blue, PerSlot { blue: slot(8001), green: slot(8002) })
     }
 
-    fn ask(slot: Slot) -> PromoteRequest {
-        PromoteRequest {
-            slot,
-            expected_generation: None,
-            force: false,
-            drain: None,
-            fence: None,
-            bake: None,
-            at_once: false,
-        }
-    }
-
     #[test]
     fn a_healthy_standby_becomes_live_one_generation_later() {
-        let next = promote(&now(), &ask(Slot::Green), Health::Healthy, None).expect("allowed");
+        let next = promote(&now(), &PromoteRequest::of(Slot::Green), Health::Healthy, None).expect("allowed");
         assert_eq!((next.active, next.generation), (Slot::Green, Generation::FIRST.next()));
         assert_eq!(next.slots, now().slots);
     }
@@ -211,25 +199,39 @@ mod tests {
     fn every_refusal_says_what_is_live() {
         let mut empty = now();
         empty.slots.green.upstreams.clear();
-        let stale =
-            PromoteRequest { expected_generation: Some(Generation::FIRST.next()), ..ask(Slot::Green) };
+        let stale = PromoteRequest {
+            expected_generation: Some(Generation::FIRST.next()),
+            ..PromoteRequest::of(Slot::Green)
+        };
         for (routing, request, health, reason, words) in [
             (
                 now(),
-                ask(Slot::Green),
+                PromoteRequest::of(Slot::Green),
                 Health::Unknown,
                 RefusalReason::Unhealthy,
                 "green is not known to be healthy (503)",
             ),
             (
                 now(),
-                ask(Slot::Green),
+                PromoteRequest::of(Slot::Green),
                 Health::Unhealthy,
                 RefusalReason::Unhealthy,
                 "green is not healthy (503)",
             ),
-            (now(), ask(Slot::Blue), Health::Healthy, RefusalReason::AlreadyActive, "blue is live already"),
-            (empty, ask(Slot::Green), Health::Healthy, RefusalReason::NoUpstreams, "green has no upstreams"),
+            (
+                now(),
+                PromoteRequest::of(Slot::Blue),
+                Health::Healthy,
+                RefusalReason::AlreadyActive,
+                "blue is live already",
+            ),
+            (
+                empty,
+                PromoteRequest::of(Slot::Green),
+                Health::Healthy,
+                RefusalReason::NoUpstreams,
+                "green has no upstreams",
+            ),
             (
                 now(),
                 stale,
@@ -246,7 +248,7 @@ mod tests {
 
     #[test]
     fn force_overrides_health_and_nothing_else() {
-        let forced = |slot| PromoteRequest { force: true, ..ask(slot) };
+        let forced = |slot| PromoteRequest { force: true, ..PromoteRequest::of(slot) };
         assert!(promote(&now(), &forced(Slot::Green), Health::Unhealthy, None).is_ok());
         assert!(promote(&now(), &forced(Slot::Blue), Health::Healthy, None).is_err());
     }
@@ -317,10 +319,11 @@ mod tests {
         let request = RegisterRequest { fence: lease(2, "bob"), ..addresses("v3") };
         let registered = register(&claimed, Slot::Green, &request).expect("allowed");
         assert_eq!(registered.fence, lease(2, "bob"));
-        let request = PromoteRequest { fence: lease(3, "cy"), ..ask(Slot::Green) };
+        let request = PromoteRequest { fence: lease(3, "cy"), ..PromoteRequest::of(Slot::Green) };
         let promoted = promote(&registered, &request, Health::Healthy, None).expect("allowed");
         assert_eq!(promoted.fence, lease(3, "cy"));
-        let by_hand = promote(&promoted, &ask(Slot::Blue), Health::Healthy, None).expect("allowed");
+        let by_hand =
+            promote(&promoted, &PromoteRequest::of(Slot::Blue), Health::Healthy, None).expect("allowed");
         assert_eq!(by_hand.fence, lease(3, "cy"));
         let by_hand = register(&promoted, Slot::Blue, &addresses("v4")).expect("allowed");
         assert_eq!(by_hand.fence, lease(3, "cy"));
@@ -332,7 +335,8 @@ mod tests {
         let said =
             "lease 1 of ann was lost to lease 2 of bob; blue is live, generation 1, nothing was changed";
         let (fence, expected_generation) = (lease(1, "ann"), Some(Generation::FIRST.next()));
-        let switch = PromoteRequest { fence: fence.clone(), expected_generation, ..ask(Slot::Blue) };
+        let switch =
+            PromoteRequest { fence: fence.clone(), expected_generation, ..PromoteRequest::of(Slot::Blue) };
         let addresses = RegisterRequest { fence: fence.clone(), expected_generation, ..addresses("v3") };
         for denied in [
             claim(&now, &fence.expect("a lease")).expect_err("refused"),

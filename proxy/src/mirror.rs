@@ -27,6 +27,7 @@ use crate::app::App;
 use crate::health::Dialer;
 use crate::metrics::MirrorMetrics;
 use crate::request_id::RequestId;
+use crate::traces::{Copied, CopyEnd};
 use crate::upstream::Upstream;
 
 /// How many differences are remembered.
@@ -70,6 +71,8 @@ pub struct Request {
     pub id: RequestId,
     /// Its path, as the client wrote it.
     pub path: String,
+    /// Its part in a trace, if the request belongs to one.
+    pub span: Option<Copied>,
 }
 
 /// An answer, as far as it is compared.
@@ -98,6 +101,18 @@ enum Ended {
     TimedOut,
     /// Its slot is not the standby any more.
     Stopped,
+}
+
+impl Ended {
+    /// What its span says of it.
+    const fn of_span(&self) -> CopyEnd<'_> {
+        match self {
+            Self::Answered(answer) => CopyEnd::Answered(answer.status),
+            Self::Failed(_) => CopyEnd::Failed("failed"),
+            Self::TimedOut => CopyEnd::Failed("timeout"),
+            Self::Stopped => CopyEnd::Failed("stopped"),
+        }
+    }
 }
 
 impl Answer {
@@ -255,6 +270,9 @@ impl Flight {
                 Err(_) => Ended::TimedOut,
             },
         };
+        if let Some(span) = &request.span {
+            span.over(&request.method, upstream.address(), upstream.slot(), ended.of_span());
+        }
         let real = match ended {
             Ended::Stopped => None,
             Ended::Answered(_) | Ended::Failed(_) | Ended::TimedOut => real.until(deadline).await,
@@ -421,6 +439,7 @@ mod tests {
                 headers: HeaderMap::new(),
                 id: RequestId::generate(),
                 path: format!("/{n}{}", "x".repeat(5000)),
+                span: None,
             };
             let outcome = MirrorOutcome::Status;
             mirror.note(difference(&request, Slot::Green, outcome, Some(ANSWER), Ended::Answered(ANSWER)));

@@ -47,7 +47,8 @@ pub struct AppRouting {
     /// The canary that goes on, or the last one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub canary: Option<SavedCanary>,
-    /// The generation of the switch to the live release; none before the first.
+    /// The generation that the live release is known by: that of the switch to it. Kept where visitors stay with their
+    /// release, and beside a canary.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub since: Option<Generation>,
     /// The release that was left by that switch, in the other slot, if its visitors may stay.
@@ -70,9 +71,20 @@ pub struct Left {
 pub struct SavedCanary {
     /// What the places of clients are mixed with, so that nobody can tell them and each canary picks others. Never shown.
     pub salt: u64,
+    /// The generation by which somebody last lost a place there; none while it has only grown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub narrowed: Option<Generation>,
     /// What everybody may see of it.
     #[serde(flatten)]
     pub shown: Canary,
+}
+
+impl SavedCanary {
+    /// The generation that its clients are known by.
+    #[must_use]
+    pub fn marked(&self) -> Generation {
+        self.narrowed.unwrap_or(self.shown.generation)
+    }
 }
 
 /// The gate as it is saved.

@@ -2,8 +2,9 @@
 //!
 //! Invariant: without `proxy.traces` a request has no [`Trace`], and its headers pass through untouched. The word of a
 //! stranger makes nobody trace anything: only a trusted proxy says which trace a request belongs to, and whether it is
-//! sampled. A request has one span of its own and one for each upstream it was tried on. The gateway calls it.
+//! sampled. A request has one span of its own, one for each upstream it was tried on, and one for its copy. The gateway calls it.
 
+mod copied;
 pub mod export;
 pub mod otlp;
 mod parent;
@@ -18,6 +19,7 @@ use http::HeaderMap;
 use http::header::HeaderValue;
 use switcher_config::{Share, Slot, UpstreamAddress};
 
+pub use copied::{Copied, CopyEnd};
 pub use export::Exporter;
 pub use parent::{Parent, SpanId, TRACEPARENT, TRACESTATE, TraceId};
 pub use span::Served;

@@ -55,18 +55,6 @@ async fn stays_until(proxy: &Proxy) -> Option<Timestamp> {
     proxy.admin().shop().await.release_affinity.expect("it is shown").stays_until
 }
 
-fn to(slot: Slot) -> PromoteRequest {
-    PromoteRequest {
-        slot,
-        expected_generation: None,
-        force: false,
-        drain: None,
-        fence: None,
-        bake: None,
-        at_once: false,
-    }
-}
-
 #[tokio::test]
 async fn who_began_on_a_release_stays_there_after_a_switch_and_who_is_new_does_not() {
     let (_blue, _green, proxy) = pair(LONG).await;
@@ -151,8 +139,8 @@ async fn what_is_left_because_it_is_bad_keeps_nobody() {
     assert_eq!((new.sees(&proxy).await, old.sees(&proxy).await), (Slot::Blue, Slot::Blue));
     // Taken back by somebody who says so, and forced.
     for wish in [
-        PromoteRequest { at_once: true, ..to(Slot::Green) },
-        PromoteRequest { force: true, ..to(Slot::Blue) },
+        PromoteRequest { at_once: true, ..PromoteRequest::of(Slot::Green) },
+        PromoteRequest { force: true, ..PromoteRequest::of(Slot::Blue) },
     ] {
         let mut visitor = Visitor::default();
         assert_eq!(visitor.sees(&proxy).await, wish.slot.other());
@@ -219,6 +207,93 @@ async fn a_canarys_client_stays_there_whatever_its_address_until_it_is_aborted()
     proxy.admin().canary(&canary).await.expect("a canary");
     let mut again = Visitor { cookie, address: None };
     assert_eq!(again.sees(&proxy).await, Slot::Blue);
+}
+
+async fn share(proxy: &Proxy, share: &str) {
+    let wish = CanaryRequest { share: share.parse().ok(), ..CanaryRequest::of(Slot::Green) };
+    proxy.admin().canary(&wish).await.expect("a canary");
+}
+
+/// On which side each of them is.
+async fn sides(proxy: &Proxy, visitors: &mut [Visitor]) -> Vec<Slot> {
+    let mut sides = Vec::new();
+    for visitor in visitors {
+        sides.push(visitor.sees(proxy).await);
+    }
+    sides
+}
+
+fn inside(sides: &[Slot]) -> usize {
+    sides.iter().filter(|slot| **slot == Slot::Green).count()
+}
+
+/// Whether everybody who is inside by `these` is so by `those`.
+fn is_within(these: &[Slot], those: &[Slot]) -> bool {
+    these.iter().zip(those).all(|(this, that)| *this == Slot::Blue || *that == Slot::Green)
+}
+
+#[tokio::test]
+async fn a_canarys_clients_stay_while_its_share_grows_and_leave_when_it_shrinks() {
+    let (_blue, _green, mut proxy) = pair(LONG).await;
+    let one = |n: u8| Visitor { cookie: None, address: Some(format!("10.1.{n}.1").leak()) };
+    let mut visitors: Vec<Visitor> = (0..100).map(one).collect();
+    let mut before = vec![Slot::Blue; visitors.len()];
+    for grown in ["30%", "31%", "60%"] {
+        share(&proxy, grown).await;
+        let now = sides(&proxy, &mut visitors).await;
+        assert!(is_within(&before, &now), "{grown}: {before:?} {now:?}");
+        assert_eq!(sides(&proxy, &mut visitors).await, now);
+        before = now;
+    }
+    assert!((30..=90).contains(&inside(&before)), "{before:?}");
+    let voided = visitors.clone();
+    share(&proxy, "5%").await;
+    let few = sides(&proxy, &mut visitors).await;
+    assert!(inside(&few) <= 25 && is_within(&few, &before), "their cookies kept them there: {few:?}");
+    // Over a restart as well: what was voided stays so, and what was given since is good whatever the address.
+    proxy.kill();
+    proxy.restart().await;
+    proxy.wait_healthy().await;
+    assert_eq!(sides(&proxy, &mut voided.clone()).await, few);
+    share(&proxy, "60%").await;
+    assert_eq!(sides(&proxy, &mut visitors).await, before, "the same ones come back");
+    let outside =
+        visitors[before.iter().position(|slot| *slot == Slot::Blue).expect("somebody outside")].address;
+    let within = before.iter().position(|slot| *slot == Slot::Green).expect("somebody inside");
+    for (cookie, address, seen) in [
+        (visitors[within].cookie.clone(), outside, Slot::Green),
+        (voided[within].cookie.clone(), outside, Slot::Blue),
+        (voided[within].cookie.clone(), visitors[within].address, Slot::Green),
+    ] {
+        assert_eq!(Visitor { cookie, address }.sees(&proxy).await, seen, "{address:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_after_the_place_was_lost_gives_it_back_to_nobody() {
+    let (_blue, green, proxy) = pair(LONG).await;
+    let within = |network: &str| {
+        let clients = Some(vec![network.parse().expect("a network")]);
+        CanaryRequest { clients, ..CanaryRequest::of(Slot::Green) }
+    };
+    proxy.admin().canary(&within("10.9.0.0/16")).await.expect("a canary");
+    let mut visitor = Visitor { cookie: None, address: Some("10.9.0.1") };
+    assert_eq!(visitor.sees(&proxy).await, Slot::Green);
+    let (address, cookie) = (proxy.http(), visitor.cookie.clone().expect("a cookie"));
+    let waiting = tokio::spawn(async move {
+        get_with(address, "/gate", &[("Cookie", &cookie), ("X-Forwarded-For", "10.9.0.1")]).await
+    });
+    until(PATIENCE, "a request to be inside", || async { green.waiting() == 1 }).await;
+    proxy.admin().canary(&within("10.8.0.0/16")).await.expect("moved");
+    green.open_gate();
+    let answer = waiting.await.expect("an answer");
+    assert_eq!(
+        (answer.status, answer.header("X-Switcher-Slot")),
+        (200, Some("green")),
+        "it is finished there"
+    );
+    assert_eq!(answer.header("Set-Cookie"), None);
+    assert_eq!(visitor.sees(&proxy).await, Slot::Blue);
 }
 
 #[tokio::test]

@@ -44,15 +44,7 @@ fn limits(window: u64) -> BakeLimits {
 }
 
 pub(crate) async fn promote(proxy: &Proxy, slot: Slot, limits: BakeLimits) -> Switched {
-    let wish = PromoteRequest {
-        slot,
-        expected_generation: None,
-        force: false,
-        drain: None,
-        fence: None,
-        bake: Some(limits),
-        at_once: false,
-    };
+    let wish = PromoteRequest { bake: Some(limits), ..PromoteRequest::of(slot) };
     proxy.admin().promote_as(&wish).await.expect("promoted")
 }
 

@@ -170,15 +170,7 @@ async fn a_promote_may_bring_a_drain_time_of_its_own() {
     waits.send(&request("GET", "/gate", &[], b"")).await;
     until(PATIENCE, "the request to wait", || async { blue.waiting() == 1 }).await;
     let drain = Some("300ms".parse().expect("a span"));
-    let wish = PromoteRequest {
-        slot: Slot::Green,
-        expected_generation: None,
-        force: false,
-        drain,
-        fence: None,
-        bake: None,
-        at_once: false,
-    };
+    let wish = PromoteRequest { drain, ..PromoteRequest::of(Slot::Green) };
     let left = proxy.admin().promote_as(&wish).await.expect("promoted").drained_generation;
     let receipt = proxy.admin().drain(left, "20s").await.expect("a receipt");
     assert_eq!((receipt.drained, receipt.cut.websockets.len(), receipt.cut.requests.len()), (true, 1, 1));

@@ -35,6 +35,31 @@ async fn the_live_slot_and_its_generation_outlive_a_kill() {
     assert_eq!(get(proxy.http(), "/").await.text(), "green");
 }
 
+#[tokio::test]
+async fn what_is_remembered_of_who_uses_nothing_new_is_what_every_version_reads() {
+    let (blue, green, mut proxy) = two().await;
+    let keys = |proxy: &Proxy| -> Vec<String> {
+        let text = std::fs::read_to_string(proxy.routing()).expect("the state");
+        let state: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+        state["apps"]["shop"].as_object().expect("an application").keys().cloned().collect()
+    };
+    let plain = ["active", "generation", "gate", "slots"];
+    for slot in [Slot::Green, Slot::Blue] {
+        proxy.admin().promote(slot).await.expect("promoted");
+        assert_eq!(keys(&proxy), plain);
+    }
+    proxy.admin().reload().await.expect("reloaded");
+    assert_eq!(keys(&proxy), plain);
+    // The negative control: who uses it has more, and nothing of that once it is not used any more.
+    proxy.configure(Setup::two(&blue, &green).shop("release_affinity", "{for: 1h}"));
+    proxy.admin().reload().await.expect("reloaded");
+    proxy.admin().promote(Slot::Green).await.expect("promoted");
+    assert_eq!(keys(&proxy), ["active", "generation", "gate", "slots", "since", "left"]);
+    proxy.configure(Setup::two(&blue, &green));
+    proxy.admin().reload().await.expect("reloaded");
+    assert_eq!(keys(&proxy), plain);
+}
+
 fn lease(number: u64) -> Fence {
     Fence { number, holder: format!("lock_{number}") }
 }
@@ -42,15 +67,7 @@ fn lease(number: u64) -> Fence {
 async fn refuses_the_lease_before(proxy: &Proxy, when: &str) {
     assert_eq!(proxy.admin().shop().await.fence, Some(lease(9)), "{when}");
     let fence = Some(lease(8));
-    let stale = PromoteRequest {
-        slot: Slot::Green,
-        expected_generation: None,
-        force: true,
-        drain: None,
-        fence,
-        bake: None,
-        at_once: false,
-    };
+    let stale = PromoteRequest { force: true, fence, ..PromoteRequest::of(Slot::Green) };
     let refused = proxy.admin().promote_as(&stale).await.expect_err(when);
     assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence), "{when}");
     assert_eq!(get(proxy.http(), "/").await.text(), "blue", "{when}");

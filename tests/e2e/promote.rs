@@ -43,18 +43,6 @@ where
     }
 }
 
-fn wish(slot: Slot) -> PromoteRequest {
-    PromoteRequest {
-        slot,
-        expected_generation: None,
-        force: false,
-        drain: None,
-        fence: None,
-        bake: None,
-        at_once: false,
-    }
-}
-
 #[tokio::test]
 async fn a_promote_moves_traffic_and_says_what_it_did() {
     let (_blue, _green, proxy) = two().await;
@@ -168,7 +156,7 @@ async fn an_unhealthy_slot_is_refused_unless_forced() {
     assert_eq!((refused.status, refused.refusal.reason), (412, RefusalReason::Unhealthy));
     assert!(refused.refusal.message.contains("500"), "{}", refused.refusal.message);
     assert_eq!(get(proxy.http(), "/").await.text(), "blue");
-    let forced = PromoteRequest { force: true, ..wish(Slot::Green) };
+    let forced = PromoteRequest { force: true, ..PromoteRequest::of(Slot::Green) };
     proxy.admin().promote_as(&forced).await.expect("forced");
     assert_eq!(proxy.admin().shop().await.active, Slot::Green);
 }
@@ -180,7 +168,7 @@ async fn a_slot_without_addresses_is_refused_even_when_forced() {
     for force in [false, true] {
         let refused = proxy
             .admin()
-            .promote_as(&PromoteRequest { force, ..wish(Slot::Green) })
+            .promote_as(&PromoteRequest { force, ..PromoteRequest::of(Slot::Green) })
             .await
             .expect_err("refused");
         assert_eq!((refused.status, refused.refusal.reason), (412, RefusalReason::NoUpstreams));
@@ -193,7 +181,7 @@ async fn another_generation_than_the_expected_one_is_a_conflict() {
     let (_blue, _green, proxy) = two().await;
     let stale = proxy.generation().await;
     proxy.admin().promote(Slot::Green).await.expect("promoted");
-    let late = PromoteRequest { expected_generation: Some(stale), ..wish(Slot::Blue) };
+    let late = PromoteRequest { expected_generation: Some(stale), ..PromoteRequest::of(Slot::Blue) };
     let refused = proxy.admin().promote_as(&late).await.expect_err("refused");
     assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::GenerationMoved));
     assert_eq!(refused.refusal.generation, Some(stale.next()));
@@ -206,7 +194,7 @@ async fn of_two_promotes_that_expect_the_same_generation_one_wins() {
     for round in 0..20 {
         let slot = if round % 2 == 0 { Slot::Green } else { Slot::Blue };
         let before = proxy.generation().await;
-        let same = PromoteRequest { expected_generation: Some(before), ..wish(slot) };
+        let same = PromoteRequest { expected_generation: Some(before), ..PromoteRequest::of(slot) };
         let admin = proxy.admin();
         let outcomes = join_all((0..4).map(|_| admin.promote_as(&same))).await;
         assert_eq!(outcomes.iter().filter(|o| o.is_ok()).count(), 1, "{outcomes:?}");
@@ -222,7 +210,7 @@ fn lease(number: u64, holder: &str) -> Fence {
 }
 
 fn under(lease: &Fence, slot: Slot) -> PromoteRequest {
-    PromoteRequest { fence: Some(lease.clone()), ..wish(slot) }
+    PromoteRequest { fence: Some(lease.clone()), ..PromoteRequest::of(slot) }
 }
 
 #[tokio::test]

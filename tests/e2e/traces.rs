@@ -1,235 +1,22 @@
 //! Traces: what upstreams are told of them, which spans a collector gets, and that nobody notices a collector that is away.
 
-use std::collections::BTreeMap;
-use std::convert::Infallible;
-use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU16, Ordering};
-use std::sync::{Arc, Mutex};
+mod beside;
+mod collector;
+mod delivery;
 
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper_util::rt::TokioIo;
 use rustix::process::Signal;
 use switcher_config::Slot;
 use switcher_tests::http1::{get, get_with, request};
 use switcher_tests::http2::{self, Http2};
 use switcher_tests::websocket::WebSocket;
 use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, until, until_some};
-use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
+
+use self::collector::{Collector, NOTHING};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
-/// What a collector answers that never does.
-const NOTHING: u16 = 0;
-
 fn said() -> String {
     format!("00-{TRACE}-{PARENT}-01")
-}
-
-/// A collector: takes what is sent to it, or answers as it is told.
-struct Collector {
-    address: SocketAddr,
-    shared: Arc<Shared>,
-    server: JoinHandle<()>,
-}
-
-#[derive(Default)]
-struct Shared {
-    answer: AtomicU16,
-    asked: Mutex<Vec<(String, HeaderMap)>>,
-    spans: Mutex<Vec<Span>>,
-}
-
-/// A span, as the collector reads it.
-#[derive(Debug, Clone, Default)]
-struct Span {
-    trace: String,
-    id: String,
-    parent: String,
-    state: String,
-    name: String,
-    kind: u64,
-    times: [u64; 2],
-    attributes: BTreeMap<String, String>,
-    events: Vec<String>,
-    is_error: bool,
-    service: String,
-}
-
-impl Span {
-    fn get(&self, key: &str) -> Option<&str> {
-        self.attributes.get(key).map(String::as_str)
-    }
-}
-
-/// A field of protobuf: numbers, or bytes.
-enum Field<'a> {
-    Number(u64),
-    Bytes(&'a [u8]),
-}
-
-fn varint(from: &mut &[u8]) -> u64 {
-    let mut value = 0;
-    for shift in (0..).step_by(7) {
-        let (byte, rest) = from.split_first().expect("a byte of a number");
-        *from = rest;
-        value |= u64::from(byte & 0x7f) << shift;
-        if *byte < 0x80 {
-            break;
-        }
-    }
-    value
-}
-
-/// The fields of a message; panics at what is none.
-fn fields(mut bytes: &[u8]) -> Vec<(u64, Field<'_>)> {
-    let mut found = Vec::new();
-    while !bytes.is_empty() {
-        let tag = varint(&mut bytes);
-        let mut take = |length: usize| {
-            let (taken, rest) = bytes.split_at(length);
-            bytes = rest;
-            taken
-        };
-        let field = match tag & 7 {
-            0 => Field::Number(varint(&mut bytes)),
-            1 => Field::Number(u64::from_le_bytes(take(8).try_into().expect("eight"))),
-            5 => Field::Number(u32::from_le_bytes(take(4).try_into().expect("four")).into()),
-            2 => {
-                let length = usize::try_from(varint(&mut bytes)).expect("a length");
-                let (taken, rest) = bytes.split_at(length);
-                bytes = rest;
-                Field::Bytes(taken)
-            }
-            other => panic!("wire type {other}"),
-        };
-        found.push((tag >> 3, field));
-    }
-    found
-}
-
-/// The messages, texts or bytes in a field.
-fn within(bytes: &[u8], number: u64) -> Vec<&[u8]> {
-    let inner = |(found, field)| match field {
-        Field::Bytes(bytes) if found == number => Some(bytes),
-        Field::Bytes(_) | Field::Number(_) => None,
-    };
-    fields(bytes).into_iter().filter_map(inner).collect()
-}
-
-fn number(bytes: &[u8], wanted: u64) -> u64 {
-    let found = fields(bytes).into_iter().find_map(|(found, field)| match field {
-        Field::Number(value) if found == wanted => Some(value),
-        Field::Bytes(_) | Field::Number(_) => None,
-    });
-    found.unwrap_or_default()
-}
-
-fn text(bytes: &[u8], wanted: u64) -> String {
-    within(bytes, wanted)
-        .first()
-        .map(|text| String::from_utf8((*text).to_vec()).expect("UTF-8"))
-        .unwrap_or_default()
-}
-
-fn hex(bytes: &[u8], wanted: u64) -> String {
-    within(bytes, wanted).concat().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn attributes(bytes: &[u8], field: u64) -> BTreeMap<String, String> {
-    let pair = |pair: &[u8]| {
-        let value = within(pair, 2).concat();
-        let shown = text(&value, 1);
-        (text(pair, 1), if shown.is_empty() { number(&value, 3).to_string() } else { shown })
-    };
-    within(bytes, field).into_iter().map(pair).collect()
-}
-
-fn spans(body: &[u8]) -> Vec<Span> {
-    let mut spans = Vec::new();
-    for resource_spans in within(body, 1) {
-        let resource = attributes(&within(resource_spans, 1).concat(), 1);
-        for span in within(resource_spans, 2).into_iter().flat_map(|scope| within(scope, 2)) {
-            spans.push(Span {
-                trace: hex(span, 1),
-                id: hex(span, 2),
-                state: text(span, 3),
-                parent: hex(span, 4),
-                name: text(span, 5),
-                kind: number(span, 6),
-                times: [number(span, 7), number(span, 8)],
-                attributes: attributes(span, 9),
-                events: within(span, 11).into_iter().map(|event| text(event, 2)).collect(),
-                is_error: within(span, 15).first().is_some_and(|status| number(status, 3) == 2),
-                service: resource["service.name"].clone(),
-            });
-        }
-    }
-    spans
-}
-
-async fn take(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Infallible> {
-    let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
-    shared.asked.lock().expect("asked").push((head.uri.to_string(), head.headers));
-    let status = shared.answer.load(Ordering::SeqCst);
-    match status {
-        NOTHING => std::future::pending().await,
-        200 => shared.spans.lock().expect("spans").extend(spans(&body)),
-        _ => {}
-    }
-    let mut answer = Response::new(Full::default());
-    *answer.status_mut() = status.try_into().expect("a status");
-    Ok(answer)
-}
-
-impl Collector {
-    async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("an address");
-        let shared = Arc::new(Shared { answer: AtomicU16::new(200), ..Shared::default() });
-        let serving = Arc::clone(&shared);
-        let server = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let shared = Arc::clone(&serving);
-                let service = hyper::service::service_fn(move |request| take(request, Arc::clone(&shared)));
-                let io = TokioIo::new(stream);
-                tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(io, service));
-            }
-        });
-        Self { address, shared, server }
-    }
-
-    fn answers(&self, status: u16) {
-        self.shared.answer.store(status, Ordering::SeqCst);
-    }
-
-    fn asked(&self) -> usize {
-        self.shared.asked.lock().expect("asked").len()
-    }
-
-    fn spans(&self) -> Vec<Span> {
-        self.shared.spans.lock().expect("spans").clone()
-    }
-
-    /// The first so many spans.
-    async fn wait_for(&self, count: usize) -> Vec<Span> {
-        until(PATIENCE, &format!("{count} spans"), || async { self.spans().len() >= count }).await;
-        self.spans()
-    }
-
-    fn traces(&self, more: &str) -> String {
-        format!("{{otlp: \"http://{}\"{more}}}", self.address)
-    }
-}
-
-impl Drop for Collector {
-    fn drop(&mut self) {
-        self.server.abort();
-    }
 }
 
 const TRUSTED: &str = "[127.0.0.1/32]";
@@ -298,7 +85,7 @@ async fn a_request_is_a_span_and_its_upstream_another_within_the_callers_trace()
         (record["trace_id"].as_str(), record["span_id"].as_str()),
         (Some(TRACE), Some(server.id.as_str()))
     );
-    let (uri, headers) = collector.shared.asked.lock().expect("asked")[0].clone();
+    let (uri, headers) = collector.first();
     assert_eq!(
         (uri.as_str(), headers["content-type"].to_str().ok()),
         ("/v1/traces", Some("application/x-protobuf"))

@@ -109,16 +109,7 @@ impl Admin {
     /// # Errors
     /// When that is refused.
     pub async fn promote(&self, slot: Slot) -> Outcome<Switched> {
-        self.promote_as(&PromoteRequest {
-            slot,
-            expected_generation: None,
-            force: false,
-            drain: None,
-            fence: None,
-            bake: None,
-            at_once: false,
-        })
-        .await
+        self.promote_as(&PromoteRequest::of(slot)).await
     }
 
     /// Makes a slot of `shop` live, with every choice.

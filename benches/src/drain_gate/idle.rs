@@ -42,15 +42,7 @@ impl Idle {
         let (mut swaps, mut answers) = (Vec::new(), Vec::new());
         let mut slot = Slot::Green;
         for _ in 0..samples {
-            let request = PromoteRequest {
-                slot,
-                expected_generation: None,
-                force: false,
-                drain: None,
-                fence: None,
-                bake: None,
-                at_once: false,
-            };
+            let request = PromoteRequest::of(slot);
             let asked = Instant::now();
             let switched = admin.promote(&app, &request).await.map_err(|error| refused(&error))?;
             answers.push(asked.elapsed().as_secs_f64() * 1000.0);

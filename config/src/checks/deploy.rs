@@ -36,6 +36,7 @@ pub(super) fn check(app: &Node, reader: &mut Reader) {
         watch(deploy, reader);
         mounts(deploy, reader);
     });
+    affinity(app, deploy, reader);
 }
 
 fn hook<'a>(deploy: &'a Node, name: &str) -> Option<&'a Node> {
@@ -105,6 +106,20 @@ fn bake(deploy: &Node, reader: &mut Reader) {
         let hint = format!("judge it for a shorter time, or write `keep_previous: {window}` or more");
         let node = bake.get("for").unwrap_or(bake);
         reader.under("bake.for", |reader| reader.wrong(node, message, hint));
+    }
+}
+
+/// Visitors who may stay in a slot for longer than it is kept.
+fn affinity(app: &Node, deploy: &Node, reader: &mut Reader) {
+    let Some(node) = app.given("release_affinity").and_then(|affinity| affinity.get("for")) else { return };
+    let keep = deploy.get("keep_previous").map_or(Some(KEPT), |node| quietly(Some(node)));
+    let (Some(BakeSpan(stay)), Some(keep)) = (quietly(Some(node)), keep) else { return };
+    if stay > keep {
+        let message = format!(
+            "visitors may stay on the version before for {stay}, and by `deploy.keep_previous` it is kept for {keep} alone"
+        );
+        let hint = format!("let them stay for a shorter time, or write `keep_previous: {stay}` or more");
+        reader.under("release_affinity.for", |reader| reader.wrong(node, message, hint));
     }
 }
 

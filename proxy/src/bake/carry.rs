@@ -13,6 +13,7 @@ use switcher_config::{AppName, Generation, OnInconclusive};
 
 use super::judge::{Evidence, Verdict, judge};
 use super::{going, superseded};
+use crate::affinity::after_switch;
 use crate::canary::promoted;
 use crate::control::{Control, run as run_mutation};
 use crate::decide::{self, Denied};
@@ -195,15 +196,13 @@ impl Control {
 fn back(now: &AppView, bake: &Bake) -> Result<AppRouting, Denied> {
     let (health, reason) = slot_health(now.slots.get(bake.from));
     let request = PromoteRequest {
-        slot: bake.from,
         expected_generation: Some(bake.generation),
-        force: false,
-        drain: None,
-        fence: None,
-        bake: None,
         at_once: true,
+        ..PromoteRequest::of(bake.from)
     };
-    decide::promote(&now.routing, &request, health, reason.as_deref())
+    let next = decide::promote(&now.routing, &request, health, reason.as_deref())?;
+    let settings = now.app.settings();
+    Ok(after_switch(&now.routing, next, settings.release_affinity.as_ref(), true, Timestamp::now()))
 }
 
 fn ended(

@@ -222,15 +222,7 @@ impl Control {
             let routing = now.routing_now();
             let Some(slot) = going(&routing).map(|canary| canary.shown.slot) else { return Ok(()) };
             let (health, reason) = slot_health(now.slots.get(slot));
-            let request = PromoteRequest {
-                slot,
-                expected_generation: None,
-                force: false,
-                drain: None,
-                fence: None,
-                bake: None,
-                at_once: false,
-            };
+            let request = PromoteRequest::of(slot);
             let next = decide::promote(&routing, &request, health, reason.as_deref())?;
             let settings = now.app.settings();
             let at = Timestamp::now();

@@ -53,8 +53,10 @@ pub(super) fn canary(
         healthy(now, request.slot, moment.health, moment.reason)?;
     }
     let generation = now.generation.next();
-    let SavedCanary { salt, shown } = before.cloned().unwrap_or_else(|| SavedCanary {
+    let narrows = before.is_some_and(|canary| narrows(&canary.shown.rules, &rules));
+    let SavedCanary { salt, narrowed, shown } = before.cloned().unwrap_or_else(|| SavedCanary {
         salt: moment.salt,
+        narrowed: None,
         shown: Canary {
             slot: request.slot,
             release: now.slots.get(request.slot).release.clone(),
@@ -73,7 +75,23 @@ pub(super) fn canary(
     let kept = shown.steps.clone().filter(|_| request.share.is_none());
     let steps = request.steps.as_ref().map(plan).or(kept);
     let shown = renewed(Canary { rules, limits, steps, ..shown }, moment.at);
-    Ok(AppRouting { generation, fence, canary: Some(SavedCanary { salt, shown }), left: None, ..now.clone() })
+    let narrowed = if narrows { Some(generation) } else { narrowed };
+    let canary = Some(SavedCanary { salt, narrowed, shown });
+    // After a restart the live release is told from the canary by its generation.
+    let since = now.since.or(Some(now.generation));
+    Ok(AppRouting { generation, fence, canary, since, left: None, ..now.clone() })
+}
+
+/// Whether somebody who was on the canary's side by the rules before may not be there by these.
+fn narrows(before: &CanaryRules, rules: &CanaryRules) -> bool {
+    fn keeps<T: PartialEq>(before: &[T], now: &[T]) -> bool {
+        before.iter().all(|rule| now.contains(rule))
+    }
+    rules.share < before.share
+        || rules.by != before.by
+        || !keeps(&before.headers, &rules.headers)
+        || !keeps(&before.cookies, &rules.cookies)
+        || !keeps(&before.clients, &rules.clients)
 }
 
 /// The first of steps that make sense.
@@ -148,13 +166,13 @@ pub(super) fn none_goes_on(now: &AppRouting) -> Denied {
 /// The routing after a canary has got its next share by itself.
 pub(super) fn raised(now: &AppRouting, share: Share, at: Timestamp) -> AppRouting {
     let mut next = AppRouting { generation: now.generation.next(), ..now.clone() };
-    next.canary = next.canary.map(|SavedCanary { salt, mut shown }| {
+    next.canary = next.canary.map(|SavedCanary { salt, narrowed, mut shown }| {
         shown.rules.share = share;
         if let Some(steps) = &mut shown.steps {
             steps.left.retain(|left| *left > share);
             steps.waits = None;
         }
-        SavedCanary { salt, shown: renewed(shown, at) }
+        SavedCanary { salt, narrowed, shown: renewed(shown, at) }
     });
     next
 }

@@ -69,13 +69,9 @@ pub(super) async fn act(
         return confirm(&admin, &app, &slot, Some(wrong));
     }
     let request = PromoteRequest {
-        slot: to,
         expected_generation: Some(wish.generation),
-        force: false,
-        drain: None,
-        fence: None,
-        bake: None,
         at_once: view.apps.get(&name).and_then(|app| left_last(app)) == Some(to),
+        ..PromoteRequest::of(to)
     };
     match admin.control.promote(name.clone(), request).await {
         Ok(switched) => {

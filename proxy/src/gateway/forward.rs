@@ -395,7 +395,7 @@ fn remembering(ctx: &Context) -> Option<HeaderValue> {
 fn belonging(ctx: &Context) -> Option<HeaderValue> {
     let settings = ctx.settings.as_ref()?;
     let affinity = settings.release_affinity.as_ref().filter(|_| !ctx.previews)?;
-    let mark = ctx.app.as_ref()?.release_mark(ctx.pass.as_ref()?.epoch())?;
+    let mark = ctx.app.as_ref()?.release_mark(ctx.pass.as_ref()?.epoch(), ctx.started)?;
     if ctx.belongs == Some(mark) {
         return None;
     }

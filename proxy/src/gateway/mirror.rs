@@ -17,6 +17,7 @@ use crate::mirror::{Answer, Mirror, Request, Told};
 
 use super::admission::authority;
 use super::context::Context;
+use super::traces;
 
 /// Tells an application that a request is a copy. Nobody but the proxy may say that of a request.
 static HEADER: HeaderName = HeaderName::from_static("x-switcher-mirror");
@@ -80,7 +81,9 @@ fn copy(session: &Session, request: &RequestHeader, ctx: &Context) -> Option<Req
     headers.insert(&HEADER, HeaderValue::from_static("1"));
     let path = session.req_header().uri.path().to_owned();
     let target = request.uri.path_and_query().filter(|target| target.as_str().starts_with('/'))?.clone();
-    Some(Request { method: request.method.clone(), target, authority, headers, id: ctx.id.clone(), path })
+    let span = traces::copied(&mut headers, ctx);
+    let (method, id) = (request.method.clone(), ctx.id.clone());
+    Some(Request { method, target, authority, headers, id, path, span })
 }
 
 /// A piece of the real answer goes by.

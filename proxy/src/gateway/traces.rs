@@ -10,7 +10,7 @@ use pingora::proxy::Session;
 use crate::epoch::Pass;
 use crate::preview::loggable;
 use crate::route::normalize_host;
-use crate::traces::{Served, Trace};
+use crate::traces::{Copied, Served, Trace};
 
 use super::admission::authority;
 use super::context::Context;
@@ -26,6 +26,15 @@ pub(super) fn tell(headers: &mut HeaderMap, ctx: &Context) {
     if let Some(trace) = &ctx.trace {
         trace.tell(headers);
     }
+}
+
+/// A copy of the request is made, which has a span of its own; says so in its headers.
+pub(super) fn copied(headers: &mut HeaderMap, ctx: &Context) -> Option<Copied> {
+    let trace = ctx.trace.as_ref()?;
+    let after = u64::try_from(ctx.started.elapsed().as_nanos()).unwrap_or(u64::MAX);
+    let copied = Copied::of(trace, arrived(ctx).saturating_add(after), &ctx.shared.traces);
+    copied.tell(headers);
+    Some(copied)
 }
 
 /// The upstream has answered.
@@ -66,7 +75,7 @@ pub(super) fn over(session: Option<&Session>, took: Duration, error: Option<&str
     });
     let host = normalize_host(head.and_then(|head| authority(head)).unwrap_or_default());
     let served = Served {
-        arrived: u64::try_from(ctx.arrived().as_nanosecond()).unwrap_or_default(),
+        arrived: arrived(ctx),
         took,
         method: method.unwrap_or(&Method::GET),
         route: ctx.settings.as_ref().map(|settings| route(settings.path.as_str())),
@@ -86,6 +95,11 @@ pub(super) fn over(session: Option<&Session>, took: Duration, error: Option<&str
     if let Some((bytes, spans)) = trace.spans(&served) {
         ctx.shared.traces.push(&bytes, spans);
     }
+}
+
+/// When the request arrived, in nanoseconds since 1970.
+fn arrived(ctx: &Context) -> u64 {
+    u64::try_from(ctx.arrived().as_nanosecond()).unwrap_or_default()
 }
 
 /// The path of an application as a route: that of the whole host is written as nothing.

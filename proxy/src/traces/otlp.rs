@@ -106,6 +106,82 @@ pub fn request(service: &str, spans: &[u8]) -> Vec<u8> {
     request.into_bytes()
 }
 
+/// What a collector says of spans that it took in part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Partial {
+    /// How many it did not take.
+    pub rejected: u64,
+    /// Why, in its own words.
+    pub why: String,
+}
+
+/// What an `ExportTraceServiceResponse` says that is no plain success; none also for what is no such thing.
+#[must_use]
+pub fn partial(answer: &[u8]) -> Option<Partial> {
+    let mut partial = Partial { rejected: 0, why: String::new() };
+    let mut answer = Fields(answer);
+    while let Some((field, value)) = answer.next() {
+        let (1, Field::Bytes(inner)) = (field, value) else { continue };
+        let mut inner = Fields(inner);
+        while let Some((field, value)) = inner.next() {
+            match (field, value) {
+                (1, Field::Number(rejected)) => partial.rejected = rejected,
+                (2, Field::Bytes(why)) => {
+                    let why = String::from_utf8_lossy(why);
+                    partial.why = why[..why.floor_char_boundary(LONGEST)].to_owned();
+                }
+                (_, Field::Number(_) | Field::Bytes(_)) => {}
+            }
+        }
+    }
+    (partial.rejected > 0).then_some(partial)
+}
+
+/// The value of a field that is read.
+enum Field<'a> {
+    Number(u64),
+    Bytes(&'a [u8]),
+}
+
+/// The fields of a message, as far as they can be read.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn take(&mut self, length: usize) -> Option<&'a [u8]> {
+        let (taken, rest) = self.0.split_at_checked(length)?;
+        self.0 = rest;
+        Some(taken)
+    }
+
+    fn varint(&mut self) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let byte = *self.take(1)?.first()?;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte < 0x80 {
+                return Some(value);
+            }
+        }
+        None
+    }
+
+    fn next(&mut self) -> Option<(u64, Field<'a>)> {
+        let tag = self.varint()?;
+        let value = match tag & 7 {
+            0 => Field::Number(self.varint()?),
+            1 => Field::Bytes(self.take(8)?),
+            2 => {
+                let length = usize::try_from(self.varint()?).ok()?;
+                Field::Bytes(self.take(length)?)
+            }
+            5 => Field::Bytes(self.take(4)?),
+            // Groups, which nobody writes any more.
+            _ => return None,
+        };
+        Some((tag >> 3, value))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -134,5 +210,42 @@ mod tests {
         let mut message = Message::default();
         message.attribute(1, "k", Value::Text(&"é".repeat(100_000)));
         assert!(message.into_bytes().len() < LONGEST + 32);
+    }
+
+    fn answer(rejected: u64, why: &str) -> Vec<u8> {
+        let mut partial = Message::default();
+        partial.number(1, rejected);
+        partial.bytes(2, why.as_bytes());
+        let mut answer = Message::default();
+        answer.message(1, &partial);
+        answer.into_bytes()
+    }
+
+    #[test]
+    fn what_a_collector_rejects_is_read_whatever_else_it_says() {
+        let said = |rejected, why: &str| Some(Partial { rejected, why: why.to_owned() });
+        assert_eq!(partial(&answer(300, "too old")), said(300, "too old"));
+        assert_eq!(partial(&answer(0, "be quick")), None, "it took all of them");
+        assert_eq!(partial(&[]), None);
+        let mut more = Message::default();
+        more.number(7, 1 << 40);
+        more.fixed64(8, 2);
+        more.fixed32(9, 3);
+        more.bytes(10, b"new");
+        let more = [more.into_bytes(), answer(1, &"x".repeat(5000))].concat();
+        assert_eq!(partial(&more), said(1, &"x".repeat(LONGEST)));
+        let whole = answer(300, "too old");
+        for cut in 0..whole.len() {
+            assert_eq!(partial(&whole[..cut]), None, "{cut}");
+        }
+        assert_eq!(partial(br#"{"partialSuccess":{"rejectedSpans":"3"}}"#), None, "not what was asked for");
+        assert_eq!(partial(&[0xff; 40]), None);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn no_answer_is_too_odd_to_be_read(answer in proptest::collection::vec(proptest::num::u8::ANY, 0..200)) {
+            let _ = partial(&answer);
+        }
     }
 }

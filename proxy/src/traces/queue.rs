@@ -65,6 +65,11 @@ impl Queue {
         self.0.lock().batches.len()
     }
 
+    /// How many spans wait.
+    pub(super) fn spans(&self) -> u64 {
+        self.0.lock().batches.iter().map(|batch| batch.spans).sum()
+    }
+
     /// Takes the batch that waits the longest.
     pub(super) fn take(&self) -> Option<Batch> {
         self.take_if(|_| true)

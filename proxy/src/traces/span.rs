@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use http::{HeaderValue, Method};
-use switcher_config::{Generation, Slot};
+use switcher_config::{Generation, Slot, UpstreamAddress};
 
 use super::otlp::{Message, Value};
-use super::{Trace, Try};
+use super::{Copied, CopyEnd, Trace, TraceId, Try};
 
 /// The kind of a span.
 const SERVER: u64 = 2;
@@ -92,11 +92,57 @@ pub(super) fn write(trace: &Trace, served: &Served<'_>) -> Vec<u8> {
     spans.into_bytes()
 }
 
-fn begin(trace: &Trace, span: &[u8], name: &str, kind: u64, [from, to]: [u64; 2]) -> Message {
+/// The span of a copy, as a field of `ScopeSpans`.
+pub(super) fn of_copy(
+    copied: &Copied,
+    method: &Method,
+    (upstream, slot): (&UpstreamAddress, Slot),
+    took: u64,
+    end: CopyEnd<'_>,
+) -> Vec<u8> {
+    let (method, short) = known(method);
+    let times = [copied.at, copied.at.saturating_add(took)];
+    let of = (copied.id, copied.state.as_ref());
+    let mut span = begin(of, copied.span.bytes(), &format!("mirror {short}"), CLIENT, times);
+    span.bytes(4, copied.parent.bytes());
+    span.fixed32(16, SAMPLED);
+    asked(&mut span, method, upstream, slot);
+    match end {
+        CopyEnd::Answered(status) => {
+            span.attribute(9, "http.response.status_code", Value::Number(status.into()));
+            if status >= 400 {
+                failed(&mut span, &status.to_string(), "");
+            }
+        }
+        CopyEnd::Failed(why) => failed(&mut span, why, ""),
+    }
+    let mut spans = Message::default();
+    spans.message(2, &span);
+    spans.into_bytes()
+}
+
+/// What is said of an upstream that was asked.
+fn asked(span: &mut Message, method: &str, upstream: &UpstreamAddress, slot: Slot) {
+    let socket = upstream.socket_path().map(|path| path.as_str());
+    span.attribute(9, "http.request.method", Value::Text(method));
+    span.attribute(9, "server.address", Value::Text(socket.unwrap_or_else(|| upstream.host())));
+    if let Some(port) = upstream.port() {
+        span.attribute(9, "server.port", Value::Number(port.into()));
+    }
+    span.attribute(9, "switcher.slot", Value::Text(slot.as_str()));
+}
+
+fn begin(
+    (id, state): (TraceId, Option<&HeaderValue>),
+    span: &[u8],
+    name: &str,
+    kind: u64,
+    [from, to]: [u64; 2],
+) -> Message {
     let mut message = Message::default();
-    message.bytes(1, trace.id.bytes());
+    message.bytes(1, id.bytes());
     message.bytes(2, span);
-    if let Some(state) = &trace.state {
+    if let Some(state) = state {
         message.bytes(3, String::from_utf8_lossy(state.as_bytes()).as_bytes());
     }
     message.bytes(5, name.as_bytes());
@@ -125,7 +171,8 @@ fn failed(span: &mut Message, what: &str, why: &str) {
 fn own(trace: &Trace, served: &Served<'_>) -> Message {
     let (method, short) = known(served.method);
     let name = served.route.map_or_else(|| short.to_owned(), |route| format!("{short} {route}"));
-    let mut span = begin(trace, trace.span.bytes(), &name, SERVER, [served.arrived, served.at(served.took)]);
+    let (of, times) = ((trace.id, trace.state.as_ref()), [served.arrived, served.at(served.took)]);
+    let mut span = begin(of, trace.span.bytes(), &name, SERVER, times);
     if let Some(parent) = &trace.parent {
         span.bytes(4, parent.bytes());
     }
@@ -172,19 +219,10 @@ fn of_try(trace: &Trace, served: &Served<'_>, tried: &Try, place: usize) -> Mess
     let (method, short) = known(served.method);
     let ended = tried.ended.unwrap_or(served.took);
     let times = [served.at(tried.began), served.at(ended)];
-    let mut span = begin(trace, tried.span.bytes(), short, CLIENT, times);
+    let mut span = begin((trace.id, trace.state.as_ref()), tried.span.bytes(), short, CLIENT, times);
     span.bytes(4, trace.span.bytes());
     span.fixed32(16, SAMPLED);
-    let address = tried
-        .upstream
-        .socket_path()
-        .map_or_else(|| tried.upstream.host().to_owned(), |path| path.as_str().to_owned());
-    span.attribute(9, "http.request.method", Value::Text(method));
-    span.attribute(9, "server.address", Value::Text(&address));
-    if let Some(port) = tried.upstream.port() {
-        span.attribute(9, "server.port", Value::Number(port.into()));
-    }
-    span.attribute(9, "switcher.slot", Value::Text(tried.slot.as_str()));
+    asked(&mut span, method, &tried.upstream, tried.slot);
     if place > 0 {
         span.attribute(9, "http.request.resend_count", Value::Number(place as u64));
     }

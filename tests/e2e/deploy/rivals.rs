@@ -90,19 +90,15 @@ async fn an_owner_that_slept_over_its_lease_changes_nothing_when_it_wakes_up() {
     let admin = site.proxy().admin();
     let standby = admin.shop().await.active.other();
     for fence in [asleep, stale] {
-        let wish = PromoteRequest { fence: Some(fence), ..promote(standby) };
+        let wish = PromoteRequest { fence: Some(fence), ..PromoteRequest::of(standby) };
         let refused = admin.promote_as(&wish).await.expect_err("a stale promote");
         assert_eq!((refused.status, refused.refusal.reason), (409, RefusalReason::StaleFence));
     }
     site.agree("v3").await;
     // The negative control: the newest lease's own promote goes through.
     let newest: Fence = admin.shop().await.fence.expect("the newest lease");
-    let wish = PromoteRequest { fence: Some(newest), force: true, ..promote(standby) };
+    let wish = PromoteRequest { fence: Some(newest), force: true, ..PromoteRequest::of(standby) };
     admin.promote_as(&wish).await.expect("promoted");
-}
-
-fn promote(slot: switcher_config::Slot) -> PromoteRequest {
-    serde_json::from_value(serde_json::json!({"slot": slot})).expect("a request")
 }
 
 #[tokio::test]

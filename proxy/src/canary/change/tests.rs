@@ -59,6 +59,35 @@ fn a_share_that_is_changed_keeps_everything_else_so_that_no_client_changes_sides
 }
 
 #[test]
+fn its_clients_are_known_anew_when_somebody_loses_a_place_and_only_then() {
+    let header = vec!["X-Beta=1".parse().expect("a header")];
+    let begun = going_on(&CanaryRequest { headers: Some(header.clone()), ..ask("10%") });
+    let marked = |routing: &AppRouting| going(routing).expect("one goes on").marked();
+    assert_eq!(marked(&begun), begun.generation);
+    let change = |request: &CanaryRequest| canary(&begun, request, moment(2)).expect("allowed");
+    let more = ["X-Beta=1", "X-Beta=2"].map(|rule| rule.parse().expect("a header")).to_vec();
+    for grows in
+        [ask("10%"), ask("20%"), CanaryRequest { headers: Some(more), ..ask("10%") }, steps(&["25%"], 60)]
+    {
+        assert_eq!(marked(&change(&grows)), begun.generation, "{grows:?}");
+    }
+    assert_eq!(marked(&raised(&begun, share("25%"), Timestamp::UNIX_EPOCH)), begun.generation);
+    let by = "header X-User".parse().ok();
+    for narrows in [
+        ask("9.99%"),
+        CanaryRequest { headers: Some(Vec::new()), ..ask("20%") },
+        CanaryRequest { by, ..ask("10%") },
+        steps(&["5%", "25%"], 60),
+    ] {
+        let next = change(&narrows);
+        assert_eq!(marked(&next), next.generation, "{narrows:?}");
+        let grown = canary(&next, &ask("50%"), moment(2)).expect("allowed");
+        assert_eq!(marked(&grown), next.generation, "it stays what it was until the next one loses a place");
+        assert_eq!(shown(&grown).generation, begun.generation, "its drain is found by the first");
+    }
+}
+
+#[test]
 fn steps_follow_each_other_and_a_share_by_hand_ends_them() {
     let begun = going_on(&steps(&["5%", "25%", "50%"], 60));
     assert_eq!(shown(&begun).rules.share, share("5%"));
