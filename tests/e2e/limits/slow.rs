@@ -25,7 +25,7 @@ const LIMIT: Duration = Duration::from_secs(2);
 const LIMITS: &str = "{header_timeout: 2s, body_rate: 1MiB, body_grace: 2s}";
 
 /// How late a limit may strike.
-const LATE: Duration = Duration::from_secs(2);
+const LATE: Duration = Duration::from_secs(6);
 
 /// The receive buffer of clients that do not read, in bytes.
 const BUFFER: u32 = 8 * 1024;
