@@ -6,7 +6,7 @@ use switcher_config::Slot;
 use switcher_config::wire::{Event, Health};
 use switcher_tests::http1::{get, get_with, post};
 use switcher_tests::sse::Events;
-use switcher_tests::{App, PATIENCE, Proxy, Setup, until, within};
+use switcher_tests::{App, PATIENCE, Proxy, Setup, within};
 
 async fn two() -> (App, App, Proxy) {
     let (blue, green) = (App::start("blue").await, App::start("green").await);
@@ -186,12 +186,6 @@ async fn named(events: &mut Events) -> (String, Event) {
     (name, serde_json::from_value(json).expect("an event"))
 }
 
-async fn metric(proxy: &Proxy, start: &str) -> Option<f64> {
-    let text = get(proxy.status(), "/metrics").await.text();
-    let line = text.lines().find(|l| l.starts_with(start))?.to_owned();
-    line.rsplit(' ').next()?.parse().ok()
-}
-
 #[tokio::test]
 async fn metrics_count_requests_switches_drains_and_health() {
     let (_blue, _green, proxy) = two().await;
@@ -208,15 +202,8 @@ async fn metrics_count_requests_switches_drains_and_health() {
             "{family} is missing:\n{text}"
         );
     }
-    until(PATIENCE, "three requests to be counted", || async {
-        let requests = get(proxy.status(), "/metrics").await.text();
-        let counted =
-            |l: &&str| l.contains("requests_total{") && l.contains("slot=\"blue\"") && l.ends_with(" 3");
-        requests.lines().any(|l| counted(&l))
-    })
-    .await;
-    let switches = metric(&proxy, "switcher_switches_total{app=\"shop\",to=\"green\"}").await;
-    assert_eq!(switches, Some(1.0), "{text}");
+    proxy.wait_metric("switcher_requests_total{app=\"shop\",class=\"2xx\",slot=\"blue\"}", 3).await;
+    proxy.wait_metric("switcher_switches_total{app=\"shop\",to=\"green\"}", 1).await;
 }
 
 #[tokio::test]
@@ -226,6 +213,7 @@ async fn nothing_that_a_client_says_becomes_a_label() {
         let headers = [("Host", &*format!("host{n}.evil.test")), ("User-Agent", "evil-agent")];
         get_with(proxy.http(), &format!("/evil-path-{n}"), &headers).await;
     }
-    let text = get(proxy.status(), "/metrics").await.text();
+    proxy.wait_metric("switcher_requests_total{app=\"shop\",class=\"2xx\",slot=\"blue\"}", 20).await;
+    let text = proxy.metrics().await;
     assert!(!text.contains("evil"), "{text}");
 }

@@ -85,7 +85,7 @@ async fn who_began_on_a_release_stays_there_after_a_switch_and_who_is_new_does_n
 
 #[tokio::test]
 async fn when_the_window_is_over_they_move_and_what_is_inside_is_drained() {
-    let (blue, _green, proxy) = pair("{for: 2s, cookie: switcher_release}").await;
+    let (blue, _green, proxy) = pair("{for: 5s, cookie: switcher_release}").await;
     let mut visitor = Visitor::default();
     assert_eq!(visitor.sees(&proxy).await, Slot::Blue);
     let cookie = visitor.cookie.clone().expect("a cookie");

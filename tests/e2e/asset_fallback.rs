@@ -31,9 +31,9 @@ async fn nothing_is_inside(proxy: &Proxy) {
     .await;
 }
 
-async fn counted(proxy: &Proxy, outcome: &str, times: u64) -> bool {
-    let line = format!("switcher_asset_fallbacks_total{{app=\"shop\",outcome=\"{outcome}\"}} {times}");
-    proxy.admin().get("/metrics").await.text().lines().any(|found| found == line)
+async fn wait_counted(proxy: &Proxy, outcome: &str, times: u64) {
+    let series = format!("switcher_asset_fallbacks_total{{app=\"shop\",outcome=\"{outcome}\"}}");
+    proxy.wait_metric(&series, times).await;
 }
 
 #[tokio::test]
@@ -57,7 +57,7 @@ async fn a_page_of_the_old_version_finds_its_files_after_the_switch() {
         (asset.status, asset.header("x-switcher-slot"), asset.text()),
         (200, Some("blue"), "old".to_owned())
     );
-    assert!(counted(&proxy, "found", 3).await);
+    wait_counted(&proxy, "found", 3).await;
     let receipt = proxy.admin().drain(switched.drained_generation, "20s").await.expect("a receipt");
     assert!(receipt.drained, "{receipt:?}");
     nothing_is_inside(&proxy).await;
@@ -111,7 +111,7 @@ async fn what_neither_slot_has_is_not_found() {
     proxy.configure(proxy.setup().shop("asset_fallback", fallback));
     proxy.admin().reload().await.expect("reloaded");
     assert_eq!(get(proxy.http(), "/status/404").await.status, 404);
-    assert!(counted(&proxy, "missing", 1).await);
+    wait_counted(&proxy, "missing", 1).await;
     assert_eq!((live.hits(), warm.requests().len()), (1, 1));
 }
 
@@ -126,7 +126,7 @@ async fn a_bad_answer_of_the_other_slot_is_not_given() {
     for status in [304, 206] {
         assert_eq!(get(proxy.http(), &format!("/status/{status}")).await.status, status);
     }
-    assert!(counted(&proxy, "failed", 5).await);
+    wait_counted(&proxy, "failed", 5).await;
     nothing_is_inside(&proxy).await;
 }
 

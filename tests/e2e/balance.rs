@@ -59,6 +59,11 @@ async fn a_stale_connection_is_followed_by_a_fresh_one_and_not_by_the_next_that_
     let many = (0..POOLED).map(|_| get(proxy.http(), "/"));
     assert!(futures::future::join_all(many).await.iter().all(|answer| answer.status == 200));
     assert_eq!(upstream.connections(), POOLED);
+    // A connection is in the pool when its request is over for the proxy.
+    until(PATIENCE, "nothing to be in flight", || async {
+        proxy.admin().shop().await.slots.blue.in_flight.total() == 0
+    })
+    .await;
     let answer = marked(proxy.http(), "GET", "again").await;
     assert_eq!((answer.status, answer.text().as_str()), (200, "fresh"));
     assert_eq!((upstream.requests().len(), upstream.connections()), (POOLED + 2, POOLED + 1));

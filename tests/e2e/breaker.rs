@@ -18,10 +18,8 @@ async fn fails(proxy: &Proxy, times: usize, status: u16) {
     }
 }
 
-async fn counted(proxy: &Proxy, name: &str) -> f64 {
-    let text = proxy.admin().get("/metrics").await.text();
-    let line = text.lines().find(|line| line.starts_with(&format!("{name}{{app=\"shop\",slot=\"blue\"}}")));
-    line.and_then(|line| line.rsplit(' ').next()?.parse().ok()).unwrap_or(-1.0)
+async fn wait_counted(proxy: &Proxy, name: &str, times: u64) {
+    proxy.wait_metric(&format!("{name}{{app=\"shop\",slot=\"blue\"}}"), times).await;
 }
 
 #[tokio::test]
@@ -57,8 +55,8 @@ async fn an_application_that_mostly_fails_is_left_alone_and_a_switch_begins_anew
     assert_eq!(refused.header("x-switcher-slot"), None);
     assert_eq!(blue.hits(), 4, "it is left alone");
     assert_eq!(get(proxy.http(), "/open").await.status, 500, "this place has none");
-    assert_eq!(counted(&proxy, "switcher_breaker_opened_total").await, 1.0);
-    assert_eq!(counted(&proxy, "switcher_breaker_refused_total").await, 1.0);
+    wait_counted(&proxy, "switcher_breaker_opened_total", 1).await;
+    wait_counted(&proxy, "switcher_breaker_refused_total", 1).await;
     let preview = [("X-Switcher-Preview", "a-token-for-these-tests")];
     assert_eq!(get_with(proxy.http(), "/", &preview).await.text(), "green");
     proxy.admin().reload().await.expect("a reload");
@@ -84,7 +82,7 @@ async fn after_a_while_one_tries_and_when_it_is_answered_all_pass_again() {
     app.behave(Manner::Well);
     until(PATIENCE, "it to close", || async { get(proxy.http(), "/").await.status == 200 }).await;
     fails(&proxy, 5, 200).await;
-    assert_eq!(counted(&proxy, "switcher_breaker_opened_total").await, 2.0);
+    wait_counted(&proxy, "switcher_breaker_opened_total", 2).await;
 }
 
 #[tokio::test]

@@ -78,10 +78,10 @@ const HIT: &str = "switcher; hit";
 const MISS: &str = "switcher; fwd=miss";
 const FRESH: &str = "/a?Cache-Control:max-age=60&ETag:'one'";
 
+const BYTES: &str = "switcher_cache_bytes";
+
 async fn held_bytes(proxy: &Proxy) -> u64 {
-    let metrics = proxy.admin().get("/metrics").await.text();
-    let line = metrics.lines().find_map(|line| line.strip_prefix("switcher_cache_bytes "));
-    line.expect("the metric").parse().expect("a number")
+    proxy.metric(BYTES).await
 }
 
 #[tokio::test]
@@ -118,12 +118,8 @@ async fn what_is_declared_cacheable_is_asked_for_once() {
         let whole = client.exchange(&request("GET", target, &[], b"")).await;
         assert_eq!((told(&whole), whole.body.len()), (HIT, 6), "the whole of it was asked for");
     }
-    let metrics = proxy.admin().get("/metrics").await.text();
-    assert!(metrics.contains("switcher_cache_requests_total{result=\"hit\"} 8"), "{metrics}");
-    assert!(
-        metrics.contains("switcher_requests_total{app=\"shop\",class=\"2xx\",slot=\"blue\"} 13"),
-        "{metrics}"
-    );
+    proxy.wait_metric("switcher_cache_requests_total{result=\"hit\"}", 8).await;
+    proxy.wait_metric("switcher_requests_total{app=\"shop\",class=\"2xx\",slot=\"blue\"}", 13).await;
     until(PATIENCE, "nothing to be in flight", || async {
         proxy.admin().in_flight(Slot::Blue).await.expect("a list").exchanges.is_empty()
     })
@@ -138,6 +134,7 @@ async fn a_switch_never_serves_what_was_held_before_it() {
     let proxy = setup.shop("middleware", "{cache: on}").start_healthy().await;
     let ask = async || get(proxy.http(), FRESH).await.text();
     assert_eq!((ask().await, ask().await), ("blue 1".into(), "blue 1".into()), "it is held");
+    proxy.wait_metric_at_least(BYTES, 1).await;
     let one = held_bytes(&proxy).await;
     for (slot, text) in [(Slot::Green, "green 1"), (Slot::Blue, "blue 2"), (Slot::Green, "green 2")] {
         proxy.admin().promote(slot).await.expect("promoted");
@@ -322,7 +319,8 @@ async fn an_answer_that_breaks_off_leaves_nothing_behind() {
             let mut client = Http1::connect(proxy.http()).await;
             client.try_exchange(&request("GET", target, &[], b"")).await.expect_err("cut");
         }
-        assert_eq!((raw.requests().len(), held_bytes(&proxy).await), (2 * (at + 1), 0), "{target}");
+        assert_eq!(raw.requests().len(), 2 * (at + 1), "{target}");
+        proxy.wait_metric(BYTES, 0).await;
     }
 }
 
@@ -367,7 +365,7 @@ async fn memory_has_one_bound_and_answers_have_another() {
         assert_eq!(get(proxy.http(), &target).await.body.len(), 50_000);
         assert!(held_bytes(&proxy).await <= 1 << 20);
     }
-    assert!(held_bytes(&proxy).await > 900_000, "it is made use of");
+    proxy.wait_metric_at_least(BYTES, 900_001).await;
     assert_eq!(told(&get(proxy.http(), "/59?Cache-Control:max-age=60&-long:50000").await), HIT);
     assert_eq!(told(&get(proxy.http(), "/0?Cache-Control:max-age=60&-long:50000&-chunked").await), MISS);
     for target in

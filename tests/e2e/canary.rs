@@ -63,9 +63,14 @@ async fn sides(proxy: &Proxy, clients: u32) -> Vec<Slot> {
     sides
 }
 
-/// The first client on that side.
+/// The first client on that side. Nothing of those who were asked is inside any more.
 async fn client_on(proxy: &Proxy, slot: Slot) -> u32 {
     let found = sides(proxy, 400).await.into_iter().position(|side| side == slot);
+    until(PATIENCE, "both slots to be empty", || async {
+        let slots = proxy.admin().shop().await.slots;
+        slots.blue.in_flight.total() + slots.green.in_flight.total() == 0
+    })
+    .await;
     u32::try_from(found.expect("a client on that side")).expect("a small number")
 }
 
@@ -83,10 +88,14 @@ impl Crowd {
             let (mut wire, stopped) = (Http1::connect(proxy.http()).await, stopped.clone());
             tasks.push(tokio::spawn(async move {
                 let mut seen = Vec::new();
-                while !*stopped.borrow() {
+                // Each asks once more when it is told to stop, so that all have seen what was last.
+                loop {
+                    let last = *stopped.borrow();
                     seen.push(side(&mut wire, client).await);
+                    if last {
+                        return seen;
+                    }
                 }
-                seen
             }));
         }
         Self { stop, clients: tasks }

@@ -202,7 +202,7 @@ async fn a_client_with_a_certificate_resumes() {
 async fn a_session_is_resumed_only_as_long_as_its_certificate_is_good() {
     let (stage, ours) = (Stage::new().await, ClientRoot::new("ours"));
     let proxy = stage.setup(Some(&stage.ca(&ours))).start_healthy().await;
-    let brief = ours.issue_for(Duration::from_secs(3));
+    let brief = ours.issue_for(Duration::from_secs(8));
     for version in [&rustls::version::TLS12, &rustls::version::TLS13] {
         let hello = Hello::to("closed.test").versions(&[version]).showing(&brief);
         assert_eq!(served(&proxy, hello.clone()).await.expect("served"), 200);

@@ -49,7 +49,10 @@ async fn the_page_shows_both_slots_and_what_happened() {
     let (blue, _green, _folder, proxy) = two().await;
     proxy.admin().promote(Slot::Green).await.expect("promoted");
     until(PATIENCE, "the page to tell of the switch", || async {
-        get(proxy.status(), "/").await.text().contains("green is live, blue was left; generation 2")
+        let text = get(proxy.status(), "/").await.text();
+        ["green is live, blue was left; generation 2", "<g class=\"switch green\">"]
+            .iter()
+            .all(|part| text.contains(part))
     })
     .await;
     let page = get(proxy.status(), "/").await;

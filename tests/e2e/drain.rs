@@ -226,6 +226,7 @@ async fn an_empty_slot_is_drained_at_once() {
     let (_blue, _green, proxy) = two(&times(LONG, LONG, LONG, LONG)).await;
     let mut idle = Http1::connect(proxy.http()).await;
     idle.exchange(&request("GET", "/", &[], b"")).await;
+    until(PATIENCE, "it to be empty", || async { inside(&proxy, Slot::Blue).await == 0 }).await;
     let receipt = leave(&proxy).await;
     assert_eq!((receipt.finished.total(), receipt.in_flight.total()), (0, 0));
     assert_eq!((receipt.slot, proxy.admin().shop().await.draining.len()), (Slot::Blue, 0));

@@ -10,18 +10,12 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 /// What a client sends behind what was answered already.
 static REST: [u8; 200_000] = [b'r'; 200_000];
 
-async fn metric(proxy: &Proxy, series: &str) -> u64 {
-    let text = proxy.admin().get("/metrics").await.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("no {series} in {text}"))
-}
-
 async fn acted(proxy: &Proxy, limit: &str) -> u64 {
-    metric(proxy, &format!("switcher_limits_total{{limit=\"{limit}\"}}")).await
+    proxy.metric(&format!("switcher_limits_total{{limit=\"{limit}\"}}")).await
 }
 
-async fn malformed(proxy: &Proxy, rule: &str) -> u64 {
-    metric(proxy, &format!("switcher_malformed_requests_total{{rule=\"{rule}\"}}")).await
+fn malformed(rule: &str) -> String {
+    format!("switcher_malformed_requests_total{{rule=\"{rule}\"}}")
 }
 
 /// Requests whose answer does not wait for their bodies, each with the answer's status.
@@ -156,8 +150,7 @@ async fn what_is_no_greeting_of_http2_is_closed_at_once_and_counted_and_not_logg
         client.write_all(wrong).await.expect("taken");
         // Whether it ends in order does not matter to who keeps no order.
         let _ = within(PATIENCE, "the end", client.read_to_end(&mut Vec::new())).await;
-        until(PATIENCE, "it to be counted", || async { malformed(&proxy, "preface").await > count as u64 })
-            .await;
+        proxy.wait_metric_at_least(&malformed("preface"), count as u64 + 1).await;
     }
     let said = proxy.stderr().replace(&before, "");
     assert!(!said.contains("ERROR") && !said.contains("WARN"), "a client cannot fill the log: {said}");
@@ -168,7 +161,7 @@ async fn the_greeting_of_http2_is_a_malformed_request_where_http1_was_agreed_on(
     let app = App::start("blue").await;
     let proxy = Setup::one(app.upstream()).start_healthy().await;
     for protocols in [&["http/1.1"][..], &[]] {
-        let before = malformed(&proxy, "version").await;
+        let before = proxy.metric(&malformed("version")).await;
         let agreed = Hello::to("shop.test").alpn(protocols).connect(proxy.https()).await;
         let mut client = Http1::over(agreed.stream);
         client.send(switcher_tests::frames::PREFACE).await;
@@ -177,6 +170,6 @@ async fn the_greeting_of_http2_is_a_malformed_request_where_http1_was_agreed_on(
         let body = client.try_body(head.answer_framing()).await.expect("a body");
         assert_ne!((body.len(), head.answer_framing()), (0, Framing::Nothing));
         assert_eq!(client.ending().await, Ending::Closed);
-        assert_eq!(malformed(&proxy, "version").await, before + 1);
+        proxy.wait_metric(&malformed("version"), before + 1).await;
     }
 }

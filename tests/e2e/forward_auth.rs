@@ -135,8 +135,7 @@ async fn without_a_word_nobody_passes() {
         let proxy = with(&app, auth, ", timeout: 500ms").await;
         let refused = get_with(proxy.http(), "/", &[("Accept", "application/json")]).await;
         assert_eq!((refused.status, refused.json()["error"].as_str()), (503, Some("forward_auth")));
-        let metrics = proxy.admin().get("/metrics").await.text();
-        assert!(metrics.contains("switcher_forward_auth_failures_total 1"), "{metrics}");
+        proxy.wait_metric("switcher_forward_auth_failures_total", 1).await;
         assert_eq!(get(proxy.http(), "/open").await.status, 200);
     }
     assert_eq!(app.hits(), 4, "only what is open was asked for");

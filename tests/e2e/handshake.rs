@@ -5,17 +5,11 @@ use rustls::{CipherSuite, ProtocolVersion};
 use switcher_tests::http1::{get, request};
 use switcher_tests::part::can;
 use switcher_tests::tls::Hello;
-use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, skip_or_fail, until, within};
+use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, skip_or_fail, within};
 use tokio::io::AsyncReadExt as _;
 
-async fn metric(proxy: &Proxy, series: &str) -> u64 {
-    let text = proxy.admin().get("/metrics").await.text();
-    let value = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-    value.unwrap_or_else(|| panic!("no {series} in {text}"))
-}
-
-async fn handshakes(proxy: &Proxy, result: &str) -> u64 {
-    metric(proxy, &format!("switcher_tls_handshakes_total{{result=\"{result}\"}}")).await
+async fn wait_handshakes(proxy: &Proxy, result: &str, times: u64) {
+    proxy.wait_metric(&format!("switcher_tls_handshakes_total{{result=\"{result}\"}}"), times).await;
 }
 
 #[tokio::test]
@@ -27,8 +21,7 @@ async fn an_unknown_name_gets_the_alert_that_says_so() {
         error.to_string().contains("UnrecognizedName") || error.to_string().contains("UnrecognisedName"),
         "{error}"
     );
-    let refused = handshakes(&proxy, "refused").await;
-    assert_eq!(refused, 1);
+    wait_handshakes(&proxy, "refused", 1).await;
     // A client that sends no name may have dialled an address: it is shown something.
     assert!(Hello::to("127.0.0.1").try_connect(proxy.https()).await.is_ok());
 }
@@ -95,25 +88,22 @@ async fn clients_resume_across_a_reload() {
         proxy.admin().reload().await.expect("reloaded");
         assert!(resumed(&proxy).await, "{version:?}");
     }
-    assert_eq!(metric(&proxy, "switcher_tls_sessions_total{kind=\"resumed\"}").await, 2);
-    assert_eq!(metric(&proxy, "switcher_tls_sessions_total{kind=\"full\"}").await, 2);
+    proxy.wait_metric("switcher_tls_sessions_total{kind=\"resumed\"}", 2).await;
+    proxy.wait_metric("switcher_tls_sessions_total{kind=\"full\"}", 2).await;
 }
 
 #[tokio::test]
 async fn a_silent_client_is_closed_in_time_and_counted() {
     let app = App::start("blue").await;
     let proxy =
-        Setup::one(app.upstream()).proxy("handshakes", "{timeout: 300ms, limit: 1}").start_healthy().await;
+        Setup::one(app.upstream()).proxy("handshakes", "{timeout: 2s, limit: 1}").start_healthy().await;
     let mut silent = tokio::net::TcpStream::connect(proxy.https()).await.expect("connected");
-    until(PATIENCE, "the handshake to be seen", || async {
-        metric(&proxy, "switcher_tls_handshakes_in_flight").await == 1
-    })
-    .await;
+    proxy.wait_metric("switcher_tls_handshakes_in_flight", 1).await;
     assert!(Hello::to("shop.test").try_connect(proxy.https()).await.is_ok(), "silence takes no turn");
     let closed = within(PATIENCE, "the end", silent.read(&mut [0; 1])).await;
     assert_eq!(closed.expect("a clean end"), 0);
-    assert_eq!(handshakes(&proxy, "timeout").await, 1);
-    assert_eq!(handshakes(&proxy, "ok").await, 1);
-    assert_eq!(metric(&proxy, "switcher_tls_handshakes_in_flight").await, 0);
+    wait_handshakes(&proxy, "timeout", 1).await;
+    wait_handshakes(&proxy, "ok", 1).await;
+    proxy.wait_metric("switcher_tls_handshakes_in_flight", 0).await;
     assert_eq!(get(proxy.http(), "/").await.text(), "blue");
 }

@@ -48,9 +48,12 @@ async fn a_dead_a_deaf_and_a_wrong_upstream_are_told_apart() {
     let wrong = App::start("wrong").await;
     wrong.health(200, "starting");
     let mut reasons = Vec::new();
-    for upstream in [dead.address().to_string(), deaf, wrong.upstream()] {
-        let check = "{path: /health, body: ready, interval: 100ms, timeout: 200ms, rise: 1, fall: 1}";
-        let proxy = Setup::slots(&[], &[upstream]).shop("health", check).start_unready().await;
+    for (upstream, timeout) in
+        [(dead.address().to_string(), "10s"), (deaf, "200ms"), (wrong.upstream(), "10s")]
+    {
+        let check =
+            format!("{{path: /health, body: ready, interval: 100ms, timeout: {timeout}, rise: 1, fall: 1}}");
+        let proxy = Setup::slots(&[], &[upstream]).shop("health", &check).start_unready().await;
         reasons.push(reason(&proxy, Slot::Green).await);
     }
     assert!(reasons[0].contains("refused"), "{reasons:?}");

@@ -14,19 +14,25 @@ mod recorder;
 mod strict;
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use switcher_tests::http1::{Framing, request};
 use switcher_tests::{Http1, Proxy, Raw, Setup};
 
 use case::Case;
-use judge::{Verdict, judge};
+use judge::{NAIVE, OURS, Verdict, judge};
 use recorder::Recorder;
 
 /// Runs cases one after the other, and lists those that are not good.
-async fn run(cases: &[Case], front: SocketAddr, upstream: &Recorder) -> Vec<(String, Verdict)> {
+async fn run(
+    cases: &[Case],
+    front: SocketAddr,
+    upstream: &Recorder,
+    stalled: Duration,
+) -> Vec<(String, Verdict)> {
     let mut bad = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        let verdict = judge(case, number, front, upstream).await;
+        let verdict = judge(case, number, front, upstream, stalled).await;
         if verdict != Verdict::Good {
             bad.push((case.name.to_owned(), verdict));
         }
@@ -45,7 +51,7 @@ fn shown(bad: &[(String, Verdict)]) -> String {
 async fn all_good(cases: Vec<Case>) {
     let upstream = Recorder::start().await;
     let proxy = proxy(&upstream).await;
-    let bad = run(&cases, proxy.http(), &upstream).await;
+    let bad = run(&cases, proxy.http(), &upstream, OURS).await;
     assert!(bad.is_empty(), "{} of {} cases:{}", bad.len(), cases.len(), shown(&bad));
 }
 
@@ -123,10 +129,10 @@ fn the_cases_are_many_and_have_names_of_their_own() {
 async fn a_naive_relay_is_found_unsafe() {
     let upstream = Recorder::start().await;
     let relay = naive::Relay::start(upstream.address()).await;
-    let legal = run(&cases::legal::plain(), relay.address(), &upstream).await;
+    let legal = run(&cases::legal::plain(), relay.address(), &upstream, OURS).await;
     assert!(legal.is_empty(), "it does work for honest clients:{}", shown(&legal));
     let hostile = [cases::framing::all(), cases::field::all()].concat();
-    let bad = run(&hostile, relay.address(), &upstream).await;
+    let bad = run(&hostile, relay.address(), &upstream, NAIVE).await;
     let found = bad.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Unsafe(_))).count();
     assert!(found >= 20, "only {found} of {}:{}", hostile.len(), shown(&bad));
 }

@@ -109,7 +109,10 @@ async fn the_proxy_starts_with_what_was_written() {
     let mut proxy = tokio::process::Command::new(program::find("switcher-proxy"));
     proxy.args(["--config", "switcher.yaml", "--environment", "test"]).current_dir(folder.path());
     let proxy = proxy.kill_on_drop(true).spawn().expect("a proxy");
-    until(PATIENCE, "the admin socket", || async { data.join("a.sock").exists() }).await;
+    until(PATIENCE, "the admin socket", || async {
+        tokio::net::UnixStream::connect(data.join("a.sock")).await.is_ok()
+    })
+    .await;
     let status = switcher.succeed(&["status", "--json"]).await.json();
     assert!(status["apps"]["shop"].is_object(), "{status}");
     drop(proxy);

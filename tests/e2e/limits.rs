@@ -10,12 +10,9 @@ use switcher_tests::frames::{Frames, Kind, whole_get};
 use switcher_tests::http1::{Ending, get, get_with, request};
 use switcher_tests::{App, Http1, Http2, PATIENCE, Proxy, Setup, http2, until, within};
 
-/// How often a limit has acted.
+/// How often a limit has acted so far; what is to come is waited for by [`Proxy::wait_limit`].
 async fn acted(proxy: &Proxy, limit: &str) -> u64 {
-    let metrics = proxy.admin().get("/metrics").await.text();
-    let line = format!("switcher_limits_total{{limit=\"{limit}\"}} ");
-    let found = metrics.lines().find_map(|l| l.strip_prefix(&line));
-    found.unwrap_or_else(|| panic!("no {line}in {metrics}")).parse().expect("a count")
+    proxy.metric(&format!("switcher_limits_total{{limit=\"{limit}\"}}")).await
 }
 
 /// A proxy before an application, with these limits.
@@ -41,11 +38,11 @@ async fn a_head_has_a_size_a_count_and_a_longest_target() {
     assert_eq!(acted(&proxy, "header_size").await + acted(&proxy, "target_length").await, 0);
 
     assert_eq!(get_with(proxy.http(), "/", &[("X-Large", &of_size(5000))]).await.status, 431);
-    assert_eq!(acted(&proxy, "header_size").await, 1);
+    proxy.wait_limit("header_size", 1).await;
     assert_eq!(of_many(10).await, 431);
-    assert_eq!(acted(&proxy, "header_size").await, 2);
+    proxy.wait_limit("header_size", 2).await;
     assert_eq!(get(proxy.http(), &target(1025)).await.status, 414);
-    assert_eq!(acted(&proxy, "target_length").await, 1);
+    proxy.wait_limit("target_length", 1).await;
     assert_eq!(app.seen().len(), 3, "what was refused was not asked");
 }
 
@@ -67,7 +64,7 @@ async fn a_body_has_a_size_whether_it_is_announced_or_not() {
         let answer = second.exchange(post, &vec![b'b'; size]).await;
         assert_eq!(answer.status, status, "{size} bytes over HTTP/2");
     }
-    assert_eq!(acted(&proxy, "body_size").await, 3);
+    proxy.wait_limit("body_size", 3).await;
 }
 
 #[tokio::test]
@@ -78,7 +75,7 @@ async fn a_head_and_a_body_have_their_time() {
     let mut waits = Http1::connect(proxy.http()).await;
     waits.send(b"GET / HTTP/1.1\r\nHost: sh").await;
     assert_eq!(waits.head().await.status(), 408);
-    assert_eq!(acted(&proxy, "header_timeout").await, 1);
+    proxy.wait_limit("header_timeout", 1).await;
 
     let mut quick = Http1::connect(proxy.http()).await;
     assert_eq!(quick.exchange(&request("POST", "/count", &[], &[b'b'; 50_000])).await.status, 200);
@@ -86,7 +83,7 @@ async fn a_head_and_a_body_have_their_time() {
     let mut slow = Http1::connect(proxy.http()).await;
     slow.send(b"POST /count HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 50000\r\n\r\nhalf").await;
     assert_eq!(slow.head().await.status(), 408);
-    assert_eq!(acted(&proxy, "body_rate").await, 1);
+    proxy.wait_limit("body_rate", 1).await;
 }
 
 #[tokio::test]
@@ -115,7 +112,7 @@ async fn a_connection_carries_so_many_requests_and_none_is_lost() {
         assert_eq!((answer.status, says), (200, number == 3), "{number}");
     }
     assert_eq!(client.ending().await, Ending::Closed);
-    assert_eq!(acted(&proxy, "requests_per_connection").await, 1);
+    proxy.wait_limit("requests_per_connection", 1).await;
 
     let mut second = Frames::connect(proxy.http(), &[]).await;
     let all: Vec<u8> = (0..6).flat_map(|at| whole_get(1 + 2 * at, "/")).collect();
@@ -139,7 +136,7 @@ async fn a_connection_carries_so_many_requests_and_none_is_lost() {
     let promised: Vec<u32> = (0..6).map(|at| 1 + 2 * at).filter(|stream| *stream <= last).collect();
     assert_eq!(answered, promised, "what the last GOAWAY counts in was answered");
     assert!(answered.len() >= 3, "{answered:?}");
-    assert_eq!(acted(&proxy, "requests_per_connection").await, 2);
+    proxy.wait_limit("requests_per_connection", 2).await;
 }
 
 #[tokio::test]
@@ -174,7 +171,7 @@ async fn streams_at_once_are_announced_and_a_client_that_only_resets_is_closed()
     .await;
     assert_eq!(acted(&proxy, "http2_resets").await, 0);
     flood::resets_that_reach_the_upstream(&proxy, &app).await;
-    assert_eq!(acted(&proxy, "http2_resets").await, 1);
+    proxy.wait_limit("http2_resets", 1).await;
 }
 
 #[tokio::test]
@@ -197,7 +194,8 @@ async fn a_reload_changes_limits() {
         over
     })
     .await;
-    assert!(acted(&proxy, "connections_per_address").await > 0);
+    until(PATIENCE, "the limit to act", || async { acted(&proxy, "connections_per_address").await > 0 })
+        .await;
 }
 
 /// The same limits bind HTTP/2.
@@ -224,5 +222,5 @@ async fn a_head_of_http2_is_bounded_too() {
     assert_eq!(status("/", &many).await, 431);
     assert_eq!(status(&format!("/{}", "t".repeat(1000)), &HeaderMap::new()).await, 200);
     assert_eq!(status(&format!("/{}", "t".repeat(1100)), &HeaderMap::new()).await, 414);
-    assert_eq!(acted(&proxy, "target_length").await, 1);
+    proxy.wait_limit("target_length", 1).await;
 }

@@ -85,8 +85,7 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
         refused.header("retry-after").and_then(|wait| wait.parse().ok()).expect("when to come back");
     assert!((1700..=1800).contains(&wait), "{wait}");
     assert_eq!(client.exchange(&request("GET", "/free", &[], b"")).await.status, 200);
-    let metrics = proxy.admin().get("/metrics").await.text();
-    assert!(metrics.contains("switcher_limits_total{limit=\"rate_limit\"} 1"), "{metrics}");
+    proxy.wait_limit("rate_limit", 1).await;
     proxy.admin().reload().await.expect("a reload");
     assert_eq!(get(proxy.http(), "/").await.status, 429, "a reload forgets nothing");
 }

@@ -9,7 +9,7 @@ use switcher_tests::http1::{Ending, request};
 use switcher_tests::port::Port;
 use switcher_tests::tls::Hello;
 use switcher_tests::websocket::WebSocket;
-use switcher_tests::{App, Http1, PATIENCE, Proxy, Setup, until};
+use switcher_tests::{App, Http1, Proxy, Setup};
 
 /// A listener of the plain kind in which the client is named, and the usual one.
 struct Named {
@@ -27,23 +27,18 @@ impl Named {
     async fn with(mode: &str, more: impl FnOnce(Setup) -> Setup) -> Self {
         let (app, at) = (App::start("blue").await, Port::reserve());
         let listeners = format!("[{{listen: \"{}\", proxy_protocol: {mode}}}]", at.address());
-        let setup = Setup::one(app.upstream())
-            .proxy("http", &listeners)
-            .proxy("trusted_proxies", "[127.0.0.1/32]")
-            .proxy("limits", "{header_timeout: 1s}");
+        let setup =
+            Setup::one(app.upstream()).proxy("http", &listeners).proxy("trusted_proxies", "[127.0.0.1/32]");
         let proxy = more(setup).start_healthy().await;
         Self { proxy, at, app }
     }
 
     async fn closed(&self) -> u64 {
-        let metrics = self.proxy.admin().call("GET", "/metrics", "").await.text();
-        let line = "switcher_limits_total{limit=\"proxy_protocol\"} ";
-        metrics.lines().find_map(|l| l.strip_prefix(line)?.parse().ok()).expect("the count")
+        self.proxy.metric("switcher_limits_total{limit=\"proxy_protocol\"}").await
     }
 
     async fn sees_closed(&self, count: u64) {
-        until(PATIENCE, "the closed connection to be counted", || async { self.closed().await == count })
-            .await;
+        self.proxy.wait_limit("proxy_protocol", count).await;
     }
 
     fn forwarded_for(&self) -> String {
@@ -160,7 +155,7 @@ async fn what_is_no_header_is_closed_unanswered() {
 
 #[tokio::test]
 async fn a_header_may_come_in_pieces_and_must_come_in_time() {
-    let named = Named::start("require").await;
+    let named = Named::with("require", |setup| setup.proxy("limits", "{header_timeout: 3s}")).await;
     let mut wire = Http1::connect(named.at.address()).await;
     for byte in v2([203, 0, 113, 7]) {
         wire.send(&[byte]).await;
@@ -213,10 +208,7 @@ async fn announcing(to: SocketAddr, header: Vec<u8>) -> SocketAddr {
 
 #[tokio::test]
 async fn the_limit_for_one_address_is_that_of_the_named_client() {
-    let named = Named::with("require", |setup| {
-        setup.proxy("limits", "{connections_per_address: 2, header_timeout: 1s}")
-    })
-    .await;
+    let named = Named::with("require", |setup| setup.proxy("limits", "{connections_per_address: 2}")).await;
     let mut kept = Vec::new();
     for client in [7, 7, 8] {
         let mut wire = Http1::connect(named.at.address()).await;

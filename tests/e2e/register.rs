@@ -8,8 +8,9 @@ use jiff::Timestamp;
 use switcher_config::Slot;
 use switcher_config::wire::{Health, RefusalReason, RegisterRequest};
 use switcher_tests::http1::{get, request};
+use switcher_tests::port::Port;
 use switcher_tests::{App, Http1, PATIENCE, Setup, until};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
 #[tokio::test]
@@ -102,7 +103,7 @@ async fn a_registration_that_expects_another_generation_is_a_conflict() {
 }
 
 /// Probes so seldom that the last ten of them reach back over the whole test.
-const SELDOM: &str = "{path: /health, interval: 2s, timeout: 1s, rise: 1, fall: 2}";
+const SELDOM: &str = "{path: /health, interval: 2s, timeout: 10s, rise: 1, fall: 2}";
 
 #[tokio::test]
 async fn a_new_version_behind_an_old_address_has_to_prove_itself() {
@@ -146,7 +147,10 @@ async fn the_live_release_can_move_and_what_is_inside_finishes_where_it_began() 
     assert_eq!(get(proxy.http(), "/").await.text(), "after", "from the very next request on");
     let receipt = proxy.admin().drain(generation, "0s").await.expect("a receipt");
     assert_eq!((receipt.slot, receipt.drained, receipt.in_flight.requests), (Slot::Blue, false, 1));
-    assert_eq!(proxy.admin().shop().await.slots.get(Slot::Blue).in_flight.requests, 1);
+    until(PATIENCE, "it alone to be inside", || async {
+        proxy.admin().shop().await.slots.get(Slot::Blue).in_flight.requests == 1
+    })
+    .await;
     before.open_gate();
     assert_eq!(inside.exchange(b"").await.text(), "before");
     let receipt = proxy.admin().drain(generation, "20s").await.expect("a receipt");
@@ -236,12 +240,13 @@ struct Lingering {
     /// Connections that have carried a request other than a probe, and are open.
     kept: Arc<AtomicUsize>,
     listening: JoinHandle<()>,
+    _port: Port,
 }
 
 impl Lingering {
     async fn start() -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
+        let (listener, port) = Port::listen().await;
+        let address = port.address();
         let kept = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&kept);
         let listening = tokio::spawn(async move {
@@ -249,7 +254,7 @@ impl Lingering {
                 tokio::spawn(Self::converse(stream, Arc::clone(&counter)));
             }
         });
-        Self { address, kept, listening }
+        Self { address, kept, listening, _port: port }
     }
 
     async fn converse(stream: TcpStream, kept: Arc<AtomicUsize>) {

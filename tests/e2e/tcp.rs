@@ -7,10 +7,7 @@ mod process;
 mod switch;
 mod views;
 
-use std::net::SocketAddr;
-
 use switcher_config::Slot;
-use switcher_tests::http1::get;
 use switcher_tests::port::Port;
 use switcher_tests::{Echo, Line, PATIENCE, Proxy, Setup, until};
 use tokio::net::TcpStream;
@@ -56,11 +53,4 @@ impl Stage {
         let what = format!("{count} connections to be inside {slot}");
         until(PATIENCE, &what, || async { self.inside(slot).await == count }).await;
     }
-}
-
-/// The value of a series, 0 when it is not there.
-async fn metric(status: SocketAddr, series: &str) -> f64 {
-    let text = get(status, "/metrics").await.text();
-    let line = text.lines().find_map(|line| line.strip_prefix(series)?.trim().parse().ok());
-    line.unwrap_or_default()
 }

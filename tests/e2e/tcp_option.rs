@@ -52,7 +52,8 @@ async fn clients_and_upstreams_are_asked_whether_they_are_still_there() {
 #[tokio::test]
 async fn a_listener_of_both_families_takes_both_and_stands_beside_one_of_ipv4() {
     let app = App::start("blue").await;
-    let (both, beside) = (Port::reserve().address().port(), Port::reserve().address().port());
+    let reserved = [Port::reserve(), Port::reserve()];
+    let [both, beside] = reserved.each_ref().map(|port| port.address().port());
     let listeners = format!("[\"[::]:{both}\", 0.0.0.0:{beside}, \"[::]:{beside}\"]");
     let _proxy = Setup::one(app.upstream()).proxy("http", &listeners).start_healthy().await;
     for port in [both, beside] {

@@ -13,7 +13,7 @@ pub(crate) async fn cut_when_idle(proxy: &Proxy) {
 #[tokio::test]
 async fn an_upstream_that_does_not_answer_is_a_504() {
     let app = App::start("blue").await;
-    let proxy = Setup::one(app.upstream()).shop("timeouts", "{response: 300ms}").start_healthy().await;
+    let proxy = Setup::one(app.upstream()).shop("timeouts", "{response: 1s}").start_healthy().await;
     assert_eq!(get(proxy.http(), "/gate").await.status, 504);
     until(PATIENCE, "the upstream to be let go", || async { app.waiting() == 0 }).await;
     assert_eq!(get(proxy.http(), "/").await.status, 200);
@@ -73,7 +73,7 @@ impl Deaf {
             });
         }
         until(PATIENCE, "the queue to be full", || async {
-            let limit = std::time::Duration::from_millis(100);
+            let limit = std::time::Duration::from_millis(500);
             tokio::time::timeout(limit, tokio::net::TcpStream::connect(address)).await.is_err()
         })
         .await;

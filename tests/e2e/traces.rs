@@ -217,9 +217,11 @@ async fn a_request_held_over_a_switch_shows_its_wait_and_the_slot_that_served_it
 }
 
 async fn figure(proxy: &Proxy, outcome: &str) -> u64 {
-    let metrics = proxy.admin().get("/metrics").await.text();
-    let name = format!("switcher_spans_total{{outcome=\"{outcome}\"}} ");
-    metrics.lines().find_map(|line| line.strip_prefix(&name)?.parse().ok()).expect("a figure")
+    proxy.metric(&spans_that_were(outcome)).await
+}
+
+fn spans_that_were(outcome: &str) -> String {
+    format!("switcher_spans_total{{outcome=\"{outcome}\"}}")
 }
 
 #[tokio::test]
@@ -231,8 +233,9 @@ async fn nobody_notices_a_collector_that_is_away_and_it_is_complained_of_once() 
         assert_eq!(get(proxy.http(), "/").await.text(), "blue");
         until(PATIENCE, "spans to be lost", || async { figure(&proxy, "lost").await == lost }).await;
     }
-    let complaints = proxy.stderr().matches("the collector takes no spans").count();
-    assert_eq!(complaints, 1, "{}", proxy.stderr());
+    let complaints = async || proxy.stderr().matches("the collector takes no spans").count();
+    until(PATIENCE, "a complaint", || async { complaints().await > 0 }).await;
+    assert_eq!(complaints().await, 1, "{}", proxy.stderr());
     for status in [429, 503] {
         let asked = collector.asked();
         collector.answers(status);
@@ -242,7 +245,10 @@ async fn nobody_notices_a_collector_that_is_away_and_it_is_complained_of_once() 
         let sent = if status == 429 { 2 } else { 4 };
         until(PATIENCE, "it to be asked again", || async { figure(&proxy, "sent").await == sent }).await;
     }
-    assert_eq!(proxy.stderr().matches("the collector takes spans again").count(), 2);
+    until(PATIENCE, "its return to be said", || async {
+        proxy.stderr().matches("the collector takes spans again").count() == 2
+    })
+    .await;
     let asked = collector.asked();
     collector.answers(NOTHING);
     get(proxy.http(), "/").await;
@@ -253,7 +259,8 @@ async fn nobody_notices_a_collector_that_is_away_and_it_is_complained_of_once() 
         let asked = request("GET", &format!("/{long}"), &[("User-Agent", &long)], b"");
         assert_eq!(client.exchange(&asked).await.text(), "blue");
     }
-    assert!(figure(&proxy, "dropped").await > 0, "there is room for so many only");
+    // There is room for so many only.
+    proxy.wait_metric_at_least(&spans_that_were("dropped"), 1).await;
 }
 
 #[tokio::test]

@@ -22,6 +22,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::Certificate;
+use crate::port::Port;
 
 /// A running application. It ends when dropped or stopped, with all its connections.
 pub struct App {
@@ -29,6 +30,7 @@ pub struct App {
     scheme: &'static str,
     shared: Arc<Shared>,
     server: JoinHandle<()>,
+    _port: Option<Port>,
 }
 
 /// What an application saw of one request, health probes apart.
@@ -92,7 +94,7 @@ impl App {
     /// # Panics
     /// When no port can be had.
     pub async fn start(name: &str) -> Self {
-        Self::serve(name, "127.0.0.1:0", Protocol::Http1, "").await
+        Self::serve(name, None, Protocol::Http1, "").await
     }
 
     /// Starts an application that speaks HTTP/1.1 at an address, after another one there was stopped.
@@ -100,7 +102,7 @@ impl App {
     /// # Panics
     /// When the address is taken.
     pub async fn start_at(name: &str, address: SocketAddr) -> Self {
-        Self::serve(name, &address.to_string(), Protocol::Http1, "").await
+        Self::serve(name, Some(address), Protocol::Http1, "").await
     }
 
     /// Starts an application that speaks HTTP/2 with prior knowledge.
@@ -108,7 +110,7 @@ impl App {
     /// # Panics
     /// When no port can be had.
     pub async fn h2c(name: &str) -> Self {
-        Self::serve(name, "127.0.0.1:0", Protocol::H2c, "h2c://").await
+        Self::serve(name, None, Protocol::H2c, "h2c://").await
     }
 
     /// Starts an application that speaks TLS, with HTTP/2 and HTTP/1.1 by ALPN.
@@ -125,11 +127,17 @@ impl App {
             .expect("a certificate with its key");
         config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
         let acceptor = TlsAcceptor::from(Arc::new(config));
-        Self::serve(name, "127.0.0.1:0", Protocol::Tls(acceptor), "https://").await
+        Self::serve(name, None, Protocol::Tls(acceptor), "https://").await
     }
 
-    async fn serve(name: &str, address: &str, protocol: Protocol, scheme: &'static str) -> Self {
-        let listener = TcpListener::bind(address).await.expect("a port");
+    async fn serve(name: &str, at: Option<SocketAddr>, protocol: Protocol, scheme: &'static str) -> Self {
+        let (listener, port) = match at {
+            Some(address) => (TcpListener::bind(address).await.expect("a port that is free again"), None),
+            None => {
+                let (listener, port) = Port::listen().await;
+                (listener, Some(port))
+            }
+        };
         let address = listener.local_addr().expect("its address");
         let shared = Arc::new(Shared {
             name: name.to_owned(),
@@ -144,7 +152,7 @@ impl App {
             sockets: Mutex::default(),
         });
         let server = tokio::spawn(accept(listener, protocol, Arc::clone(&shared)));
-        Self { address, scheme, shared, server }
+        Self { address, scheme, shared, server, _port: port }
     }
 
     /// The name in its answers.

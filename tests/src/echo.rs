@@ -12,11 +12,12 @@ use rustls::crypto::aws_lc_rs;
 use tokio::io::{
     AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufStream,
 };
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio_rustls::TlsAcceptor;
 
 use crate::certificate::Certificate;
+use crate::port::Port;
 use crate::until::{PATIENCE, within};
 
 /// An upstream. It ends when dropped, with all its connections.
@@ -24,6 +25,7 @@ pub struct Echo {
     address: SocketAddr,
     heard: Arc<AtomicUsize>,
     server: JoinHandle<()>,
+    _port: Port,
 }
 
 impl Echo {
@@ -50,8 +52,8 @@ impl Echo {
     }
 
     async fn serve(name: &str, tls: Option<TlsAcceptor>) -> Self {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
+        let (listener, port) = Port::listen().await;
+        let address = port.address();
         let (heard, name) = (Arc::<AtomicUsize>::default(), format!("{name}\n"));
         let counts = Arc::clone(&heard);
         let server = tokio::spawn(async move {
@@ -70,7 +72,7 @@ impl Echo {
                 });
             }
         });
-        Self { address, heard, server }
+        Self { address, heard, server, _port: port }
     }
 
     /// Where it listens.

@@ -20,6 +20,7 @@ pub mod http2;
 pub mod image;
 #[cfg(test)]
 mod links;
+pub mod metrics;
 pub mod output;
 pub mod part;
 pub mod pattern;
@@ -57,4 +58,4 @@ pub use setup::Setup;
 pub use site::Site;
 pub use ssh::SshServer;
 pub use switcher::Switcher;
-pub use until::{PATIENCE, until, until_some, within};
+pub use until::{PATIENCE, until, until_seen, until_some, within};

@@ -41,6 +41,17 @@ impl Port {
         panic!("no free port from {LOWEST} to {}", LOWEST + COUNT);
     }
 
+    /// Reserves a port and listens on it. Where an upstream was that is stopped nobody else listens then, and it can be
+    /// started again: from the system's own range another test's connection might have taken the port.
+    ///
+    /// # Panics
+    /// When none is free.
+    pub async fn listen() -> (tokio::net::TcpListener, Self) {
+        let port = Self::reserve();
+        let listener = tokio::net::TcpListener::bind(port.address()).await.expect("a reserved port");
+        (listener, port)
+    }
+
     /// The loopback address with this port.
     #[must_use]
     pub const fn address(&self) -> SocketAddr {

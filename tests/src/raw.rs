@@ -11,12 +11,14 @@ use tokio::net::TcpListener;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::http1::{Framing, Head, Http1};
+use crate::port::Port;
 
 /// A raw upstream. It ends when dropped, with all its connections.
 pub struct Raw {
     address: SocketAddr,
     log: Arc<Log>,
     server: JoinHandle<()>,
+    _port: Port,
 }
 
 #[derive(Default)]
@@ -55,11 +57,11 @@ impl Raw {
     where
         F: Future<Output = ()> + Send + 'static,
     {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a port");
-        let address = listener.local_addr().expect("its address");
+        let (listener, port) = Port::listen().await;
+        let address = port.address();
         let log = Arc::new(Log::default());
         let server = tokio::spawn(serve(listener, Arc::clone(&log), Arc::new(script)));
-        Self { address, log, server }
+        Self { address, log, server, _port: port }
     }
 
     /// An upstream that answers every request with the same bytes, and keeps connections open.

@@ -34,7 +34,8 @@ fn set(section: &mut Section, key: &str, value: &str) {
     section.push((key.to_owned(), value.to_owned()));
 }
 
-const HEALTH: &str = "{path: /health, interval: 100ms, timeout: 1s, rise: 1, fall: 2}";
+/// A probe has time enough: an upstream of a test answers at once, refuses, or is slow because the machine is busy.
+const HEALTH: &str = "{path: /health, interval: 100ms, timeout: 10s, rise: 1, fall: 2}";
 const DRAIN: &str = "{requests: 20s, uploads: 20s, streams: 20s, websockets: 20s, spread: 0s}";
 
 fn app(slots: &str) -> Section {
@@ -43,7 +44,7 @@ fn app(slots: &str) -> Section {
 }
 
 fn raw_app(slots: &str, tcp: &str) -> Section {
-    let health = "{interval: 100ms, timeout: 1s, rise: 1, fall: 2}";
+    let health = "{interval: 100ms, timeout: 10s, rise: 1, fall: 2}";
     let lines =
         [("health", health), ("drain", "{connections: 1h, spread: 0s}"), ("slots", slots), ("tcp", tcp)];
     lines.map(|(k, v)| (k.to_owned(), v.to_owned())).into()

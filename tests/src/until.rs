@@ -2,11 +2,12 @@
 //!
 //! Every wait is for a condition, has a deadline, and names what it waited for when the deadline passes.
 
+use std::fmt::Display;
 use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should happen at once. Long, as the machine may be busy:
 /// reaching it is a failure, never a measurement.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(40);
 
 const POLL: Duration = Duration::from_millis(5);
 
@@ -46,6 +47,32 @@ where
     }
 }
 
+/// Looks again and again until what is seen `fits`, and returns that.
+///
+/// # Panics
+/// When nothing fits within `deadline`; the message names `what`, and shows what was seen last.
+pub async fn until_seen<T, F>(
+    deadline: Duration,
+    what: &str,
+    mut look: impl FnMut() -> F,
+    fits: impl Fn(&T) -> bool,
+) -> T
+where
+    T: Display,
+    F: Future<Output = T>,
+{
+    let end = Instant::now() + deadline;
+    loop {
+        let left = end.saturating_duration_since(Instant::now());
+        let seen = within(left.max(POLL), what, look()).await;
+        if fits(&seen) {
+            return seen;
+        }
+        assert!(Instant::now() < end, "waited {deadline:?} for {what}; this was seen last:\n{seen}");
+        tokio::time::sleep(POLL).await;
+    }
+}
+
 /// The outcome of `future`, which must come within `deadline`.
 ///
 /// # Panics
@@ -77,6 +104,13 @@ mod tests {
     #[should_panic(expected = "waited 1ms for the moon")]
     async fn a_deadline_names_what_was_waited_for() {
         within(Duration::from_millis(1), "the moon", std::future::pending::<()>()).await;
+    }
+
+    #[tokio::test]
+    #[should_panic(expected = "waited 1ms for a six; this was seen last:\n5")]
+    async fn what_was_seen_last_is_shown() {
+        assert_eq!(until_seen(PATIENCE, "a five", || async { 5 }, |seen| *seen == 5).await, 5);
+        until_seen(Duration::from_millis(1), "a six", || async { 5 }, |seen| *seen == 6).await;
     }
 
     #[tokio::test]

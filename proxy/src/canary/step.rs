@@ -5,12 +5,14 @@
 //! few requests add up. A step is over when its time is, and enough came to tell.
 //!
 //! A bake is looked at once at its end, a canary for hours. So of failures only what is beyond chance counts until a step
-//! ends, and the slowest hundredth is looked at when [`STRETCH`] times as many requests came as a judgement needs.
+//! ends, and the slowest hundredth is looked at when [`STRETCH`] times as many requests came as a judgement needs. And what
+//! fails on both sides is the fault of neither: as both begin to be counted at the same moment, failures wait until the
+//! live slot is known well enough to be told apart from.
 
 use switcher_config::wire::{BakeFigures, CanaryPlan, CanaryResult, CanaryThen};
 use switcher_config::{BakeLimits, Share};
 
-use crate::bake::judge::{Evidence, Verdict, judge};
+use crate::bake::judge::{Evidence, HANDFUL, Verdict, judge};
 
 /// How many times as many requests as a judgement needs end a stretch.
 pub const STRETCH: u32 = 5;
@@ -98,13 +100,34 @@ pub fn next(standing: &Standing<'_>) -> Next {
 }
 
 fn verdict(standing: &Standing<'_>, seen: Seen<'_>) -> Verdict {
+    let without_failures;
+    let canary = if !seen.over && may_be_both(standing.limits, seen) {
+        without_failures = BakeFigures { errors: 0, connect_errors: 0, ..seen.canary.clone() };
+        &without_failures
+    } else {
+        seen.canary
+    };
     judge(&Evidence {
         limits: standing.limits,
         baseline: seen.live,
-        seen: seen.canary,
+        seen: canary,
         over: seen.over,
         illness: None,
     })
+}
+
+/// Whether the live slot, of which too little came to judge by, may be failing as well: hardly anything came of it yet,
+/// or at least half of that failed. Where nobody is served by it, the canary is known when it would be enough to judge.
+fn may_be_both(limits: &BakeLimits, seen: Seen<'_>) -> bool {
+    let least = u64::from(limits.min_requests);
+    let Seen { live, canary, .. } = seen;
+    if live.requests >= least {
+        false
+    } else if live.requests < HANDFUL {
+        canary.requests < least
+    } else {
+        live.errors.max(live.connect_errors) * 2 >= live.requests
+    }
 }
 
 #[cfg(test)]
@@ -194,6 +217,29 @@ mod tests {
             assert!(matches!(worse, Next::End(CanaryResult::Worse, _)), "{worse:?}");
             let alike = Case { canary: figures(200, 40), live: figures(2000, 400), over, ..well() }.next();
             assert!(!matches!(alike, Next::End(..)), "the database is down for both: {alike:?}");
+        }
+    }
+
+    #[test]
+    fn what_may_fail_on_both_sides_is_waited_for_until_the_live_slot_is_known() {
+        let early = |canary, live| Case { canary, live, over: false, ..well() }.next();
+        for (canary, live) in [
+            (figures(9, 9), figures(0, 0)),
+            (figures(9, 9), figures(4, 0)),
+            (figures(99, 99), figures(0, 0)),
+            (figures(99, 99), figures(9, 9)),
+            (figures(500, 500), figures(99, 60)),
+        ] {
+            assert_eq!(early(canary.clone(), live.clone()), Next::Stay, "{canary:?} {live:?}");
+        }
+        for (canary, live) in [
+            (figures(9, 9), figures(5, 0)),
+            (figures(9, 9), figures(99, 0)),
+            (figures(100, 100), figures(0, 0)),
+            (figures(100, 100), figures(4, 4)),
+        ] {
+            let next = early(canary.clone(), live.clone());
+            assert!(matches!(next, Next::End(CanaryResult::Worse, _)), "{canary:?} {live:?}: {next:?}");
         }
     }
 

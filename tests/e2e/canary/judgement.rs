@@ -6,7 +6,6 @@ use switcher_config::wire::{
     Canary, CanaryOutcome, CanaryRequest, CanaryResult, CanarySteps, CanaryThen, Health,
 };
 use switcher_config::{BakeLimits, Slot, Span};
-use switcher_tests::http1::get;
 use switcher_tests::{Http1, Manner, PATIENCE, Proxy, until, until_some};
 
 use super::{Crowd, more, of, pair, share, sides, wish};
@@ -80,13 +79,8 @@ async fn a_canary_that_fails_is_taken_back_at_once_and_one_that_does_not_goes_on
     more(&blue, 50).await;
     assert!(sides(&proxy, 40).await.iter().all(|side| *side == Slot::Blue));
     assert!(proxy.admin().drain(begun.generation, "20s").await.expect("a drain").drained);
-    let metrics = get(proxy.status(), "/metrics").await.text();
-    for line in [
-        "switcher_canaries_total{app=\"shop\",result=\"worse\"} 1",
-        "switcher_canary_share_ratio{app=\"shop\"} 0",
-    ] {
-        assert!(metrics.contains(line), "{line}\n{metrics}");
-    }
+    proxy.wait_metric("switcher_canaries_total{app=\"shop\",result=\"worse\"}", 1).await;
+    proxy.wait_metric("switcher_canary_share_ratio{app=\"shop\"}", 0).await;
 }
 
 #[tokio::test]

@@ -124,8 +124,11 @@ async fn a_version_that_serves_a_part_well_gets_the_next_and_then_all_and_nobody
     assert_eq!(outcome(&site).await, "promoted");
     assert_eq!(versions(&site, 8).await, ["v2"; 8]);
     assert_eq!(visitors.failed(), 0, "somebody was not answered well");
-    let page = get(site.proxy().status(), "/").await.text();
-    assert!(page.contains("<li class=\"done\"><strong>canary</strong>"), "{page}");
+    until(PATIENCE, "the page to tell of it", || async {
+        let page = get(site.proxy().status(), "/").await.text();
+        page.contains("<li class=\"done\"><strong>canary</strong>")
+    })
+    .await;
     // Once without: all move at once.
     site.push(&Image::new("v3")).await;
     let ran = site.succeed(&["deploy", "v3", "--skip-canary"]).await;

@@ -8,7 +8,7 @@ use switcher_config::ImageReference;
 use switcher_tests::certificate::put;
 use switcher_tests::image::architecture;
 use switcher_tests::registry::{PASSWORD, USER};
-use switcher_tests::{Engine, Image, Registry, skip_or_fail};
+use switcher_tests::{Engine, Image, PATIENCE, Registry, skip_or_fail, until};
 use tempfile::TempDir;
 
 fn lacks() -> Option<String> {
@@ -61,6 +61,12 @@ async fn a_tag_is_pinned_to_its_digest_and_pulled_once_without_a_tag() {
 
     // The tag moves; the pinned image does not, and needs no registry any more.
     registry.push("acme/shop", "v1", &Image::new("another")).await;
+    // The registry logs a request a moment after it is answered.
+    let pushed = |line: &String| line.starts_with("PUT /v2/acme/shop/manifests/v1");
+    until(PATIENCE, "both pushes to be logged", || async {
+        registry.requests().into_iter().filter(pushed).count() == 2
+    })
+    .await;
     let before = registry.requests().len();
     let again = docker.pull(&resolved.image, &mut |_| ()).await.expect("it is there already");
     assert_eq!((again.id, registry.requests().len()), (pulled.id, before));

@@ -1,8 +1,6 @@
 //! What `repair` mends, and what nothing may be begun over: a proxy that lost its memory, containers that were removed
 //! by hand, one-off containers of commands that were killed, a deployment that cannot be brought to its end.
 
-use std::time::Duration;
-
 use serde_json::Value;
 use switcher_tests::{Image, PATIENCE, Site, skip_or_fail, until, within};
 
@@ -124,7 +122,7 @@ async fn a_rollback_waits_for_nobody_who_is_inside_the_slot_that_was_left() {
         Site::prepare().await.shop("drain", "{requests: 60s, uploads: 60s, streams: 60s}").open().await;
     site.release("v1").await;
     let front = site.proxy().http();
-    let inside = tokio::spawn(switcher_tests::http1::get(front, "/slow?ms=8000"));
+    let inside = tokio::spawn(switcher_tests::http1::get(front, "/slow?ms=20000"));
     let live = site.proxy().admin().shop().await.active;
     until(PATIENCE, "the request to be inside", || async {
         site.proxy().admin().shop().await.slots.get(live).in_flight.total() > 0
@@ -141,7 +139,7 @@ async fn a_rollback_waits_for_nobody_who_is_inside_the_slot_that_was_left() {
     let words = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(130), "{words}");
     assert!(words.contains("traffic HAS moved"), "{words}");
-    let answer = within(Duration::from_secs(30), "the answer", inside).await.expect("an answer");
+    let answer = within(PATIENCE, "the answer", inside).await.expect("an answer");
     assert_eq!(answer.status, 200, "it was inside v1 all the time");
     site.agree("v1").await;
     let versions: Vec<Value> = site.history().iter().map(|line| line["version"].clone()).collect();

@@ -33,7 +33,7 @@ async fn a_proxy_that_is_killed_in_the_middle_serves_v1_again_and_takes_v2_later
         return skip_or_fail(&why);
     }
     let mut site = serving(Site::prepare().await.with_database().await).await;
-    let deploying = migrating(&site, 1500).await;
+    let deploying = migrating(&site, 3000).await;
     site.proxy_mut().kill();
     let (code, words) = end(deploying).await;
     assert_eq!(code, 6, "{words}");
@@ -56,7 +56,7 @@ async fn an_engine_that_is_killed_in_the_middle_costs_no_request() {
     let mut site = serving(site).await;
     let traffic = site.traffic("v1");
     traffic.flow().await;
-    let deploying = migrating(&site, 1500).await;
+    let deploying = migrating(&site, 3000).await;
     site.engine.kill();
     let (code, words) = end(deploying).await;
     assert_eq!(code, 6, "{words}");
@@ -81,7 +81,7 @@ async fn a_database_that_is_killed_in_the_middle_of_a_migration_stops_the_deploy
     }
     let mut site = serving(Site::prepare().await.with_database().await).await;
     let traffic = site.traffic("v1");
-    let deploying = migrating(&site, 1500).await;
+    let deploying = migrating(&site, 3000).await;
     site.postgres_mut().kill();
     let (code, words) = end(deploying).await;
     assert_eq!(code, 5, "{words}");

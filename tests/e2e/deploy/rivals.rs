@@ -37,8 +37,8 @@ async fn of_two_deployments_at_once_one_wins_and_the_other_exits_with_3() {
     }
     let site = Site::prepare().await.with_database().await.open().await;
     site.release("v1").await;
-    let first = deploying(&site, "v2", 300).await;
     site.push(&Image::new("v3").env("MIGRATIONS", "9")).await;
+    let first = deploying(&site, "v2", 1000).await;
     let second = site.run(&["deploy", "v3"]).await;
     assert_eq!(second.code, 3, "{second:?}");
     second.says(&["E-LOCK-01", "deploy by", "live now: shop:"]);

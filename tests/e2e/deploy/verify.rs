@@ -85,7 +85,7 @@ async fn a_version_that_is_not_seen_goes_back_by_itself_and_nothing_is_lost() {
         return skip_or_fail(&why);
     }
     let front = App::start("v1").await;
-    let site = behind(&front, "timeout: 2s").await;
+    let site = behind(&front, "timeout: 6s").await;
     let traffic = site.traffic("v1");
     traffic.flow().await;
     traffic.announce("v2");
@@ -186,7 +186,7 @@ async fn a_version_before_that_is_gone_is_not_gone_back_to() {
         return skip_or_fail(&why);
     }
     let front = App::start("v1").await;
-    let site = behind(&front, "timeout: 4s").await;
+    let site = behind(&front, "timeout: 8s").await;
     let before = site.proxy().admin().shop().await.active;
     let child = verifying(&site, &front).await;
     for container in site.containers_in(before).await {

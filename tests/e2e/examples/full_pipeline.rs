@@ -39,7 +39,7 @@ async fn production() -> Site {
         .open()
         .await;
     let public = format!("http://{}/version", site.proxy().http());
-    site.reconfigure(|setup| setup.deploy("verify", &format!("{{url: \"{public}\", timeout: 5s}}")));
+    site.reconfigure(|setup| setup.deploy("verify", &format!("{{url: \"{public}\", timeout: 20s}}")));
     site
 }
 

@@ -284,7 +284,7 @@ async fn by_hand_and_by_the_watch_is_never_at_once() {
     })
     .await;
     assert_eq!(home.tried("shop").len(), 1, "what is live already is not deployed again");
-    let slow = |version: &str| Image::new(version).env("READY_DELAY_MS", "3000");
+    let slow = |version: &str| Image::new(version).env("READY_DELAY_MS", "5000");
 
     // The watch is at work: by hand there is 3, or a wait.
     traffic.announce("v2");

@@ -92,7 +92,11 @@ async fn at_the_limit_everybody_is_served_in_turn_and_the_reserve_stays_free() {
     for client in &mut waiting {
         assert_eq!(client.head().await.status(), 200);
     }
-    assert_eq!((said(&proxy, CONNECTIONS), said(&proxy, STREAMS), said(&proxy, NONE_LEFT)), (1, 1, 0));
+    until(PATIENCE, "both limits to be said", || async {
+        (said(&proxy, CONNECTIONS), said(&proxy, STREAMS)) == (1, 1)
+    })
+    .await;
+    assert_eq!(said(&proxy, NONE_LEFT), 0);
     drop((idle, waiting, sockets));
     until(PATIENCE, "it to be said that all is well", || async {
         said(&proxy, "there is room for connections again") == 1
@@ -138,7 +142,8 @@ async fn one_greedy_client_of_http2_does_not_stop_the_others() {
 async fn more_connections_than_descriptors_allow_are_not_promised() {
     let app = App::start("blue").await;
     let proxy = with_limit(&app, "{connections: 5000, connections_per_address: 5000}", PATIENT).await;
-    assert_eq!(said(&proxy, "proxy.limits.connections is 5000, but 256 file descriptors allow"), 1);
+    let allow = "proxy.limits.connections is 5000, but 256 file descriptors allow";
+    until(PATIENCE, "the limit to be said", || async { said(&proxy, allow) == 1 }).await;
     let clients = join_all((0..100).map(|_| Http1::connect(proxy.http()))).await;
     until(PATIENCE, "the limit to act", || async { said(&proxy, CONNECTIONS) == 1 }).await;
     assert!(proxy.descriptors() + FREE <= LIMIT);

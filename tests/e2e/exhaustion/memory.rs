@@ -36,10 +36,7 @@ fn said(proxy: &Proxy, what: &str) -> usize {
 
 /// How often somebody had to wait for memory.
 async fn memory_acted(proxy: &Proxy) -> u64 {
-    let metrics = proxy.admin().get("/metrics").await.text();
-    let count =
-        metrics.lines().find_map(|line| line.strip_prefix("switcher_limits_total{limit=\"memory\"} "));
-    count.and_then(|count| count.parse().ok()).expect("a count")
+    proxy.metric("switcher_limits_total{limit=\"memory\"}").await
 }
 
 async fn is_served(client: &mut Http1) -> bool {

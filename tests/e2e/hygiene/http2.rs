@@ -9,11 +9,8 @@ use switcher_tests::frames::{
     END_HEADERS, END_STREAM, Frames, Kind, block, frame, reset, settings, whole_get, window_update,
 };
 
-use super::judge::{Verdict, harm, poisoned};
+use super::judge::{NAIVE, OURS, Verdict, harm, poisoned};
 use super::recorder::{Log, Recorder};
-
-/// How long an end is waited for in cases that may go unanswered.
-const STALLED: Duration = Duration::from_millis(1500);
 
 /// What may become of a case. In every case the upstream gets nothing but whole, strict requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -368,7 +365,7 @@ fn all() -> Vec<Case> {
         .collect()
 }
 
-async fn play(case: &Case, front: SocketAddr) -> Got {
+async fn play(case: &Case, front: SocketAddr, stalled: Duration) -> Got {
     let mut client = Frames::connect(front, &[]).await;
     // A front may close before it has taken everything.
     let _ = client.send(&case.frames).await;
@@ -390,13 +387,19 @@ async fn play(case: &Case, front: SocketAddr) -> Got {
         got.closed = true;
     };
     // Without an end within the time, what came so far is judged.
-    let _ = tokio::time::timeout(STALLED, read).await;
+    let _ = tokio::time::timeout(stalled, read).await;
     got
 }
 
-async fn judged(case: &Case, number: usize, front: SocketAddr, upstream: &Recorder) -> Verdict {
+async fn judged(
+    case: &Case,
+    number: usize,
+    front: SocketAddr,
+    upstream: &Recorder,
+    stalled: Duration,
+) -> Verdict {
     drop(upstream.take());
-    let got = play(case, front).await;
+    let got = play(case, front, stalled).await;
     let mut log = upstream.take();
     if let Some(harm) = poisoned(number, front, upstream, &mut log).await {
         return Verdict::Unsafe(harm);
@@ -422,10 +425,15 @@ fn served(log: &Log, body: usize) -> bool {
 }
 
 /// Plays cases; those that did not end well come back.
-async fn run(cases: &[Case], front: SocketAddr, upstream: &Recorder) -> Vec<(String, Verdict)> {
+async fn run(
+    cases: &[Case],
+    front: SocketAddr,
+    upstream: &Recorder,
+    stalled: Duration,
+) -> Vec<(String, Verdict)> {
     let mut bad = Vec::new();
     for (number, case) in cases.iter().enumerate() {
-        let verdict = judged(case, number, front, upstream).await;
+        let verdict = judged(case, number, front, upstream, stalled).await;
         if verdict != Verdict::Good {
             bad.push((case.name.to_owned(), verdict));
         }
@@ -439,7 +447,7 @@ async fn frames_become_whole_requests_or_none() {
     let proxy = super::proxy(&upstream).await;
     let cases = all();
     assert!(cases.len() >= 120, "{}", cases.len());
-    let bad = run(&cases, proxy.http(), &upstream).await;
+    let bad = run(&cases, proxy.http(), &upstream, OURS).await;
     assert!(bad.is_empty(), "{} of {} cases:{}", bad.len(), cases.len(), super::shown(&bad));
 }
 
@@ -451,9 +459,9 @@ async fn a_naive_relay_of_http2_is_found_unsafe() {
     let (legal, hostile): (Vec<_>, Vec<_>) =
         [lengths(), fields()].into_iter().flatten().partition(|case| matches!(case.allowed, Served(_)));
     let honest: Vec<_> = legal.into_iter().filter(|case| case.name.starts_with("a length that is")).collect();
-    let bad = run(&honest, relay.address(), &upstream).await;
+    let bad = run(&honest, relay.address(), &upstream, OURS).await;
     assert!(!honest.is_empty() && bad.is_empty(), "it does work for honest clients:{}", super::shown(&bad));
-    let bad = run(&hostile, relay.address(), &upstream).await;
+    let bad = run(&hostile, relay.address(), &upstream, NAIVE).await;
     let found = bad.iter().filter(|(_, verdict)| matches!(verdict, Verdict::Unsafe(_))).count();
     assert!(found >= 10, "only {found} of {}:{}", hostile.len(), super::shown(&bad));
 }

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use switcher_tests::PATIENCE;
 use switcher_tests::http1::{Http1, request};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
@@ -11,8 +12,10 @@ use super::case::{Allowed, Case};
 use super::recorder::{Log, Recorder};
 use super::strict::{Request, sent};
 
-/// How long a front that waits for more of a case is waited for, before the client leaves.
-const STALLED: Duration = Duration::from_millis(1500);
+/// How long a front that waits for more of a case is waited for, before the client leaves. Ours never waits, so it has
+/// all the time of a busy machine; the negative controls often do.
+pub(crate) const OURS: Duration = PATIENCE;
+pub(crate) const NAIVE: Duration = Duration::from_millis(1500);
 
 /// What became of a case.
 #[derive(Debug, PartialEq, Eq)]
@@ -43,10 +46,16 @@ fn last(number: usize) -> Vec<u8> {
 }
 
 /// Plays a case against a front.
-pub(crate) async fn judge(case: &Case, number: usize, front: SocketAddr, upstream: &Recorder) -> Verdict {
+pub(crate) async fn judge(
+    case: &Case,
+    number: usize,
+    front: SocketAddr,
+    upstream: &Recorder,
+    stalled: Duration,
+) -> Verdict {
     drop(upstream.take());
     let bytes = [case.bytes.as_slice(), &last(number)].concat();
-    let got = play(front, &bytes).await;
+    let got = play(front, &bytes, stalled).await;
     let mut log = upstream.take();
     if let Some(harm) = poisoned(number, front, upstream, &mut log).await {
         return Verdict::Unsafe(harm);
@@ -61,13 +70,13 @@ pub(crate) async fn judge(case: &Case, number: usize, front: SocketAddr, upstrea
     }
 }
 
-async fn play(front: SocketAddr, bytes: &[u8]) -> Got {
+async fn play(front: SocketAddr, bytes: &[u8], stalled: Duration) -> Got {
     let mut stream = TcpStream::connect(front).await.expect("the front takes connections");
     let (mut reading, mut writing) = stream.split();
     let mut received = Vec::new();
     let read = async {
         loop {
-            let more = tokio::time::timeout(STALLED, reading.read_buf(&mut received)).await;
+            let more = tokio::time::timeout(stalled, reading.read_buf(&mut received)).await;
             match more {
                 Ok(Ok(1..)) => {}
                 // A front that closes with bytes of ours unread resets the connection.

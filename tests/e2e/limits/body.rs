@@ -52,7 +52,7 @@ async fn who_only_says_that_it_speaks_grpc_must_send_its_body_at_its_rate() {
     let proxy = Setup::one(app.upstream()).proxy("limits", LIMITS).start_healthy().await;
     let answer = trickled(&proxy, &post("/count", "Content-Type: application/grpc\r\n")).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
-    assert_eq!(acted(&proxy, "body_rate").await, 1);
+    proxy.wait_limit("body_rate", 1).await;
 }
 
 #[tokio::test]
@@ -66,7 +66,7 @@ async fn a_body_must_come_at_its_rate_also_when_the_answer_has_begun() {
     let proxy = Setup::one(upstream.address()).proxy("limits", LIMITS).start_healthy().await;
     let answer = trickled(&proxy, &post("/early", "")).await;
     assert!(answer.starts_with("HTTP/1.1 200 ") && answer.ends_with("half"), "{answer}");
-    assert_eq!(acted(&proxy, "body_rate").await, 1);
+    proxy.wait_limit("body_rate", 1).await;
 }
 
 #[tokio::test]

@@ -28,7 +28,7 @@ const REQUESTS: usize = 50;
 
 /// How much longer the slowest twentieth may take beside a flood. Far above what is asked of a quiet machine (50 ms), as
 /// the flood itself is made on the same cores, and the proxy is not optimized.
-const NOTICED: Duration = Duration::from_secs(1);
+const NOTICED: Duration = Duration::from_secs(3);
 
 /// How many requests one connection may bring to the upstream before it is ended for resetting them: the resets that
 /// are put up with by default, as many that were not, and what may be open at once.

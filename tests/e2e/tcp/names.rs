@@ -6,11 +6,9 @@ use switcher_tests::certificate::{Certificate, ClientRoot, put};
 use switcher_tests::http1::get;
 use switcher_tests::port::Port;
 use switcher_tests::tls::Hello;
-use switcher_tests::{App, Echo, Line, PATIENCE, Proxy, Setup, until, within};
+use switcher_tests::{App, Echo, Line, PATIENCE, Proxy, Setup, within};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
-
-use super::metric;
 
 /// Two brokers with certificates of their own behind one address, and HTTP beside them.
 struct Stage {
@@ -32,7 +30,7 @@ impl Stage {
         let tcp = format!("{{listen: \"{}\", tls: passthrough}}", port.address());
         let proxy = Setup::raw(&[upstreams.0.address().to_string()], &[], &tcp)
             .shop("hosts", "[one.test]")
-            .proxy("limits", "{header_timeout: 1s}")
+            .proxy("limits", "{header_timeout: 3s}")
             .another_raw("two", upstreams.1.address(), &tcp, &[("hosts", "[\"*.two.test\"]")])
             .another("web", upstreams.2.upstream(), &[("hosts", "[one.test]"), ("tls", "internal")])
             .start_healthy()
@@ -40,8 +38,8 @@ impl Stage {
         Self { certificates, proxy, port, _upstreams: upstreams }
     }
 
-    async fn turned_away(&self) -> f64 {
-        metric(self.proxy.status(), r#"switcher_limits_total{limit="server_name"}"#).await
+    async fn turned_away(&self) -> u64 {
+        self.proxy.metric(r#"switcher_limits_total{limit="server_name"}"#).await
     }
 }
 
@@ -79,7 +77,7 @@ async fn the_name_decides_and_the_tls_is_the_upstreams_own() {
     let asked = switcher_tests::http1::request("GET", "/", &[("Host", "one.test")], b"");
     assert_eq!(web.exchange(&asked).await.text(), "web");
     let (untold, plain) = (stage.turned_away().await, get(stage.proxy.http(), "/").await.status);
-    assert!(untold.abs() < 0.1 && plain == 404, "{untold} {plain}");
+    assert_eq!((untold, plain), (0, 404));
 }
 
 /// Hands a client's first bytes on one by one, and all others as they come.
@@ -119,12 +117,12 @@ async fn who_names_nobody_known_or_speaks_no_tls_is_turned_away_and_counted() {
     }
     let none = Hello::to("127.0.0.1").try_connect(stage.port.address()).await.map(drop).expect_err("refused");
     assert!(none.to_string().contains("HandshakeFailure"), "{none}");
-    assert!((stage.turned_away().await - 3.0).abs() < 0.1);
+    stage.proxy.wait_limit("server_name", 3).await;
     assert_eq!(answer(stage.port.address(), b"GET / HTTP/1.1\r\nHost: one.test\r\n\r\n").await, b"");
     // A hello of which no end comes, though it says so much of itself.
     let endless = [&[22, 3, 1, 0x40, 0, 1, 0, 0xff, 0xff][..], &vec![0; 20_000]].concat();
     answer(stage.port.address(), &endless).await;
-    assert!((stage.turned_away().await - 5.0).abs() < 0.1);
+    stage.proxy.wait_limit("server_name", 5).await;
     assert_eq!(stage.proxy.admin().shop().await.slots.blue.in_flight.connections, 0);
 }
 
@@ -132,8 +130,7 @@ async fn who_names_nobody_known_or_speaks_no_tls_is_turned_away_and_counted() {
 async fn a_hello_that_does_not_come_is_waited_for_so_long() {
     let stage = Stage::passing_through().await;
     assert_eq!(answer(stage.port.address(), &[22, 3, 1, 2]).await, b"");
-    let series = r#"switcher_limits_total{limit="header_timeout"}"#;
-    until(PATIENCE, "it to be counted", || async { metric(stage.proxy.status(), series).await > 0.5 }).await;
+    stage.proxy.wait_metric_at_least(r#"switcher_limits_total{limit="header_timeout"}"#, 1).await;
 }
 
 #[tokio::test]

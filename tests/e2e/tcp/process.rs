@@ -30,7 +30,7 @@ async fn an_upgrade_hands_the_address_over_and_ends_no_connection() {
 
 #[tokio::test]
 async fn the_end_of_the_process_waits_for_connections_and_not_for_ever() {
-    let mut stage = Stage::with("", |setup| setup.proxy("shutdown_timeout", "2s")).await;
+    let mut stage = Stage::with("", |setup| setup.proxy("shutdown_timeout", "6s")).await;
     let (mut one, mut other) = (stage.line("blue").await, stage.line("blue").await);
     stage.proxy.signal(Signal::TERM);
     until(PATIENCE, "nobody to be let in", || async {

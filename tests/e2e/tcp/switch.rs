@@ -7,7 +7,7 @@ use switcher_config::Slot;
 use switcher_config::wire::{Kind, Mode};
 use switcher_tests::{Line, PATIENCE, until, within};
 
-use super::{Stage, metric};
+use super::Stage;
 
 #[tokio::test]
 async fn a_promote_moves_new_connections_and_the_drain_waits_for_the_old_ones() {
@@ -33,7 +33,7 @@ async fn a_promote_moves_new_connections_and_the_drain_waits_for_the_old_ones() 
     assert_eq!((receipt.drained, receipt.finished.connections, receipt.cut.connections.len()), (true, 1, 0));
     assert_eq!(new.ask("three").await, "three");
     let series = r#"switcher_drain_finished_total{app="shop",kind="connections",slot="blue"}"#;
-    assert!((metric(stage.proxy.status(), series).await - 1.0).abs() < 0.1);
+    stage.proxy.wait_metric(series, 1).await;
 }
 
 #[tokio::test]
@@ -124,8 +124,7 @@ async fn a_paused_connection_waits_no_longer_than_it_may_and_a_stopped_one_not_a
     Line::connect(stage.port.address()).await.ended().await;
     stage.proxy.record("one that was refused", |o| o["error"] == "the application is stopped").await;
     assert_eq!(before.ask("still here?").await, "still here?");
-    let refused = metric(stage.proxy.status(), r#"switcher_tcp_refused_total{app="shop"}"#).await;
-    assert!((refused - 2.0).abs() < 0.1, "{refused}");
+    stage.proxy.wait_metric(r#"switcher_tcp_refused_total{app="shop"}"#, 2).await;
     stage.proxy.admin().resume().await.expect("resumed");
     stage.line("blue").await;
     assert_eq!(stage.green.connections(), 0);

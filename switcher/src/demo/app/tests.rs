@@ -7,7 +7,7 @@ use tokio::time::timeout;
 
 use super::*;
 
-const DEADLINE: Duration = Duration::from_secs(10);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn start(broken: bool, keep_alive_ms: u64) -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

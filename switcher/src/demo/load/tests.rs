@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use super::*;
 use crate::demo::app::{self, AppArgs};
 
-const DEADLINE: Duration = Duration::from_secs(20);
+const DEADLINE: Duration = Duration::from_secs(60);
 
 async fn port() -> (TcpListener, Target) {
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");

@@ -69,6 +69,10 @@ async fn registries_of_every_kind_are_looked_at_by_head_alone() {
         }
         let words = refused(looker(&known).look(&image("absent")).await);
         assert!(words.contains("there is no such image") && !words.contains(PASSWORD), "{words}");
+        until(PATIENCE, "every look to be logged", || async {
+            registry.requests()[before..].iter().any(|line| line.contains("/manifests/absent"))
+        })
+        .await;
         let asked = registry.requests().split_off(before);
         assert!(asked.len() >= 4 && asked.iter().all(|line| line.starts_with("HEAD ")), "{asked:?}");
         registry.stop();

@@ -8,9 +8,9 @@ use tokio::net::UnixDatagram;
 
 use super::*;
 
-/// Takes two seconds to get ready, so that there is a middle to be interrupted in.
+/// Takes seconds to get ready, so that there is a middle to be interrupted in.
 fn slow(version: &str) -> Image {
-    Image::new(version).env("READY_DELAY_MS", "2000")
+    Image::new(version).env("READY_DELAY_MS", "4000")
 }
 
 /// Waits until the deployment of a digest has containers that are probed.
@@ -92,7 +92,7 @@ async fn a_watch_that_is_killed_leaves_the_deployment_at_work_and_the_next_one_a
     end(&mut watch).await;
     let watch = start(&site);
     assert_eq!(dealt_with(&site, &digest, &before).await, "deployed");
-    assert!(watch.output().text().contains("was cut short"), "{}", watch.output().text());
+    until(PATIENCE, "it to be said", || async { watch.output().text().contains("was cut short") }).await;
     assert_eq!(site.version().await.as_deref(), Some("v3"));
     assert_eq!(site.remains().await, [""; 0]);
 }
