@@ -1,6 +1,6 @@
 //! `cargo bench --workspace --bench features [-- --quick] [-- --json] [-- --write-readme] [-- --before PROGRAM]`: CPU a request
-//! of compression, a cache hit, a rate limit and a login, beside nginx and Caddy; and of none of them beside another build.
-//! Figures are reported, not judged; they are kept in `target/features.json`. It fails when an answer is not as it should be.
+//! of compression, a cache hit, a rate limit and a login, beside nginx, Caddy and Traefik; and of none of them beside another
+//! build. Figures are reported, not judged; they are kept in `target/features.json`. It fails when an answer is not as it should be.
 
 use std::path::PathBuf;
 use std::process::ExitCode;

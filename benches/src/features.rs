@@ -1,7 +1,7 @@
-//! What some features cost this proxy, nginx and Caddy: the processor time of a whole request that uses one.
+//! What some features cost this proxy, nginx, Caddy and Traefik: the processor time of a whole request that uses one.
 //!
-//! Everybody has one worker on a core of its own, as in [`crate::compare`], and its own way to say the same: gzip at level 6,
-//! one answer that is held, a limit that lets everybody through, a file of one name and password. Rounds are interleaved,
+//! Everybody has one worker on a core of its own, as in [`crate::compare`], and its own way to say the same: gzip at level 6
+//! (Traefik's has no level), one answer that is held, a limit that lets everybody through, a file of one name and password. Rounds are interleaved,
 //! and ratios taken within one. What an answer must show is checked each time. Called by the bench of the same name.
 
 mod rival;

@@ -1,6 +1,6 @@
 //! Other people's servers, and ours, as child processes of a bench: each in a folder of its own, ended by its own pid.
 //!
-//! Used by every bench that sets this proxy beside nginx, `HAProxy` and Caddy. A server that is not installed is no
+//! Used by every bench that sets this proxy beside nginx, `HAProxy`, Caddy and Traefik. A server that is not installed is no
 //! error: it is skipped, and the report says why.
 
 use std::fs::File;
@@ -13,6 +13,8 @@ use tempfile::TempDir;
 
 pub mod caddy;
 pub mod config;
+mod pypi;
+pub mod traefik;
 
 /// How many bytes of what a server said are repeated when it does not start.
 const LAST_WORDS: usize = 800;

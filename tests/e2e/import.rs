@@ -1,5 +1,7 @@
-//! `switcher import`: a real nginx and a real Caddy are asked, their configurations are imported, our proxy is asked the same,
-//! and the answers are compared.
+//! `switcher import`: a real nginx, a real Caddy and a real Traefik are asked, their configurations are imported, our proxy is
+//! asked the same, and the answers are compared.
+
+mod traefik;
 
 use std::fs;
 use std::net::SocketAddr;
@@ -32,13 +34,14 @@ fn nginx() -> Option<PathBuf> {
     std::env::split_paths(&path).map(|folder| folder.join("nginx")).find(|file| file.is_file())
 }
 
-/// Where `./setup --tests` puts a current Caddy, which is where the benches put it too.
-fn caddy() -> Option<PathBuf> {
+/// Where `./setup --tests` puts a current program, which is where the benches put it too.
+fn at_target(program: &str) -> Option<PathBuf> {
     let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
     let folders = fs::read_dir(target).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
+    let named = format!("{program}-");
     let own =
-        folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with("caddy-")));
-    own.map(|path| path.join("bin/caddy")).find(|file| file.is_file())
+        folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&named)));
+    own.map(|path| path.join("bin").join(program)).find(|file| file.is_file())
 }
 
 async fn served(address: SocketAddr) {
@@ -404,7 +407,7 @@ const CADDY_TABLE: &[Asked] = &[
 
 #[tokio::test]
 async fn what_caddy_answered_is_answered_after_an_import() {
-    let Some(program) = caddy() else {
+    let Some(program) = at_target("caddy") else {
         return skip_or_fail("Caddy is not here; `./setup --tests` brings it");
     };
     let (shop, admin) = (App::start("shop").await, App::start("admin").await);

@@ -8,7 +8,7 @@ use switcher_tests::program;
 
 use super::Feature;
 use crate::peer::config::{self, Door, Ours};
-use crate::peer::{caddy, find};
+use crate::peer::{self, find};
 
 /// `alice` with the password `correct horse`, as `openssl passwd -apr1` writes it.
 const APR1: &str = "alice:$apr1$switcher$Vf8hwoRixkw/fViijyQM3/\n";
@@ -24,6 +24,8 @@ pub(super) enum Rival {
     Nginx(PathBuf),
     /// Caddy.
     Caddy(PathBuf),
+    /// Traefik.
+    Traefik(PathBuf),
 }
 
 /// Everybody who can be had; and why the rest cannot.
@@ -31,7 +33,8 @@ pub(super) fn everybody(others: bool) -> (Vec<Rival>, Vec<String>) {
     let (mut here, mut skipped) = (vec![Rival::Ours(program::find("switcher-proxy"))], Vec::new());
     let found = [
         ("nginx", find("nginx").map(Rival::Nginx).ok_or_else(|| "it is not installed".to_owned())),
-        ("Caddy", if others { caddy::program().map(Rival::Caddy) } else { Err(String::new()) }),
+        ("Caddy", if others { peer::caddy::program().map(Rival::Caddy) } else { Err(String::new()) }),
+        ("Traefik", if others { peer::traefik::program().map(Rival::Traefik) } else { Err(String::new()) }),
     ];
     for (name, rival) in found.into_iter().filter(|_| others) {
         match rival {
@@ -51,6 +54,7 @@ impl Rival {
             Self::Ours(_) => crate::compare::OURS,
             Self::Nginx(_) => crate::compare::BASE,
             Self::Caddy(_) => "Caddy",
+            Self::Traefik(_) => "Traefik",
         }
     }
 
@@ -89,6 +93,19 @@ impl Rival {
                 Some(Box::new(move |door, file| {
                     let text = config::caddy_with(door, "off", backend, &site);
                     (text, words(program, &["run", "--adapter", "caddyfile", "--config", file]))
+                }))
+            }
+            Self::Traefik(program) => {
+                let middleware = traefik(feature)?;
+                Some(Box::new(move |door, _| {
+                    users(door);
+                    let text = config::traefik_rules(door, backend, middleware);
+                    // It tells YAML by the name alone.
+                    let file = door.folder.join("rules.yml");
+                    put(&file, &text);
+                    let flags = config::traefik_flags(door, &file.display().to_string());
+                    let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+                    (text, words(program, &flags))
                 }))
             }
         }
@@ -132,5 +149,18 @@ fn caddy(feature: Feature) -> Option<String> {
         Feature::Login => Some(format!("basic_auth {{\n\t\talice {BCRYPT}\n\t}}")),
         // Both come with other people's plugins alone.
         Feature::Cache | Feature::RateLimit => None,
+    }
+}
+
+/// What its one middleware says; `None` within for none at all.
+const fn traefik(feature: Feature) -> Option<Option<&'static str>> {
+    match feature {
+        Feature::Nothing => Some(None),
+        // It has no level.
+        Feature::Gzip => Some(Some("compress: {encodings: [gzip]}")),
+        Feature::RateLimit => Some(Some("rateLimit: {average: 1000000, period: 1s, burst: 1000000}")),
+        Feature::Login => Some(Some("basicAuth: {usersFile: users}")),
+        // It comes with other people's plugins alone.
+        Feature::Cache => None,
     }
 }

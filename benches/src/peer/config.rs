@@ -196,6 +196,46 @@ https://:{https} {{
     )
 }
 
+/// What Traefik is told on its command line: everything but its rules, which are read from a file.
+#[must_use]
+pub fn traefik_flags(door: &Door, rules: &str) -> Vec<String> {
+    let doors = [("plain", door.http), ("tls", door.https)];
+    let doors = doors.into_iter().flat_map(|(name, address)| {
+        let of = move |key: &str, value: String| format!("--entryPoints.{name}.{key}={value}");
+        let times = "transport.respondingTimeouts";
+        [
+            of("address", address.to_string()),
+            of(&format!("{times}.readTimeout"), "0".to_owned()),
+            of(&format!("{times}.idleTimeout"), "600s".to_owned()),
+        ]
+    });
+    let rest = ["--global.checkNewVersion=false", "--global.sendAnonymousUsage=false", "--log.level=ERROR"];
+    let rest = rest.map(str::to_owned).into_iter().chain([format!("--providers.file.filename={rules}")]);
+    doors.chain(rest).collect()
+}
+
+/// Traefik's rules. `middleware` is what the one middleware says; none for no middleware at all.
+#[must_use]
+pub fn traefik_rules(door: &Door, backend: SocketAddr, middleware: Option<&str>) -> String {
+    let (certificate, key) = (door.file("crt"), door.file("key"));
+    let (named, said) = middleware.map_or_else(
+        || ("", String::new()),
+        |said| (", middlewares: [feature]", format!("  middlewares: {{feature: {{{said}}}}}\n")),
+    );
+    format!(
+        "tls:
+  certificates: [{{certFile: '{certificate}', keyFile: '{key}'}}]
+  options: {{default: {{minVersion: VersionTLS13, curvePreferences: [X25519]}}}}
+http:
+  routers:
+    plain: {{rule: 'Host(`{HOST}`)', service: app, entryPoints: [plain]{named}}}
+    tls: {{rule: 'Host(`{HOST}`)', service: app, entryPoints: [tls], tls: {{}}{named}}}
+{said}  services: {{app: {{loadBalancer: {{servers: [{{url: 'http://{backend}'}}], serversTransport: kept}}}}}}
+  serversTransports: {{kept: {{maxIdleConnsPerHost: 64, forwardingTimeouts: {{idleConnTimeout: 600s}}}}}}
+"
+    )
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -216,11 +256,20 @@ mod tests {
     }
 
     #[test]
+    fn traefik_has_a_middleware_where_one_is_asked_for() {
+        let backend = SocketAddr::from(([127, 0, 0, 1], 9));
+        let rules = |said| traefik_rules(&door(), backend, said);
+        assert_eq!(rules(Some("compress: {encodings: [gzip]}")).matches("feature").count(), 3);
+        assert!(!rules(None).contains("middleware"));
+    }
+
+    #[test]
     fn everybody_has_one_worker_and_no_log() {
         assert!(nginx(&door(), "", "").contains("worker_processes 1;"));
         assert!(nginx(&door(), "", "").contains("access_log off;"));
         assert!(haproxy(&door(), "", "").contains("nbthread 1\n"));
         let caddy = caddy(&door(), "off", SocketAddr::from(([127, 0, 0, 1], 9)));
         assert!(caddy.contains("admin off\n") && !caddy.contains("output"), "{caddy}");
+        assert!(traefik_flags(&door(), "/f/rules.yml").iter().all(|flag| !flag.contains("accessLog")));
     }
 }

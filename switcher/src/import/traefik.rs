@@ -6,6 +6,7 @@
 mod advice;
 mod label;
 mod middleware;
+mod order;
 mod router;
 mod rule;
 mod service;
@@ -72,7 +73,16 @@ pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
 
 /// Words that may stand in one text with commas between them, as labels have them.
 fn words(node: &Node) -> Vec<&str> {
-    node.words()
+    parts(node.words())
+}
+
+/// The same, looked at without being taken.
+fn words_seen(node: &Node) -> Vec<String> {
+    parts(node.seen()).into_iter().map(str::to_owned).collect()
+}
+
+fn parts(words: Vec<&str>) -> Vec<&str> {
+    words
         .into_iter()
         .flat_map(|word| word.split(','))
         .map(str::trim)

@@ -95,6 +95,22 @@ impl Wants {
         methods || clients
     }
 
+    /// How many conditions it has, as our order counts them.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        let lists = [&self.methods, &self.clients].into_iter().filter(|list| !list.is_empty()).count();
+        let patterns = [&self.host_pattern, &self.path_pattern].into_iter().flatten().count();
+        self.headers.len() + self.query.len() + lists + patterns
+    }
+
+    /// Whether one request may have what both ask for. In doubt it may.
+    #[must_use]
+    pub fn may_meet(&self, other: &Self) -> bool {
+        self.methods.is_empty()
+            || other.methods.is_empty()
+            || self.methods.iter().any(|method| other.methods.contains(method))
+    }
+
     /// As `match` writes it. It comes from nowhere of its own: without a condition that is refused its application would
     /// take everything, so it goes with it.
     #[must_use]

@@ -40,6 +40,9 @@ pub(super) fn advice(names: &[&str]) -> String {
         ["http", "middlewares", _, "headers", ..] => {
             "set headers with `request_headers` and `response_headers`"
         }
+        ["http", "middlewares", _, "compress", ..] => {
+            "write `compress: {algorithms: [gzip], types: [text/*], min_size: 1KiB}`, with what is meant"
+        }
         ["http", "middlewares", _, "redirectregex", ..] => {
             "patterns are held against the path; write `redirects` of the application with that host by hand"
         }

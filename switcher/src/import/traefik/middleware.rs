@@ -1,5 +1,6 @@
 //! Traefik's middlewares as actions. Pure.
 
+use super::rule::Way;
 use super::{Source, words, yes};
 use crate::import::action::{Action, BasicAuth, Cors, ForwardAuth, HeaderChange, Later, Rate};
 use crate::import::note::Note;
@@ -16,6 +17,29 @@ pub(super) struct Done {
     pub(super) keys: Vec<Entry>,
     /// Whether everything is sent on to https.
     pub(super) https: bool,
+    /// Where an action takes off one of several prefixes, with these.
+    strips: Vec<(usize, Vec<String>)>,
+}
+
+impl Done {
+    /// The actions for a way of a rule: where its path says which of several prefixes is met, that one is taken off, and the
+    /// application is told of it.
+    pub(super) fn actions_for(&self, way: &Way) -> Vec<At<Action>> {
+        let mut actions = self.actions.clone();
+        let path = way.path.as_ref().map(|(path, _)| path.as_str()).unwrap_or_default();
+        for (index, prefixes) in &self.strips {
+            let may_meet = |prefix: &&String| path.starts_with(prefix.as_str()) || prefix.starts_with(path);
+            let first = prefixes.iter().find(may_meet).map(|prefix| prefix.trim_end_matches('/'));
+            let whole = |prefix: &&str| {
+                let rest = path.strip_prefix(*prefix);
+                !prefix.is_empty() && rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if let Some(prefix) = first.filter(whole) {
+                actions[*index].value = Action::Strip(prefix.to_owned());
+            }
+        }
+        actions
+    }
 }
 
 /// How deep chains may lie in each other.
@@ -85,7 +109,14 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
             }
         }
         "headers" => headers(node, into),
-        "compress" => into.actions.push(at(Action::Compress)),
+        "compress" => {
+            // `compress: true` of labels says it too.
+            let _ = node.take().words();
+            into.actions.push(at(Action::Compress));
+            let suggestion = "what has no media type, or one that is no text, is passed on as it is; `compress: {types: […]}` says \
+                              what is compressed";
+            imported.notes.push(Note::differs(&node.place, "compress", suggestion));
+        }
         "forwardauth" => asked(node, into),
         "plugin" => into.actions.push(at(Action::Later(Later::Guard("plugin".to_owned())))),
         "digestauth" => into.actions.push(at(Action::Later(Later::Guard("digestAuth".to_owned())))),
@@ -100,7 +131,7 @@ pub(super) fn done(node: &Node, name: &str, into: &mut Done, imported: &mut Impo
         "contenttype" => imported.needless("contentType", &node.take_whole().place),
         _ => {}
     }
-    let whole = ["compress", "digestauth", "plugin"];
+    let whole = ["digestauth", "plugin"];
     if whole.contains(&kind.as_str()) {
         node.take_whole();
     }
@@ -118,8 +149,10 @@ fn paths(node: &Node, kind: &str, into: &mut Done) {
                     Some(Action::Strip(one.trim_end_matches('/').to_owned()))
                 }
                 many => {
+                    let prefixes = many.iter().map(|prefix| (*prefix).to_owned()).collect();
+                    into.strips.push((into.actions.len(), prefixes));
                     let any: Vec<String> = many.iter().map(|prefix| escaped(prefix)).collect();
-                    Some(Action::Replace { from: format!("^(?:{})", any.join("|")), to: "/".to_owned() })
+                    Some(Action::Replace { from: format!("^(?:{})/?", any.join("|")), to: "/".to_owned() })
                 }
             }
         }
@@ -132,7 +165,7 @@ fn paths(node: &Node, kind: &str, into: &mut Done) {
             (Some(_) | None, _) => None,
         },
         _ => node.get("regex").and_then(|regex| regex.word(0)).map(|regex| Action::Replace {
-            from: format!("^(?:{})", regex.trim_start_matches('^')),
+            from: format!("^(?:{})/?", regex.trim_start_matches('^')),
             to: "/".to_owned(),
         }),
     };
@@ -364,5 +397,29 @@ fn cors(node: &Node, into: &mut Done) {
     }
     if !cors.origins.is_empty() {
         into.actions.push(At::new(Action::Cors(cors), &first.place));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::import::tree::Place;
+
+    #[test]
+    fn of_several_prefixes_the_one_of_the_path_is_taken_off() {
+        let place = Place { file: "f".into(), line: 1, until: 1 };
+        let any = Action::Replace { from: "^(?:/one|/two)/?".to_owned(), to: "/".to_owned() };
+        let strips = vec![(0, vec!["/one".to_owned(), "/two/".to_owned()])];
+        let done = Done { actions: vec![At::new(any.clone(), &place)], strips, ..Done::default() };
+        for (path, wanted) in [
+            ("/one", Action::Strip("/one".to_owned())),
+            ("/two/x", Action::Strip("/two".to_owned())),
+            // Whether it is met is not known before a request comes.
+            ("/", any.clone()),
+            ("/onely", any.clone()),
+        ] {
+            let way = Way { path: Some((path.to_owned(), true)), ..Way::default() };
+            assert_eq!(done.actions_for(&way)[0].value, wanted, "{path}");
+        }
     }
 }

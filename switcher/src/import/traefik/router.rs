@@ -16,11 +16,7 @@ pub(super) fn sites(source: &Source, doors: &[Door], imported: &mut Imported) {
     let files = certificate(source, imported);
     let mut used: Vec<(Door, bool)> = Vec::new();
     let sent = doors.iter().any(|door| door.sent);
-    let priority = |router: &&Node| {
-        let said = router.peek("priority").and_then(|node| node.seen().first().copied());
-        said.is_some_and(|text| text != "0")
-    };
-    let ordered = source.entries(&["http", "routers"]).iter().any(priority);
+    let ordered = super::order::has_to_be_said(source);
     for router in source.entries(&["http", "routers"]) {
         router.take();
         let (reached, named) = reached(router, doors, imported);
@@ -122,7 +118,7 @@ struct Given<'a> {
     open: bool,
     /// Whether plain HTTP is sent on by an entry point.
     sent: bool,
-    /// Whether routers say which comes first.
+    /// Whether routers have to say which comes first.
     ordered: bool,
     /// The entry points that it is reached by and that are not the usual ones.
     apart: Vec<String>,
@@ -181,7 +177,7 @@ impl Given<'_> {
         }
     }
 
-    /// Without a word the length of its rule; where no router has one, the order of ours is left to itself.
+    /// Without a word the length of its rule; where ours come in the same order by themselves, none.
     fn priority(&self, rule: &str) -> Option<i64> {
         let said =
             self.router.text("priority").and_then(|text| text.parse().ok()).filter(|number| *number != 0);
@@ -215,10 +211,8 @@ impl Given<'_> {
         }
         let hosts: Vec<At<String>> =
             way.hosts.iter().map(|host| At::new(host.to_ascii_lowercase(), &rule.place)).collect();
-        if !way.wants.is_empty() && priority.is_none() {
-            let suggestion = "of several that fit, the one with the longest path comes first here, then the one that asks for \
-                              more in `match`; in Traefik the one with the longest rule. `priority` says it otherwise";
-            imported.notes.push(Note::differs(&rule.place, format!("{what}.rule"), suggestion));
+        if way.path.is_some() || way.wants.path_pattern.is_some() {
+            not_cleaned(imported, rule);
         }
         let site = self.site(&mut imported.sites, &hosts, reached);
         if self.tls != Tls::Off && (site.tls == Tls::Off || self.tls == Tls::Auto) {
@@ -235,6 +229,14 @@ impl Given<'_> {
         if self.sent || self.tls != Tls::Off && !self.open {
             site.redirect = true;
         }
+        if let Some((path, true)) = &way.path
+            && path.len() > 1
+            && path.ends_with('/')
+        {
+            let suggestion =
+                format!("a path means whole segments here: {} without its last slash is taken too", path);
+            imported.notes.push(Note::differs(&rule.place, format!("{what}.rule"), suggestion));
+        }
         let path = match &way.path {
             None => Match::Below("/".to_owned()),
             Some((path, true)) => Match::Below(path.clone()),
@@ -247,7 +249,7 @@ impl Given<'_> {
             name: Some(router.name.clone()),
             upstreams: pool.upstreams,
             keys,
-            actions: done.actions.clone(),
+            actions: done.actions_for(way),
             ..Route::new(&router.place, what, path)
         };
         let same = |other: &Route| {
@@ -264,6 +266,16 @@ impl Given<'_> {
         if !site.routes.iter().any(same) {
             site.routes.push(route);
         }
+    }
+}
+
+/// Traefik cleans paths before it looks at them. Told once, whatever the number of routers.
+fn not_cleaned(imported: &mut Imported, rule: &Node) {
+    const WHAT: &str = "paths with `..` or `//`";
+    if imported.notes.iter().all(|note| note.what != WHAT) {
+        let suggestion = "they are not cleaned here, but passed on as they come, or answered 400 where they could lead to \
+                          another application";
+        imported.notes.push(Note::differs(&rule.place, WHAT, suggestion));
     }
 }
 
