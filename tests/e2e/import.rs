@@ -1,6 +1,8 @@
 //! `switcher import`: a real nginx and a real Caddy are asked, their configurations are imported, our proxy is asked the same,
 //! and the answers are compared.
 
+mod files;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
