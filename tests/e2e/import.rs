@@ -2,6 +2,7 @@
 //! and the answers are compared.
 
 mod files;
+mod stream;
 
 use std::fs;
 use std::net::SocketAddr;

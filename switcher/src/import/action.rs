@@ -200,6 +200,10 @@ pub enum Later {
 }
 
 impl Later {
+    /// What is told of copies that become those to the standby slot.
+    pub const MIRRORED: &str = "where copies go is the standby slot `green` now, and would be live after a promote; GET and HEAD alone are \
+                                copied, without bodies";
+
     /// What it is called.
     #[must_use]
     pub const fn what(&self) -> &'static str {

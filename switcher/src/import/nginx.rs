@@ -7,6 +7,7 @@ mod advice;
 mod asked;
 mod files;
 mod location;
+mod mirror;
 mod rule;
 mod scope;
 mod server;

@@ -75,14 +75,22 @@ pub(super) fn files(
         let what = format!("`{guard}` before the files of {folder}");
         return if application { left() } else { Some(Action::Later(Later::Guard(what))) };
     }
-    let Some((root, strip)) = place(folder, alias.is_some(), held) else { return left() };
+    // What lies at the same path in another folder was never shown either.
+    let unsaid = || match held {
+        Held::Prefix(path) if path != "/" && !application => {
+            let what = format!("what the files of {folder} are found by");
+            Some(Action::Later(Later::Guard(what)))
+        }
+        Held::Prefix(_) | Held::Exact(_) | Held::Pattern(_) => left(),
+    };
+    let Some((root, strip)) = place(folder, alias.is_some(), held) else { return unsaid() };
     let own = Folder { node, alias: alias.is_some(), folder, strip: strip.as_deref(), application };
     let missing = match tried {
         None if application => return None,
         None => Missing::NotFound,
         Some(tried) => match own.missing(tried, around, imported) {
             Some(missing) => missing,
-            None => return left(),
+            None => return unsaid(),
         },
     };
     told(node, scope, imported);

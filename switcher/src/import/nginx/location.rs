@@ -1,9 +1,9 @@
 //! A location as a route: where it leads, and everything that is done on the way. Pure.
 
 use super::files::{files, is_other};
-use super::rule;
 use super::scope::Scope;
 use super::upstream::{Pool, pool};
+use super::{mirror, rule};
 use crate::import::action::Action;
 use crate::import::note::Note;
 use crate::import::sheet::{Entry, pairs, scalar};
@@ -102,6 +102,7 @@ pub(super) fn outcome(
         Some(pass) => match pool(pass, &inner, &around.root, imported) {
             Ok(found) => {
                 lead(&mut route, found, &held, pass, &mut actions);
+                mirror::copied(&mut route, &inner, around, imported);
                 if !std::ptr::eq(target, node) {
                     let files = files(node, scope, around, &held, true, imported);
                     actions.extend(files.map(|action| At::new(action, &node.place)));

@@ -66,7 +66,7 @@ fn raw(server: &Node, stream: &Node, imported: &mut Imported) -> Result<Vec<Raw>
     };
     if named && ways.iter().any(|way| way.hosts.is_empty()) {
         let suggestion = "who names no host, or speaks no TLS, is not let in here";
-        imported.notes.push(Note::differs(&pass.place, pass.shown(), suggestion));
+        imported.notes.push(Note::differs(&pass.place, shown(server), suggestion));
     }
     let _ = scope.one("ssl_preread").map(Node::take_whole);
     if door.proxy {
