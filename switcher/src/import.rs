@@ -2,8 +2,8 @@
 //!
 //! Every source is read into a [`tree`], in which what no importer takes becomes a [`Note`] by itself: nothing is lost by
 //! being forgotten. The importers (`nginx`, `traefik`, `caddy`, `kamal`, `compose`) make [`site`]s of it; [`action`] is the one
-//! place that says what does a feature here; [`mod@assemble`] makes applications of sites, and [`mod@settle`] makes sure that they
-//! load. Pure, but for [`shelf`]. Called by `commands::import`.
+//! place that says what does a feature here; [`mod@assemble`] makes applications of sites, [`folder`] looks at
+//! the folders that they serve, and [`mod@settle`] makes sure that they load. Pure, but for [`shelf`]. Called by `commands::import`.
 
 pub mod action;
 pub mod assemble;
@@ -11,9 +11,11 @@ pub mod caddy;
 pub mod compose;
 pub mod data;
 pub mod doors;
+pub mod folder;
 pub mod kamal;
 pub mod nginx;
 pub mod note;
+pub mod raw;
 pub mod settle;
 pub mod sheet;
 pub mod shelf;
@@ -83,13 +85,14 @@ pub fn take_over(
     shelf: &Shelf,
     folder: &Path,
 ) -> Result<Settled, Failed> {
-    let imported = match from {
+    let mut imported = match from {
         MovedFrom::Traefik => traefik::read(files, shelf)?,
         MovedFrom::Nginx => nginx::read(files, shelf)?,
         MovedFrom::Caddy => caddy::read(files, shelf)?,
         MovedFrom::Kamal => kamal::read(files, shelf)?,
         MovedFrom::Compose => return compose::settled(files, shelf, folder),
     };
+    folder::settle(&mut imported, files, shelf, folder);
     let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
     let (title, notes) = (format!("{from} ({})", shown.join(", ")), imported.notes.clone());
     settle(imported, &title).map_err(|error| Failed::Unsettled(error, notes))

@@ -3,6 +3,9 @@
 
 mod traefik;
 
+mod files;
+mod stream;
+
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};

@@ -33,6 +33,8 @@ pub enum Action {
         /// The status.
         status: u16,
     },
+    /// Files of a folder are answered.
+    Files(Files),
     /// Answered in the application's place.
     Answer {
         /// The status.
@@ -139,6 +141,30 @@ pub struct ForwardAuth {
     pub response_headers: Vec<String>,
 }
 
+/// Files of a folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Files {
+    /// The folder.
+    pub root: String,
+    /// Taken off the front of the path first.
+    pub strip: Option<String>,
+    /// What becomes of a path without a file.
+    pub missing: Missing,
+    /// Whether a compressed file beside it is sent in its place.
+    pub precompressed: bool,
+}
+
+/// What becomes of a path without a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Missing {
+    /// It is answered 404.
+    NotFound,
+    /// The application is asked.
+    Application,
+    /// This file of the folder is its answer.
+    Page(String),
+}
+
 /// A change of a header.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HeaderChange {
@@ -174,6 +200,10 @@ pub enum Later {
 }
 
 impl Later {
+    /// What is told of copies that become those to the standby slot.
+    pub const MIRRORED: &str = "where copies go is the standby slot `green` now, and would be live after a promote; GET and HEAD alone are \
+                                copied, without bodies";
+
     /// What it is called.
     #[must_use]
     pub const fn what(&self) -> &'static str {
@@ -240,6 +270,7 @@ impl Action {
             Self::InFlight { .. } => Some("in_flight"),
             Self::BasicAuth(_) => Some("basic_auth"),
             Self::Redirect { .. } => Some("redirects"),
+            Self::Files(_) => Some("files"),
             Self::Answer { .. } => Some("answer"),
             Self::Strip(_) | Self::Replace { .. } | Self::Prefix(_) => Some("rewrite"),
             Self::BodySize { .. } => Some("body_size"),
@@ -257,7 +288,7 @@ impl Action {
 }
 
 /// The keys of `middleware`, in the order in which they act.
-const ORDER: [&str; 17] = [
+const ORDER: [&str; 18] = [
     "allow",
     "deny",
     "rate_limit",
@@ -267,6 +298,7 @@ const ORDER: [&str; 17] = [
     "forward_auth",
     "body_size",
     "redirects",
+    "files",
     "answer",
     "breaker",
     "buffer",
@@ -306,6 +338,7 @@ fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {
         Action::Redirect { .. } => {
             Entry::section(key, actions.iter().filter_map(|at| redirect(at)).collect())
         }
+        Action::Files(files) => Entry::line(key, files.yaml()),
         Action::Answer { status, body, content_type } => {
             let mut said = vec![("status", status.to_string())];
             said.extend((!body.is_empty()).then(|| ("body", scalar(body))));
@@ -406,6 +439,20 @@ impl ForwardAuth {
     }
 }
 
+impl Files {
+    fn yaml(&self) -> String {
+        let mut said = vec![("root", scalar(&self.root))];
+        said.extend(self.strip.iter().map(|path| ("strip", scalar(path))));
+        match &self.missing {
+            Missing::NotFound => {}
+            Missing::Application => said.push(("missing", "application".to_owned())),
+            Missing::Page(path) => said.push(("missing", scalar(path))),
+        }
+        said.extend((!self.precompressed).then(|| ("precompressed", "false".to_owned())));
+        pairs(&said)
+    }
+}
+
 fn redirect(at: &At<Action>) -> Option<Entry> {
     let Action::Redirect { from, to, status } = &at.value else { return None };
     let said = [("from", scalar(from)), ("to", scalar(to)), ("status", status.to_string())];
@@ -426,6 +473,7 @@ fn rewrite(key: &str, actions: &[&At<Action>]) -> Entry {
             | Action::InFlight { .. }
             | Action::BasicAuth(_)
             | Action::Redirect { .. }
+            | Action::Files(_)
             | Action::Answer { .. }
             | Action::BodySize { .. }
             | Action::Cors(_)

@@ -10,6 +10,7 @@ use switcher_config::{AppName, HostPattern, PathPrefix};
 use super::action::{Action, HeaderChange, Later, middleware};
 use super::doors::Doors;
 use super::note::Note;
+use super::raw::Mode;
 use super::sheet::{Entry, list, pairs, scalar};
 use super::site::{Imported, Match, Route, Site, Tls, Upstream};
 use super::tree::{At, Place};
@@ -54,7 +55,12 @@ pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
             }
         }
     }
-    let mut sheet = vec![proxy(imported, tls, &doors).above(format!(
+    let served = !apps.is_empty() || imported.raw.is_empty();
+    for raw in std::mem::take(&mut imported.raw) {
+        authority |= raw.mode == Mode::Terminate(Tls::Auto);
+        apps.push(raw.entry(&mut names));
+    }
+    let mut sheet = vec![proxy(imported, served, tls, &doors).above(format!(
         "Written by `switcher import` from {title}. It is yours now: nothing overwrites it. `switcher config check` tests it."
     ))];
     if authority {
@@ -78,10 +84,15 @@ pub fn assemble(imported: &mut Imported, title: &str) -> Vec<Entry> {
     sheet
 }
 
-fn proxy(imported: &mut Imported, tls: bool, doors: &Doors) -> Entry {
+fn proxy(imported: &mut Imported, served: bool, tls: bool, doors: &Doors) -> Entry {
     let mut keys = Vec::new();
     let (http, https) = (std::mem::take(&mut imported.http), std::mem::take(&mut imported.https));
-    keys.push(listeners("http", http, "0.0.0.0:80", doors));
+    if served {
+        keys.push(listeners("http", http, "0.0.0.0:80", doors));
+    } else {
+        let why = "nothing is served there, and the proxy wants one address for HTTP";
+        keys.push(Entry::line("http", "127.0.0.1:9181").behind(why));
+    }
     if tls {
         keys.push(listeners("https", https, "0.0.0.0:443", doors));
     }
@@ -283,7 +294,9 @@ fn joins(app: &App, route: &Route) -> bool {
     };
     let (one, other) = (keys(&app.route), keys(route));
     let alike = || one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.same(other));
-    let same = values(&app.route.upstreams) == values(&route.upstreams) && alike();
+    let same = values(&app.route.upstreams) == values(&route.upstreams)
+        && values(&app.route.copied) == values(&route.copied)
+        && alike();
     same || route.upstreams.is_empty() && route.keys.iter().all(|entry| entry.key != "deploy")
 }
 
@@ -292,7 +305,7 @@ const BEFORE_REDIRECTS: [&str; 6] =
     ["allow", "deny", "rate_limit", "in_flight", "basic_auth", "forward_auth"];
 
 /// What ends a request's way.
-const ENDS: [&str; 2] = ["redirects", "answer"];
+const ENDS: [&str; 3] = ["redirects", "files", "answer"];
 
 fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
     let guarded = app
@@ -339,7 +352,12 @@ fn name(site: &Site, route: &Route, path: &str, names: &mut BTreeSet<String>) ->
         None if path == "/" => site.name.clone(),
         None => format!("{}{}", site.name, path.replace('/', "-")),
     };
-    let base = label(&wished);
+    named(&wished, names)
+}
+
+/// A name that is still free.
+pub(super) fn named(wished: &str, names: &mut BTreeSet<String>) -> String {
+    let base = label(wished);
     let mut name = base.clone();
     for number in 2.. {
         if names.insert(name.clone()) && name.parse::<AppName>().is_ok() {
@@ -402,7 +420,7 @@ fn entry(site: &Site, hosts: &[String], listeners: &[String], app: App, notes: &
     keys.extend((!listeners.is_empty()).then(|| Entry::line("listeners", list(listeners))));
     keys.extend(tls(site));
     keys.extend(site.keys.iter().cloned());
-    keys.extend(slots(&route.upstreams));
+    keys.extend(slots(&route.upstreams, &route.copied));
     let health = Entry::line("health", "{protocol: tcp}")
         .behind("better a path that says whether it works: {path: /health}");
     let probed = route.keys.iter().any(|entry| entry.key == "health" || entry.key == "deploy");
@@ -479,34 +497,45 @@ fn later(route: &Route, notes: &mut Vec<Note>) {
     }
 }
 
-fn tls(site: &Site) -> Vec<Entry> {
-    let mut keys = vec![match &site.tls {
-        Tls::Off => Entry::line("tls", "off"),
-        Tls::Auto => Entry::line("tls", "auto"),
-        Tls::Internal => Entry::line("tls", "internal"),
-        Tls::Files { certificate, key } => {
-            Entry::line("tls", pairs(&[("certificate", scalar(certificate)), ("key", scalar(key))]))
-                .behind("or `auto`: certificates are ordered and renewed")
+impl Tls {
+    /// As `tls` says it.
+    pub(super) fn entry(&self) -> Entry {
+        match self {
+            Self::Off => Entry::line("tls", "off"),
+            Self::Auto => Entry::line("tls", "auto"),
+            Self::Internal => Entry::line("tls", "internal"),
+            Self::Files { certificate, key } => {
+                Entry::line("tls", pairs(&[("certificate", scalar(certificate)), ("key", scalar(key))]))
+                    .behind("or `auto`: certificates are ordered and renewed")
+            }
         }
-    }];
+    }
+}
+
+fn tls(site: &Site) -> Vec<Entry> {
+    let mut keys = vec![site.tls.entry()];
     if site.tls != Tls::Off && !site.redirect {
         keys.push(Entry::line("redirect", "false"));
     }
     keys
 }
 
-fn slots(upstreams: &[At<Upstream>]) -> Option<Entry> {
-    if upstreams.is_empty() {
+/// The upstreams of the live slot, and of the one that gets copies.
+pub(super) fn slots(live: &[At<Upstream>], copied: &[At<Upstream>]) -> Option<Entry> {
+    if live.is_empty() {
         return None;
     }
     let text = |upstream: &Upstream| match upstream.weight {
         Some(weight) => pairs(&[("address", scalar(&upstream.address)), ("weight", weight.to_string())]),
         None => scalar(&upstream.address),
     };
-    let mut seen = BTreeSet::new();
-    let items = upstreams.iter().filter(|at| seen.insert(at.value.address.clone()));
-    let items: Vec<Entry> = items
-        .map(|at| Entry::line("", text(&at.value)).from(&at.place, format!("upstream {}", at.value.address)))
-        .collect();
-    Some(Entry::section("slots", vec![Entry::section("blue", items)]))
+    let slot = |key: &str, upstreams: &[At<Upstream>]| {
+        let mut seen = BTreeSet::new();
+        let items = upstreams.iter().filter(|at| seen.insert(at.value.address.clone()));
+        let items = items.map(|at| {
+            Entry::line("", text(&at.value)).from(&at.place, format!("upstream {}", at.value.address))
+        });
+        Entry::section(key, items.collect())
+    };
+    Some(Entry::section("slots", vec![slot("blue", live), slot("green", copied)]))
 }

@@ -4,6 +4,7 @@
 
 mod advice;
 mod block;
+mod files;
 mod matcher;
 mod proxied;
 mod site;

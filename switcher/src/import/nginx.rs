@@ -1,14 +1,17 @@
-//! nginx: `server` blocks become sites, locations become routes; files are included as nginx includes them.
+//! nginx: `server` blocks become sites, or applications of raw TCP in `stream`, locations become routes; files are included as nginx includes them.
 //!
 //! Directives are inherited as nginx does it (`scope`), `proxy_pass` keeps the meaning of its path, and what no reader asks
 //! for is told by `advice`.
 
 mod advice;
 mod asked;
+mod files;
 mod location;
+mod mirror;
 mod rule;
 mod scope;
 mod server;
+mod stream;
 mod token;
 mod upstream;
 
@@ -37,6 +40,7 @@ pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     }
     let root = Node::new(place, "", Vec::new(), nodes);
     servers(&root, &mut imported);
+    root.all("stream").for_each(|stream| stream::servers(stream, &mut imported));
     needless(&root, &mut imported);
     imported.notes.extend(untaken(&root, Naming::Directives, &advice::advice));
     Ok(imported)

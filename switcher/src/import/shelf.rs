@@ -29,6 +29,13 @@ impl Shelf {
         self.0.join(path)
     }
 
+    /// Where a name leads to, by whatever links; as it is written where nothing is there.
+    #[must_use]
+    pub fn real(&self, path: &Path) -> PathBuf {
+        let place = self.place(path);
+        std::fs::canonicalize(&place).unwrap_or(place)
+    }
+
     /// The text of a file; else what is wrong with it.
     ///
     /// # Errors

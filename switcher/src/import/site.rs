@@ -2,6 +2,7 @@
 
 use super::action::Action;
 use super::note::Note;
+use super::raw::Raw;
 use super::sheet::Entry;
 use super::tree::{At, Place};
 use super::wants::Wants;
@@ -21,6 +22,8 @@ pub struct Imported {
     pub acme: Vec<Entry>,
     /// The sites.
     pub sites: Vec<Site>,
+    /// The applications of raw TCP.
+    pub raw: Vec<Raw>,
     /// Files that are written beside the configuration: names and texts, never for everybody.
     pub files: Vec<(String, String)>,
     /// What there is to know.
@@ -87,6 +90,8 @@ pub struct Route {
     pub name: Option<String>,
     /// Where requests go; none when they are answered by an action.
     pub upstreams: Vec<At<Upstream>>,
+    /// Where copies of requests go.
+    pub copied: Vec<At<Upstream>>,
     /// Keys of an application: `balance`, `health`, `timeouts`, `limits`, `upstream_tls`, `deploy`.
     pub keys: Vec<Entry>,
     /// What is done with requests and answers, in full: nothing is inherited.
@@ -134,6 +139,7 @@ impl Route {
             priority: None,
             name: None,
             upstreams: Vec::new(),
+            copied: Vec::new(),
             keys: Vec::new(),
             actions: Vec::new(),
         }

@@ -11,6 +11,7 @@ mod router;
 mod rule;
 mod service;
 mod statics;
+mod tcp;
 
 use std::path::PathBuf;
 
@@ -64,7 +65,8 @@ pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     }
     let place = Place { file: "traefik".into(), line: 0, until: 0 };
     let source = Source { root: Node::new(place, "", Vec::new(), nodes) };
-    let doors = statics::doors(&source, &mut imported);
+    let mut doors = statics::doors(&source, &mut imported);
+    tcp::routers(&source, &mut doors, &mut imported);
     router::sites(&source, &doors, &mut imported);
     statics::rest(&source, &mut imported);
     imported.notes.extend(untaken(&source.root, Naming::Keys, &advice::advice));

@@ -3,6 +3,7 @@
 //! Caddy sorts directives by kind, so their order in the file means nothing here either; `handle` blocks exclude each other,
 //! the longest path first, as our paths do.
 
+use super::files;
 use super::matcher::{Fits, fits};
 use super::proxied::{Pool, change, pool};
 use crate::import::action::{Action, BasicAuth, ForwardAuth, HeaderChange, Later};
@@ -19,6 +20,8 @@ struct End {
     path: Match,
     what: String,
     node: usize,
+    /// Whether it is for what nothing else ends, as files are.
+    last: bool,
     pool: Pool,
 }
 
@@ -72,7 +75,8 @@ fn made(node: &Node, said: Said) -> Vec<Route> {
     let mut routes = Vec::new();
     for path in paths {
         let mut candidates: Vec<&End> = said.ends.iter().filter(|end| covers(&end.path, &path)).collect();
-        candidates.sort_by_key(|end| std::cmp::Reverse(end.path.path().len()));
+        // Files come last, whatever their path.
+        candidates.sort_by_key(|end| (end.last, std::cmp::Reverse(end.path.path().len())));
         let actions =
             said.actions.iter().filter(|(for_path, _)| covers(for_path, &path)).map(|(_, at)| at.clone());
         let mut actions: Vec<At<Action>> = actions.collect();
@@ -199,8 +203,8 @@ fn directive(
 }
 
 /// What ends requests, and so may be for a part of them alone.
-const ENDS: [&str; 8] =
-    ["handle", "handle_path", "route", "reverse_proxy", "redir", "respond", "abort", "error"];
+const ENDS: [&str; 9] =
+    ["handle", "handle_path", "route", "reverse_proxy", "redir", "respond", "abort", "error", "file_server"];
 
 /// A directive with its place in its block, and how many of its words are its matcher.
 struct Step<'a> {
@@ -225,7 +229,12 @@ fn one(
             ends(child, index, paths, &pool, said);
         }
         "redir" | "respond" | "abort" | "error" => answers(child, index, skip, paths, secure, said, imported),
-        "file_server" | "root" | "php_fastcgi" => files(child, skip, said),
+        "file_server" => {
+            let action = At::new(files::served(child, skip, site, imported), &child.place);
+            ends(child, index, paths, &Pool { actions: vec![action], ..Pool::default() }, said);
+        }
+        "root" => child.set_aside(),
+        "php_fastcgi" => child.give_back(),
         _ => on_the_way(child, skip, paths, said, imported),
     }
 }
@@ -280,7 +289,14 @@ fn denies(child: &Node, fits: &Fits, said: &mut Said) -> bool {
 
 fn ends(child: &Node, index: usize, paths: &[Match], pool: &Pool, said: &mut Said) {
     for path in paths {
-        said.ends.push(End { path: path.clone(), what: child.shown(), node: index, pool: pool.clone() });
+        let last = child.name == "file_server";
+        said.ends.push(End {
+            path: path.clone(),
+            what: child.shown(),
+            node: index,
+            last,
+            pool: pool.clone(),
+        });
     }
 }
 
@@ -317,6 +333,13 @@ fn blocks(
             }
             if child.name == "handle_path" && !stem.is_empty() && !route.upstreams.is_empty() {
                 route.actions.insert(0, At::new(Action::Strip(stem.to_owned()), &child.place));
+            }
+            if child.name == "handle_path" && !stem.is_empty() {
+                for at in &mut route.actions {
+                    if let Action::Files(files) = &mut at.value {
+                        files.strip = Some(format!("{stem}{}", files.strip.take().unwrap_or_default()));
+                    }
+                }
             }
             if own == ALL {
                 route.place = child.place.clone();
@@ -420,19 +443,6 @@ fn answers(
                 imported.notes.push(Note::left(&child.whole(), child.shown(), suggestion));
             }
         }
-    }
-}
-
-fn files(child: &Node, skip: usize, said: &mut Said) {
-    if child.name == "php_fastcgi" {
-        child.give_back();
-        return;
-    }
-    let folder = child.words().into_iter().nth(skip).unwrap_or("its folder").to_owned();
-    child.take_whole();
-    if child.name == "file_server" {
-        let action = Action::Later(Later::Files(folder));
-        said.actions.push((Match::Below(ALL.to_owned()), At::new(action, &child.place)));
     }
 }
 

@@ -36,6 +36,8 @@ pub(super) fn expanded(
     for node in rest {
         out.extend(expansion.node(&node, &[], 0)?);
     }
+    // What is not there is told, and no site.
+    out.retain(|node| node.name != "import");
     Ok(out)
 }
 
@@ -71,6 +73,8 @@ impl Expansion<'_> {
                     let suggestion =
                         "there is no snippet or file of this name here, so what it holds is not known";
                     self.notes.push(Note::left(&node.place, node.shown(), suggestion));
+                    // It stays where it is: it may hold what keeps somebody out.
+                    return Ok(vec![node.take_whole().clone()]);
                 }
                 for file in files {
                     let shown = file.display().to_string();

@@ -108,6 +108,8 @@ pub(super) const NEEDLESS: &[&str] = &[
     "pcre_jit",
     "worker_shutdown_timeout",
     "ssl_conf_command",
+    "preread_buffer_size",
+    "preread_timeout",
 ];
 
 /// What to do about a directive, by the names that lead to it.

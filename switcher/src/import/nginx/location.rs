@@ -1,9 +1,10 @@
 //! A location as a route: where it leads, and everything that is done on the way. Pure.
 
-use super::rule;
+use super::files::{files, is_other};
 use super::scope::Scope;
 use super::upstream::{Pool, pool};
-use crate::import::action::{Action, Later};
+use super::{mirror, rule};
+use crate::import::action::Action;
 use crate::import::note::Note;
 use crate::import::sheet::{Entry, pairs, scalar};
 use crate::import::site::{Imported, Match, Route};
@@ -74,7 +75,7 @@ pub(super) fn outcome(
         (Held::Exact(path), _) => Match::Only(path.clone()),
         // The pattern itself says whom it means.
         (Held::Pattern(_), Some(At { value: Action::Redirect { .. }, .. })) => Match::Below("/".to_owned()),
-        (Held::Pattern(_), _) if leads(node) => Match::Below("/".to_owned()),
+        (Held::Pattern(_), _) if leads(node) || serves(node, scope, around) => Match::Below("/".to_owned()),
         (Held::Pattern(_), _) => {
             node.give_back();
             return None;
@@ -94,12 +95,19 @@ pub(super) fn outcome(
         route.actions = actions;
         return Some(Outcome::Route(Box::new(route)));
     }
-    let target = named(node, scope, around, imported).unwrap_or(node);
+    let target = named(node, around).unwrap_or(node);
     let inner = if std::ptr::eq(target, node) { scope.clone() } else { scope.within(target) };
     let passed = target.get("proxy_pass").or_else(|| target.get("grpc_pass"));
     match passed {
         Some(pass) => match pool(pass, &inner, &around.root, imported) {
-            Ok(found) => lead(&mut route, found, &held, pass, &mut actions),
+            Ok(found) => {
+                lead(&mut route, found, &held, pass, &mut actions);
+                mirror::copied(&mut route, &inner, around, imported);
+                if !std::ptr::eq(target, node) {
+                    let files = files(node, scope, around, &held, true, imported);
+                    actions.extend(files.map(|action| At::new(action, &node.place)));
+                }
+            }
             Err(why) => {
                 imported.notes.push(Note::left(&pass.place, pass.shown(), why));
                 return None;
@@ -110,10 +118,18 @@ pub(super) fn outcome(
             actions.retain(|action| action.value.key() == Some("response_headers"));
             actions.push(At::new(refusal, &node.place));
         }
-        None if files(target, &inner, &mut actions) => {}
-        None => return None,
+        None => {
+            let action = files(node, scope, around, &held, false, imported)?;
+            if matches!(action, Action::Answer { .. }) {
+                actions.retain(|action| action.value.key() == Some("response_headers"));
+            }
+            actions.push(At::new(action, &node.place));
+        }
     }
-    rewrites(target, &mut actions, imported);
+    // What is said of the whole server comes before its locations, and belongs to none of them.
+    if target.name != "server" {
+        rewrites(target, &mut actions, imported);
+    }
     if passed.is_some() {
         rule::passing(&inner, &mut actions, imported);
         route.keys.extend(bounds(&inner));
@@ -162,26 +178,23 @@ fn before_patterns(route: &mut Route, node: &Node, around: &Around<'_>) {
     }
 }
 
-/// The named location that `try_files` ends with.
-fn named<'a>(
-    node: &'a Node,
-    scope: &Scope<'a>,
-    around: &Around<'a>,
-    imported: &mut Imported,
-) -> Option<&'a Node> {
-    let tried = scope.one("try_files")?;
-    let name = tried.seen().last().filter(|word| word.starts_with('@')).copied()?;
-    tried.take_whole();
+/// Whether a pattern is one for files of the server's folder.
+fn serves(node: &Node, scope: &Scope<'_>, around: &Around<'_>) -> bool {
+    around.server.children.iter().any(|child| std::ptr::eq(child, node))
+        && node.peek("alias").is_none()
+        && scope.one("root").is_some()
+        && !is_other(node)
+        && !around.server_runs()
+}
+
+/// The named location that `try_files` ends with, where an application is asked there.
+fn named<'a>(node: &'a Node, around: &Around<'a>) -> Option<&'a Node> {
+    let name = node.peek("try_files")?.seen().last().filter(|word| word.starts_with('@')).copied()?;
     let mut places = around.server.children.iter().filter(|child| child.name == "location");
-    let found = places.find(|child| child.seen() == [name])?;
+    let found = places.find(|child| {
+        child.seen() == [name] && (child.peek("proxy_pass").is_some() || child.peek("grpc_pass").is_some())
+    })?;
     let _ = found.take().words();
-    let folder = scope.text("root").unwrap_or("its folder").to_owned();
-    let suggestion = format!("{}; everything goes to the application", Later::Files(folder).suggestion());
-    imported.notes.push(Note::left(
-        &tried.place,
-        format!("{} > {}", node.shown(), tried.shown()),
-        suggestion,
-    ));
     Some(found)
 }
 
@@ -241,21 +254,6 @@ fn returned(
     let content_type = content_type.map(str::to_owned);
     let answer = Action::Answer { status, body: text.to_owned(), content_type };
     Some(Answered::By(At::new(answer, &said.place)))
-}
-
-/// Whether files are served here; other protocols are left to be told.
-fn files(node: &Node, scope: &Scope<'_>, actions: &mut Vec<At<Action>>) -> bool {
-    let others = ["fastcgi_pass", "uwsgi_pass", "scgi_pass", "memcached_pass", "empty_gif", "stub_status"];
-    if others.iter().any(|name| node.peek(name).is_some()) {
-        return false;
-    }
-    let alias = node.text("alias").map(str::to_owned);
-    let Some(folder) = alias.or_else(|| scope.text("root").map(str::to_owned)) else { return false };
-    for name in ["try_files", "index", "autoindex", "internal"] {
-        scope.all(name).iter().for_each(|node| node.set_aside());
-    }
-    actions.push(At::new(Action::Later(Later::Files(folder)), &node.place));
-    true
 }
 
 fn lead(route: &mut Route, pool: Pool, held: &Held, pass: &Node, actions: &mut Vec<At<Action>>) {

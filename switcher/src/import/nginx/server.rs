@@ -3,7 +3,6 @@
 use super::differs;
 use super::location::{Around, Outcome, outcome};
 use super::scope::Scope;
-use crate::import::action::Later;
 use crate::import::note::Note;
 use crate::import::sheet::{Entry, scalar};
 use crate::import::site::{Imported, Site, Tls};
@@ -71,7 +70,7 @@ pub(super) fn site(server: &Node, above: &[&Node], levels: &[&Node], imported: &
         }
     }
     // The folder of files that nobody asks for means nothing.
-    for name in ["root", "index"] {
+    for name in ["root", "index", "try_files"] {
         for node in scope.all(name) {
             imported.needless(name, &node.take_whole().place);
         }
@@ -141,7 +140,7 @@ fn listening(server: &Node, imported: &mut Imported) -> Listening {
 }
 
 /// `80`, `*:80`, `[::]:80` or `127.0.0.1` as an address.
-fn listen(text: &str, tls: bool) -> String {
+pub(super) fn listen(text: &str, tls: bool) -> String {
     let default = if tls { 443 } else { 80 };
     if text.starts_with("unix:") {
         return text.to_owned();
@@ -184,7 +183,7 @@ fn hosts(server: &Node, imported: &mut Imported) -> Vec<At<String>> {
     hosts
 }
 
-fn certificate(scope: &Scope<'_>) -> Tls {
+pub(super) fn certificate(scope: &Scope<'_>) -> Tls {
     let file =
         |name| scope.all(name).first().and_then(|node| node.words().first().copied()).map(str::to_owned);
     match (file("ssl_certificate"), file("ssl_certificate_key")) {
@@ -271,20 +270,27 @@ fn locations<'a>(
             locations(location, &inner, around, site, sent, imported);
         }
     }
-    let whole = site.routes.iter().any(|route| route.path.path() == "/");
+    let locations = node.children.iter().filter(|child| child.name == "location");
+    let whole = locations.map(Node::seen).any(|words| words == ["/"] || words == ["^~", "/"]);
     if node.name == "server" && !whole && sent.is_none() && node.peek("return").is_none() {
-        files(scope, imported);
+        files(node, scope, around, site, imported);
     }
 }
 
 /// Without a location for everything, files are served.
-fn files(scope: &Scope<'_>, imported: &mut Imported) {
-    if let Some(folder) = scope.one("root") {
-        let path = folder.word(0).unwrap_or_default().to_owned();
-        imported.notes.push(Note::left(&folder.place, folder.shown(), Later::Files(path).suggestion()));
-        for name in ["index", "try_files", "autoindex"] {
-            scope.all(name).iter().for_each(|node| node.set_aside());
-        }
+fn files<'a>(
+    server: &'a Node,
+    scope: &Scope<'a>,
+    around: &Around<'a>,
+    site: &mut Site,
+    imported: &mut Imported,
+) {
+    if scope.one("root").is_none() {
+        return;
+    }
+    match outcome(server, scope, around, imported) {
+        Some(Outcome::Route(route)) => site.routes.push(*route),
+        Some(Outcome::Https(_)) | None => {}
     }
 }
 

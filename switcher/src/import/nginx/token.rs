@@ -249,6 +249,8 @@ impl Reader<'_> {
                 let suggestion =
                     "this file is not here, so what it holds is not known; run the import where it is";
                 self.notes.push(Note::left(&node.place, node.shown(), suggestion));
+                // It is told, and stays where it is: it may hold what keeps somebody out.
+                return Ok(vec![node.take_whole().clone()]);
             }
         }
         let mut nodes = Vec::new();

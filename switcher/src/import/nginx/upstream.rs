@@ -92,7 +92,7 @@ fn resolved(text: &str, scope: &Scope<'_>) -> Result<String, String> {
     Ok(out + rest)
 }
 
-fn address(authority: &str, protocol: &str) -> String {
+pub(super) fn address(authority: &str, protocol: &str) -> String {
     let open = authority.rsplit(']').next().unwrap_or(authority);
     if let Some(path) = authority.strip_prefix("unix:") {
         return format!("{protocol}unix:/{}", path.trim_start_matches('/'));
@@ -103,7 +103,7 @@ fn address(authority: &str, protocol: &str) -> String {
     format!("{protocol}{authority}:{}", if protocol == "https://" { 443 } else { 80 })
 }
 
-fn members(block: &Node, protocol: &str, imported: &mut Imported) -> Pool {
+pub(super) fn members(block: &Node, protocol: &str, imported: &mut Imported) -> Pool {
     let mut pool = Pool { name: block.word(0).map(str::to_owned), ..Pool::default() };
     let mut outlier: Option<Entry> = None;
     for server in block.all("server") {

@@ -57,6 +57,9 @@ pub(super) fn advice(names: &[&str]) -> String {
         ["http", "serverstransports", ..] | ["serverstransport", ..] => {
             "write `upstream_tls` and `timeouts` of the application"
         }
+        ["tcp", "services" | "middlewares", ..] => {
+            "nothing that is carried over leads to it, or there is no such key here"
+        }
         ["tcp" | "udp", ..] => return Later::Tcp.suggestion(),
         ["experimental", ..] => "there is no such key here",
         _ => "there is no such key here",

@@ -61,6 +61,7 @@ fn container(
     let mut router = None;
     let mut served = None;
     let mut given = None;
+    let mut raw = Raw::default();
     let mut own: Vec<Node> = Vec::new();
     for (label, value, place) in labels {
         let Some(path) = label.strip_prefix("traefik.") else { continue };
@@ -74,6 +75,16 @@ fn container(
                 served = Some((*called).to_owned());
                 continue;
             }
+            ["tcp", _, called, _, server, port]
+                if server.eq_ignore_ascii_case("server") && port.eq_ignore_ascii_case("port") =>
+            {
+                raw.port = Some(value.clone());
+                raw.service = Some((*called).to_owned());
+                continue;
+            }
+            ["tcp", kind, called, ..] if kind.eq_ignore_ascii_case("routers") => {
+                raw.routers.push((*called).to_owned());
+            }
             ["http", kind, called, ..] if kind.eq_ignore_ascii_case("routers") => {
                 router = Some((*called).to_owned())
             }
@@ -84,6 +95,7 @@ fn container(
         }
         insert(&mut own, path, value, place);
     }
+    raw.reached(service, &mut own);
     let Some(router) = router else {
         nodes.extend(own);
         return;
@@ -110,6 +122,42 @@ fn container(
     );
     imported.notes.push(Note::differs(place, format!("services.{name}"), suggestion));
     nodes.extend(own);
+}
+
+/// What the labels of a container say of raw connections.
+#[derive(Default)]
+struct Raw {
+    routers: Vec<String>,
+    service: Option<String>,
+    port: Option<String>,
+}
+
+impl Raw {
+    /// Puts the container in as the server of its service.
+    fn reached(&self, service: &Node, own: &mut Vec<Node>) {
+        let Some(first) = self.routers.first() else { return };
+        let served = self.service.as_ref().unwrap_or(first);
+        let port = self.port.clone().or_else(|| exposed(service)).unwrap_or_else(|| "80".to_owned());
+        let address = format!("{}:{port}", service.name);
+        insert(
+            own,
+            &format!("tcp.services.{served}.loadbalancer.servers[0].address"),
+            &address,
+            &service.place,
+        );
+        let routers = own
+            .iter()
+            .filter(|kind| kind.name.eq_ignore_ascii_case("tcp"))
+            .flat_map(|tcp| tcp.children.iter().filter(|node| node.name.eq_ignore_ascii_case("routers")))
+            .flat_map(|routers| routers.children.iter());
+        let lone: Vec<String> = routers
+            .filter(|router| router.peek("service").is_none())
+            .map(|router| router.name.clone())
+            .collect();
+        for router in lone {
+            insert(own, &format!("tcp.routers.{router}.service"), served, &service.place);
+        }
+    }
 }
 
 /// The port that a container says it listens on.

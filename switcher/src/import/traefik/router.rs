@@ -82,7 +82,9 @@ fn told_of_tls(node: &Node, key: &str, imported: &mut Imported) {
 
 /// The entry points of a router, and whether it names them.
 fn reached(router: &Node, doors: &[Door], imported: &mut Imported) -> (Vec<Door>, bool) {
-    let Some(named) = router.get("entryPoints") else { return (doors.to_vec(), false) };
+    let Some(named) = router.get("entryPoints") else {
+        return (doors.iter().filter(|door| !door.raw).cloned().collect(), false);
+    };
     let names = words(named);
     let mut found = Vec::new();
     for name in &names {
@@ -97,6 +99,7 @@ fn reached(router: &Node, doors: &[Door], imported: &mut Imported) -> (Vec<Door>
                     place: named.place.clone(),
                     tls: false,
                     sent: false,
+                    raw: false,
                     middlewares: Vec::new(),
                 });
                 let suggestion = format!(
@@ -248,6 +251,7 @@ impl Given<'_> {
             priority,
             name: Some(router.name.clone()),
             upstreams: pool.upstreams,
+            copied: pool.copied,
             keys,
             actions: done.actions_for(way),
             ..Route::new(&router.place, what, path)

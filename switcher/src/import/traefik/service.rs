@@ -13,6 +13,8 @@ use crate::import::values::time;
 pub(super) struct Pool {
     pub(super) upstreams: Vec<At<Upstream>>,
     pub(super) keys: Vec<Entry>,
+    /// Where copies of requests go.
+    pub(super) copied: Vec<At<Upstream>>,
 }
 
 /// How deep services may be made of each other.
@@ -43,18 +45,54 @@ pub(super) fn pool(
         return parts(source, weighted, depth, imported);
     }
     let reserve = "nobody waits in reserve here; a standby slot is switched to by hand";
-    for (kind, suggestion) in [("mirroring", Later::Mirror.suggestion()), ("failover", reserve.to_owned())] {
-        let Some(node) = service.get(kind) else { continue };
+    if let Some(mirroring) = service.get("mirroring") {
+        return mirrored(source, mirroring, from, depth, imported);
+    }
+    if let Some(node) = service.get("failover") {
         let main = node.text("service")?;
         imported.notes.push(Note::left(
             &node.whole(),
-            format!("services.{}.{kind}", service.name),
-            suggestion,
+            format!("services.{}.failover", service.name),
+            reserve,
         ));
         node.children.iter().for_each(Node::set_aside);
         return pool(source, main, from, depth + 1, imported);
     }
     None
+}
+
+/// The main service, with the first of the others as the place that copies go to.
+fn mirrored(
+    source: &Source,
+    mirroring: &Node,
+    from: &Node,
+    depth: usize,
+    imported: &mut Imported,
+) -> Option<Pool> {
+    let mut whole = pool(source, mirroring.text("service")?, from, depth + 1, imported)?;
+    for name in ["mirrorBody", "maxBodySize"] {
+        let _ = mirroring.get(name).map(Node::take_whole);
+    }
+    for mirror in mirroring.get("mirrors").into_iter().flat_map(|mirrors| &mirrors.children) {
+        mirror.take();
+        let percent = mirror.text("percent").and_then(|text| text.parse::<u8>().ok()).unwrap_or(0);
+        let share = (whole.copied.is_empty() && (1..=100).contains(&percent)).then_some(percent);
+        let name = mirror.text("name").unwrap_or_default();
+        let copied = share.and_then(|_| pool(source, name, mirror, depth + 1, imported));
+        match (share, copied) {
+            (Some(share), Some(copied)) => {
+                whole.copied = copied.upstreams;
+                let entry = Entry::line("mirror", format!("{{share: {share}%}}"));
+                whole.keys.push(entry.from(&mirror.place, format!("mirrors {name}")));
+                imported.notes.push(Note::differs(&mirror.place, format!("mirrors {name}"), Later::MIRRORED));
+            }
+            (Some(_) | None, _) => {
+                let what = format!("mirrors {name}");
+                imported.notes.push(Note::left(&mirror.place, what, Later::Mirror.suggestion()));
+            }
+        }
+    }
+    Some(whole)
 }
 
 /// One pool of several, each with its share.
@@ -80,7 +118,7 @@ fn parts(source: &Source, weighted: &Node, depth: usize, imported: &mut Imported
 }
 
 /// Upstreams with weights, such that each service gets its share however many it has.
-fn shared(shares: Vec<(u64, Vec<At<Upstream>>)>) -> Vec<At<Upstream>> {
+pub(super) fn shared(shares: Vec<(u64, Vec<At<Upstream>>)>) -> Vec<At<Upstream>> {
     let own = |at: &At<Upstream>| at.value.weight.unwrap_or(1);
     let sum = |upstreams: &[At<Upstream>]| upstreams.iter().map(own).fold(0_u64, u64::saturating_add).max(1);
     let whole = shares.iter().map(|(_, upstreams)| sum(upstreams)).fold(1_u64, u64::saturating_mul);

@@ -17,6 +17,8 @@ pub(super) struct Door {
     pub(super) tls: bool,
     /// Whether it sends everything on to another one.
     pub(super) sent: bool,
+    /// Whether it belongs to a router of raw connections.
+    pub(super) raw: bool,
     /// The middlewares of every router.
     pub(super) middlewares: Vec<String>,
 }
@@ -41,6 +43,7 @@ pub(super) fn doors(source: &Source, imported: &mut Imported) -> Vec<Door> {
             tls: http
                 .and_then(|http| http.peek("tls"))
                 .is_some_and(|tls| tls.seen().first() != Some(&"false")),
+            raw: false,
             sent: http.is_some_and(|http| redirection(http, imported)),
             middlewares: middlewares.into_iter().map(str::to_owned).collect(),
         });
@@ -57,6 +60,7 @@ pub(super) fn doors(source: &Source, imported: &mut Imported) -> Vec<Door> {
                 place: source.root.place.clone(),
                 tls: false,
                 sent: false,
+                raw: false,
                 middlewares: Vec::new(),
             });
         }
@@ -117,17 +121,20 @@ pub(super) fn rest(source: &Source, imported: &mut Imported) {
             imported.needless(name, &node.take_whole().place);
         }
     }
-    for kind in ["tcp", "udp"] {
-        for node in source.below(&[kind]) {
-            for (what, inner) in
-                node.children.iter().flat_map(|inner| inner.children.iter().map(move |i| (inner, i)))
-            {
-                inner.take_whole();
-                what.take();
-                let told = format!("{kind}.{}.{}", what.name, inner.name);
-                imported.notes.push(Note::left(&inner.whole(), told, Later::Tcp.suggestion()));
-            }
+    for node in source.below(&["udp"]) {
+        for (what, inner) in
+            node.children.iter().flat_map(|inner| inner.children.iter().map(move |i| (inner, i)))
+        {
+            inner.take_whole();
+            what.take();
+            let told = format!("udp.{}.{}", what.name, inner.name);
+            imported.notes.push(Note::left(&inner.whole(), told, Later::Tcp.suggestion()));
         }
+    }
+    for kind in ["services", "middlewares"] {
+        source.below(&["tcp", kind]).into_iter().for_each(|section| {
+            section.take();
+        });
     }
 }
 
