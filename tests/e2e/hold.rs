@@ -63,8 +63,8 @@ async fn started() -> (Raw, Proxy, Arc<Signals>) {
     let raw = Raw::start(move |mut conversation| {
         let signals = Arc::clone(&shared);
         async move {
-            while let Some(head) = conversation.request().await {
-                if answer(&mut conversation, head.target(), &signals).await.is_none() {
+            while let Some(received) = conversation.request().await {
+                if answer(&mut conversation, received.head.target(), &signals).await.is_none() {
                     return;
                 }
             }

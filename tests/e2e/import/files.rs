@@ -10,7 +10,7 @@ use switcher_tests::port::Port;
 use switcher_tests::{App, Switcher};
 use tempfile::TempDir;
 
-use super::{Asked, answer, ask, by, caddy, nginx, ours, served, start, with};
+use super::{Asked, answer, ask, at_target, by, nginx, ours, served, start, with};
 
 /// Bytes that begin as what `gzip` writes does: nobody looks further.
 const PACKED: &str = "\u{1f}\u{8}packed";
@@ -310,7 +310,7 @@ const CADDY_TABLE: &[Asked] = &[
 
 #[tokio::test]
 async fn what_caddy_answered_of_folders_is_answered_after_an_import() {
-    let Some(program) = caddy() else {
+    let Some(program) = at_target("caddy") else {
         return skip_or_fail("Caddy is not here; `./setup --tests` brings it");
     };
     let (shop, folder, port) = (App::start("shop").await, TempDir::new().expect("a folder"), Port::reserve());
