@@ -78,9 +78,8 @@ fn one(
 /// Applications that ask for more than a path come first among those of the same path alone: where such a one turns people
 /// away, no files are served at longer paths that are applications of their own.
 fn behind_others(site: &mut Site) {
-    let turns_away = |at: &At<Action>| match &at.value {
-        Action::Answer { status, .. } => *status >= 400,
-        other => other.guards(),
+    let turns_away = |at: &At<Action>| {
+        at.value.guards() || matches!(at.value, Action::Answer { status, .. } if status >= 400)
     };
     let guards =
         |route: &Route| route.is_apart() && route.priority.is_none() && route.actions.iter().any(turns_away);

@@ -95,16 +95,29 @@ pub(super) fn outcome(
         route.actions = actions;
         return Some(Outcome::Route(Box::new(route)));
     }
+    ended(route, actions, &held, node, scope, around, imported)
+}
+
+/// The route with where its requests end: at an application, at files, or nowhere.
+fn ended(
+    mut route: Route,
+    mut actions: Vec<At<Action>>,
+    held: &Held,
+    node: &Node,
+    scope: &Scope<'_>,
+    around: &Around<'_>,
+    imported: &mut Imported,
+) -> Option<Outcome> {
     let target = named(node, around).unwrap_or(node);
     let inner = if std::ptr::eq(target, node) { scope.clone() } else { scope.within(target) };
     let passed = target.get("proxy_pass").or_else(|| target.get("grpc_pass"));
     match passed {
         Some(pass) => match pool(pass, &inner, &around.root, imported) {
             Ok(found) => {
-                lead(&mut route, found, &held, pass, &mut actions);
+                lead(&mut route, found, held, pass, &mut actions);
                 mirror::copied(&mut route, &inner, around, imported);
                 if !std::ptr::eq(target, node) {
-                    let files = files(node, scope, around, &held, true, imported);
+                    let files = files(node, scope, around, held, true, imported);
                     actions.extend(files.map(|action| At::new(action, &node.place)));
                 }
             }
@@ -119,7 +132,7 @@ pub(super) fn outcome(
             actions.push(At::new(refusal, &node.place));
         }
         None => {
-            let action = files(node, scope, around, &held, false, imported)?;
+            let action = files(node, scope, around, held, false, imported)?;
             if matches!(action, Action::Answer { .. }) {
                 actions.retain(|action| action.value.key() == Some("response_headers"));
             }

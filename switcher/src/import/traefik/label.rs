@@ -66,6 +66,9 @@ fn container(
     for (label, value, place) in labels {
         let Some(path) = label.strip_prefix("traefik.") else { continue };
         let parts: Vec<&str> = path.split('.').collect();
+        if raw.takes(&parts, value) {
+            continue;
+        }
         match parts.as_slice() {
             ["enable"] | ["docker" | "swarm", ..] => continue,
             ["http", _, called, _, server, port]
@@ -74,16 +77,6 @@ fn container(
                 given = Some(value.clone());
                 served = Some((*called).to_owned());
                 continue;
-            }
-            ["tcp", _, called, _, server, port]
-                if server.eq_ignore_ascii_case("server") && port.eq_ignore_ascii_case("port") =>
-            {
-                raw.port = Some(value.clone());
-                raw.service = Some((*called).to_owned());
-                continue;
-            }
-            ["tcp", kind, called, ..] if kind.eq_ignore_ascii_case("routers") => {
-                raw.routers.push((*called).to_owned());
             }
             ["http", kind, called, ..] if kind.eq_ignore_ascii_case("routers") => {
                 router = Some((*called).to_owned())
@@ -133,6 +126,24 @@ struct Raw {
 }
 
 impl Raw {
+    /// Looks at a label; answers whether it is no more than the port.
+    fn takes(&mut self, parts: &[&str], value: &str) -> bool {
+        match parts {
+            ["tcp", _, called, _, server, port]
+                if server.eq_ignore_ascii_case("server") && port.eq_ignore_ascii_case("port") =>
+            {
+                self.port = Some(value.to_owned());
+                self.service = Some((*called).to_owned());
+                true
+            }
+            ["tcp", kind, called, ..] if kind.eq_ignore_ascii_case("routers") => {
+                self.routers.push((*called).to_owned());
+                false
+            }
+            _ => false,
+        }
+    }
+
     /// Puts the container in as the server of its service.
     fn reached(&self, service: &Node, own: &mut Vec<Node>) {
         let Some(first) = self.routers.first() else { return };

@@ -245,14 +245,13 @@ impl Given<'_> {
             Some((path, true)) => Match::Below(path.clone()),
             Some((path, false)) => Match::Only(path.clone()),
         };
-        let keys = pool.keys.iter().chain(&done.keys).cloned().collect();
         let route = Route {
             wants: way.wants.clone(),
             priority,
             name: Some(router.name.clone()),
             upstreams: pool.upstreams,
             copied: pool.copied,
-            keys,
+            keys: pool.keys.iter().chain(&done.keys).cloned().collect(),
             actions: done.actions_for(way),
             ..Route::new(&router.place, what, path)
         };
