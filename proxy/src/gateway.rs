@@ -21,6 +21,7 @@ mod context;
 mod crumbs;
 mod forward;
 mod forward_auth;
+mod hold;
 mod introduce;
 mod middleware;
 mod mirror;
@@ -234,7 +235,9 @@ impl ProxyHttp for Gateway {
         forward::dress_response(response, ctx)?;
         cache::tell(session, response, ctx)?;
         replace::upstream(session, response, ctx)?;
-        compress::head(session.req_header(), response, ctx)
+        compress::head(session.req_header(), response, ctx)?;
+        hold::head(session, response, ctx);
+        Ok(())
     }
 
     fn response_body_filter(
@@ -248,11 +251,13 @@ impl ProxyHttp for Gateway {
         mirror::hear(body.as_ref().map_or(0, Bytes::len), ctx);
         replace::body(body, ctx);
         compress::body(body, end, ctx)?;
+        hold::body(body, end, ctx);
         if end {
             ctx.facts().answered.store(true, Ordering::Relaxed);
         }
         forward::answer_body(body, end, ctx);
         forward::bound_taking(session, body.as_ref().map_or(0, Bytes::len), ctx);
+        hold::wait_for_client(body.as_ref().map_or(0, Bytes::len), ctx);
         Ok(None)
     }
 
@@ -262,7 +267,8 @@ impl ProxyHttp for Gateway {
         _trailers: &mut HeaderMap,
         ctx: &mut Context,
     ) -> Result<Option<Bytes>> {
-        compress::trailers(ctx)
+        let rest = compress::trailers(ctx)?;
+        Ok(hold::trailers(rest, ctx))
     }
 
     fn fail_to_connect(

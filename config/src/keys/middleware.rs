@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{Cached, Compress, Cors, HashBy, Missing, Own};
+use crate::settings::{Buffer, Cached, Compress, Cors, HashBy, Missing, Own};
 use crate::values::{
     AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, NoFile,
     Pattern, Positive, RedirectStatus, Text,
@@ -42,7 +42,7 @@ section! {
         /// When an application that mostly fails is left alone for a while; then 503 with Retry-After.
         breaker: Own<BreakerKeys> = Own::Inherited;
         /// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
-        buffer: Own<BufferKeys> = Own::Inherited;
+        buffer: Own<Buffer> = Own::Inherited;
         /// Whether answers are held that their application declares cacheable: `on` or `off`. How much is held stands in `proxy.cache`.
         cache: Own<Cached> = Own::Inherited;
         /// Which target the application sees.
@@ -172,11 +172,13 @@ section! {
     }
 }
 
-record! {
-    /// What is taken in whole before an upstream is asked.
-    BufferKeys, "write for example `buffer: {request: 1MiB}`" {
-        /// The largest body of a request for which that is done. A larger one, and one of unknown length, is passed on as it comes.
-        request: BufferSize;
+section! {
+    /// Bodies that are taken in whole before they are passed on, so that slow clients keep no upstream waiting.
+    BufferKeys {
+        /// The largest body of a request that is taken in before an upstream is asked. A larger one, and one of unknown length, is passed on as it comes.
+        request: Option<BufferSize> = None;
+        /// The largest body of an answer that is taken in before its client is sent any of it. What is larger is passed on from there, streams and what says `X-Accel-Buffering: no` from the beginning.
+        response: Option<BufferSize> = None;
     }
 }
 

@@ -303,11 +303,13 @@ pub struct Breaker {
     pub open: Span,
 }
 
-/// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
+/// Bodies that are taken in whole before they are passed on, so that slow clients keep no upstream waiting. One at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffer {
     /// The largest body of a request for which that is done.
-    pub request: Bytes,
+    pub request: Option<Bytes>,
+    /// The largest body of an answer for which that is done.
+    pub response: Option<Bytes>,
 }
 
 /// Which target the application sees: first `strip`, then `replace`, then `prefix`. The query stays.

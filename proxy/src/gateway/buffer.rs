@@ -60,6 +60,22 @@ pub struct Room {
     bytes: u64,
 }
 
+impl Room {
+    /// How many bytes there is room for.
+    #[must_use]
+    pub const fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// Makes it room for so many bytes. False, and nothing else is changed, when there is not so much.
+    #[must_use]
+    pub fn grow(&mut self, bytes: u64) -> bool {
+        let Some(mut more) = self.budget.take(bytes.saturating_sub(self.bytes)) else { return false };
+        self.bytes += std::mem::take(&mut more.bytes);
+        true
+    }
+}
+
 impl Drop for Room {
     fn drop(&mut self) {
         self.budget.used.fetch_sub(self.bytes, Ordering::Relaxed);
@@ -149,8 +165,13 @@ mod tests {
         assert!(budget.take(41).is_none() && budget.take(u64::MAX).is_none());
         let two = budget.take(40).expect("room");
         assert!(budget.take(1).is_none());
+        let mut one = one;
+        assert!(!one.grow(61) && one.grow(60) && one.grow(1));
+        assert_eq!((one.bytes(), budget.used.load(Ordering::Relaxed)), (60, 100));
         drop(one);
         assert!(budget.take(60).is_some());
+        let mut two = two;
+        assert!(two.grow(100) && !two.grow(101));
         drop(two);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

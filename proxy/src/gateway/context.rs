@@ -38,6 +38,7 @@ use super::Shared;
 use super::asset::Asked;
 use super::breaker;
 use super::buffer::Kept;
+use super::hold::Held;
 use super::mirror::{self, Copied};
 use super::replace::{GIVES_WAY, Replacement};
 use super::traces;
@@ -116,6 +117,8 @@ pub struct Context {
     pub(super) for_cache_alone: bool,
     /// What compresses the answer.
     pub(super) encoder: Option<Box<Encoder>>,
+    /// Its answer's body, where that is taken in first.
+    pub(super) held: Option<Box<Held>>,
     /// Whether it was offered to be copied.
     pub(super) offered: bool,
     /// Its copy.
@@ -183,6 +186,7 @@ impl Context {
             age: Duration::ZERO,
             for_cache_alone: false,
             encoder: None,
+            held: None,
             offered: false,
             copied: None,
             asked: Asked::default(),
