@@ -236,7 +236,7 @@ impl ProxyHttp for Gateway {
         cache::tell(session, response, ctx)?;
         replace::upstream(session, response, ctx)?;
         compress::head(session.req_header(), response, ctx)?;
-        hold::head(response, ctx);
+        hold::head(session, response, ctx);
         Ok(())
     }
 
@@ -257,6 +257,7 @@ impl ProxyHttp for Gateway {
         }
         forward::answer_body(body, end, ctx);
         forward::bound_taking(session, body.as_ref().map_or(0, Bytes::len), ctx);
+        hold::wait_for_client(body.as_ref().map_or(0, Bytes::len), ctx);
         Ok(None)
     }
 

@@ -24,6 +24,9 @@ const SHARDS: usize = 16;
 /// Stands for the beginning of a body that is not being sent on.
 const NOT_SENDING: u64 = u64::MAX;
 
+/// The longest that anybody is waited for in advance.
+const DAY: Duration = Duration::from_secs(24 * 60 * 60);
+
 /// What an exchange waits for, as far as time limits are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stage {
@@ -169,6 +172,12 @@ impl Exchange {
     /// Notes that bytes moved.
     pub fn touch(&self) {
         self.moved.store(self.millis(), Ordering::Relaxed);
+    }
+
+    /// Notes that bytes move for so long, which nobody else will tell of.
+    pub fn touch_ahead(&self, time: Duration) {
+        let time = u64::try_from(time.min(DAY).as_millis()).unwrap_or_default();
+        self.moved.store(self.millis().saturating_add(time), Ordering::Relaxed);
     }
 
     /// Milliseconds since `started`. A connection to a database may be open for longer than 32 bits of them.

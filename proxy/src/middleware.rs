@@ -68,8 +68,8 @@ pub struct Chain {
     pub breaker: Option<Arc<Breaker>>,
     /// Up to which size a body is taken in whole before an upstream is asked.
     pub buffer: Option<Size>,
-    /// How much of an answer is taken in before it is passed on, in bytes.
-    pub hold: Option<u64>,
+    /// Up to which size an answer's body is taken in whole before its client is sent any of it.
+    pub hold: Option<Size>,
     /// Whether answers are held that the application declares cacheable.
     pub caches: bool,
     /// Which target the application sees.
@@ -190,7 +190,7 @@ fn chain(
         answer: settings.answer.get().map(Fixed::from),
         breaker: breaker.flatten(),
         buffer: settings.buffer.get().and_then(|buffer| buffer.request),
-        hold: settings.buffer.get().and_then(|buffer| buffer.response).map(|most| most.0),
+        hold: settings.buffer.get().and_then(|buffer| buffer.response),
         caches: settings.cache.get().is_some(),
         rewrite: settings.rewrite.get().map(Rewriting::new),
         request: settings.request_headers.get().map_or_else(HeaderRules::default, HeaderRules::new),

@@ -1,5 +1,7 @@
 //! Bodies that are taken in before an upstream is asked: what it sees and when, and what is passed on as it comes.
 
+mod answers;
+
 use switcher_config::Slot;
 use switcher_tests::http1::{Answer, get, request};
 use switcher_tests::{App, Http1, Http2, PATIENCE, Proxy, Raw, Setup, http2, pattern, until};

@@ -34,7 +34,6 @@ mod forward_auth;
 mod handshake;
 mod header;
 mod health;
-mod hold;
 mod hsts;
 mod http1;
 mod http2;

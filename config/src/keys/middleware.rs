@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use ipnet::IpNet;
 
 use crate::section::{record, section};
-use crate::settings::{Cached, Compress, Cors, HashBy, Missing, Own};
+use crate::settings::{Buffer, Cached, Compress, Cors, HashBy, Missing, Own};
 use crate::values::{
     AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, NoFile,
     Pattern, Positive, RedirectStatus, Text,
@@ -42,7 +42,7 @@ section! {
         /// When an application that mostly fails is left alone for a while; then 503 with Retry-After.
         breaker: Own<BreakerKeys> = Own::Inherited;
         /// What is taken in whole before an upstream is asked, so that a slow client keeps none waiting.
-        buffer: Own<BufferKeys> = Own::Inherited;
+        buffer: Own<Buffer> = Own::Inherited;
         /// Whether answers are held that their application declares cacheable: `on` or `off`. How much is held stands in `proxy.cache`.
         cache: Own<Cached> = Own::Inherited;
         /// Which target the application sees.
@@ -173,11 +173,11 @@ section! {
 }
 
 section! {
-    /// What is taken in as fast as its sender sends, so that a slow client keeps no upstream waiting.
+    /// Bodies that are taken in whole before they are passed on, so that slow clients keep no upstream waiting.
     BufferKeys {
-        /// The largest body of a request that is taken in whole before an upstream is asked. A larger one, and one of unknown length, is passed on as it comes.
+        /// The largest body of a request that is taken in before an upstream is asked. A larger one, and one of unknown length, is passed on as it comes.
         request: Option<BufferSize> = None;
-        /// How much of an answer is taken in from the upstream while the client waits for it or takes it slowly. A larger one is passed on as it comes from there on. Events, gRPC and answers with `X-Accel-Buffering: no` are never kept.
+        /// The largest body of an answer that is taken in before its client is sent any of it. What is larger is passed on from there, streams and what says `X-Accel-Buffering: no` from the beginning.
         response: Option<BufferSize> = None;
     }
 }

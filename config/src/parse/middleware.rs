@@ -1,17 +1,17 @@
 //! The sections of middleware turned into settings, and back.
 
 use crate::keys::{
-    BasicAuthKeys, BreakerKeys, BufferKeys, FilesKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys,
-    MiddlewareKeys, PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys,
-    ResponseHeaderKeys, RewriteKeys,
+    BasicAuthKeys, BreakerKeys, FilesKeys, FixedAnswerKeys, ForwardAuthKeys, InFlightKeys, MiddlewareKeys,
+    PathTimeoutKeys, RateLimitKeys, RedirectKeys, ReplaceKeys, RequestHeaderKeys, ResponseHeaderKeys,
+    RewriteKeys,
 };
 use crate::settings::{
-    BasicAuth, Breaker, Buffer, Files, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
+    BasicAuth, Breaker, Files, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Own,
     PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
 use crate::values::{
-    AnswerStatus, AskedUrl, BufferSize, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, NoFile,
-    PathKeys, Paths, Pattern, Positive, RedirectStatus, Text,
+    AnswerStatus, AskedUrl, ClearHeaders, Copied, Header, HiddenHeaders, Limit, Line, NoFile, PathKeys,
+    Paths, Pattern, Positive, RedirectStatus, Text,
 };
 
 fn all<T, U: From<T>>(own: Own<Vec<T>>) -> Own<Vec<U>> {
@@ -33,7 +33,7 @@ impl From<MiddlewareKeys> for Middleware {
             files: keys.files.map(Into::into),
             answer: keys.answer.map(Into::into),
             breaker: keys.breaker.map(Into::into),
-            buffer: keys.buffer.map(Into::into),
+            buffer: keys.buffer,
             cache: keys.cache,
             rewrite: keys.rewrite.map(Into::into),
             request_headers: keys.request_headers.map(Into::into),
@@ -58,7 +58,7 @@ impl From<Middleware> for MiddlewareKeys {
             files: middleware.files.map(Into::into),
             answer: middleware.answer.map(Into::into),
             breaker: middleware.breaker.map(Into::into),
-            buffer: middleware.buffer.map(Into::into),
+            buffer: middleware.buffer,
             cache: middleware.cache,
             rewrite: middleware.rewrite.map(Into::into),
             request_headers: middleware.request_headers.map(Into::into),
@@ -216,18 +216,6 @@ impl From<BreakerKeys> for Breaker {
 impl From<Breaker> for BreakerKeys {
     fn from(Breaker { errors, requests, window, open }: Breaker) -> Self {
         Self { errors, requests: Limit(requests), window: Positive(window), open: Positive(open) }
-    }
-}
-
-impl From<BufferKeys> for Buffer {
-    fn from(BufferKeys { request, response }: BufferKeys) -> Self {
-        Self { request: request.map(|size| size.0), response: response.map(|size| size.0) }
-    }
-}
-
-impl From<Buffer> for BufferKeys {
-    fn from(Buffer { request, response }: Buffer) -> Self {
-        Self { request: request.map(BufferSize), response: response.map(BufferSize) }
     }
 }
 

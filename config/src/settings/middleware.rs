@@ -303,12 +303,12 @@ pub struct Breaker {
     pub open: Span,
 }
 
-/// What is taken in as fast as its sender sends, so that a slow client keeps no upstream waiting.
+/// Bodies that are taken in whole before they are passed on, so that slow clients keep no upstream waiting. One at least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Buffer {
-    /// The largest body of a request that is taken in whole before an upstream is asked.
+    /// The largest body of a request for which that is done.
     pub request: Option<Bytes>,
-    /// How much of an answer is taken in before it is passed on as it comes.
+    /// The largest body of an answer for which that is done.
     pub response: Option<Bytes>,
 }
 

@@ -5,15 +5,15 @@ use std::str::FromStr;
 use regex::Regex;
 use serde_json::{Value, json};
 
-use super::{leaf, number_schema, or_name, text_schema, whole};
+use super::{BufferSize, leaf, number_schema, or_name, text_schema, whole};
 use crate::PathPrefix;
-use crate::keys::{MiddlewareKeys, PathTimeoutKeys};
+use crate::keys::{BufferKeys, MiddlewareKeys, PathTimeoutKeys};
 use crate::node::{Node, Value as Written};
 use crate::problem::quoted;
 use crate::reader::Reader;
 use crate::request::RequestHeaders;
 use crate::section::{Setting, Shown, take};
-use crate::settings::{Missing, Own};
+use crate::settings::{Buffer, Missing, Own};
 
 impl<T: Setting> Setting for Own<T> {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
@@ -211,6 +211,31 @@ impl Setting for HiddenHeaders {
 
     fn schema() -> Value {
         headers_schema()
+    }
+}
+
+impl Setting for Buffer {
+    fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
+        let BufferKeys { request, response } = BufferKeys::read(node, reader)?;
+        if request.is_none() && response.is_none() {
+            reader.wrong(
+                node,
+                "this says of no body that it is taken in",
+                "write for example `buffer: {request: 1MiB}`",
+            );
+            return None;
+        }
+        Some(Self { request: request.map(|size| size.0), response: response.map(|size| size.0) })
+    }
+
+    fn show(&self) -> Shown {
+        BufferKeys { request: self.request.map(BufferSize), response: self.response.map(BufferSize) }.show()
+    }
+
+    fn schema() -> Value {
+        let mut schema = BufferKeys::schema();
+        schema["minProperties"] = 1.into();
+        schema
     }
 }
 

@@ -61,15 +61,16 @@ pub struct Room {
 }
 
 impl Room {
-    /// How much it is, in bytes.
+    /// How many bytes there is room for.
     #[must_use]
     pub const fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Makes it larger by so many bytes; answers whether there was room for them.
+    /// Makes it room for so many bytes. False, and nothing else is changed, when there is not so much.
+    #[must_use]
     pub fn grow(&mut self, bytes: u64) -> bool {
-        let Some(mut more) = self.budget.take(bytes) else { return false };
+        let Some(mut more) = self.budget.take(bytes.saturating_sub(self.bytes)) else { return false };
         self.bytes += std::mem::take(&mut more.bytes);
         true
     }
@@ -164,8 +165,13 @@ mod tests {
         assert!(budget.take(41).is_none() && budget.take(u64::MAX).is_none());
         let two = budget.take(40).expect("room");
         assert!(budget.take(1).is_none());
+        let mut one = one;
+        assert!(!one.grow(61) && one.grow(60) && one.grow(1));
+        assert_eq!((one.bytes(), budget.used.load(Ordering::Relaxed)), (60, 100));
         drop(one);
         assert!(budget.take(60).is_some());
+        let mut two = two;
+        assert!(two.grow(100) && !two.grow(101));
         drop(two);
         assert_eq!(budget.used.load(Ordering::Relaxed), 0);
     }

@@ -105,8 +105,6 @@ pub struct Context {
     pub(super) watch: Option<Watch>,
     /// Its body, when that was taken in whole.
     pub(super) kept: Option<Box<Kept>>,
-    /// The answer, when that is taken in first.
-    pub(super) held: Option<Box<Held>>,
     /// What whoever was asked about it hands to the application.
     pub(super) handed: Option<Box<HeaderMap>>,
     /// The name that came with the right password.
@@ -119,6 +117,8 @@ pub struct Context {
     pub(super) for_cache_alone: bool,
     /// What compresses the answer.
     pub(super) encoder: Option<Box<Encoder>>,
+    /// Its answer's body, where that is taken in first.
+    pub(super) held: Option<Box<Held>>,
     /// Whether it was offered to be copied.
     pub(super) offered: bool,
     /// Its copy.
@@ -180,13 +180,13 @@ impl Context {
             standing: None,
             watch: None,
             kept: None,
-            held: None,
             handed: None,
             user: None,
             replacement: None,
             age: Duration::ZERO,
             for_cache_alone: false,
             encoder: None,
+            held: None,
             offered: false,
             copied: None,
             asked: Asked::default(),

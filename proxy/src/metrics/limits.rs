@@ -39,7 +39,8 @@ pub enum Limit {
     RateLimit,
     /// `in_flight` of middleware: a request was answered 429.
     InFlight,
-    /// Memory for bodies that `buffer` of middleware takes in was spent: one was passed on as it came.
+    /// Memory for the bodies, of requests and of answers, that `buffer` of middleware takes in was spent: one was passed on
+    /// as it came.
     Buffer,
     /// `proxy_protocol` of a listener: a connection without a good header was closed.
     ProxyProtocol,
