@@ -73,8 +73,13 @@ pub enum Action {
         /// For how long.
         open: Option<String>,
     },
-    /// Bodies up to this size are taken in whole first.
-    Buffer(String),
+    /// Bodies up to so much are taken in first: of requests, and of answers.
+    Buffer {
+        /// The bound for the bodies of requests.
+        request: Option<String>,
+        /// The bound for the bodies of answers.
+        response: Option<String>,
+    },
     /// Answers that declare it are held.
     Cache,
     /// Answers are compressed.
@@ -236,7 +241,9 @@ impl Later {
             Self::Breaker => {
                 "write `breaker: {errors: 50%, requests: 20}` in its `middleware`; its conditions are shares of failures alone"
             }
-            Self::Buffer => "`buffer` keeps bodies of requests; answers are passed on as they come",
+            Self::Buffer => {
+                "`buffer` takes in as much as it says and refuses no answer for its size; `retries` say what is tried again"
+            }
             Self::Cache => {
                 "`cache: on` holds what the application declares cacheable, and nothing else: let it send Cache-Control"
             }
@@ -277,7 +284,7 @@ impl Action {
             Self::Cors(_) => Some("cors"),
             Self::ForwardAuth(_) => Some("forward_auth"),
             Self::Breaker { .. } => Some("breaker"),
-            Self::Buffer(_) => Some("buffer"),
+            Self::Buffer { .. } => Some("buffer"),
             Self::Cache => Some("cache"),
             Self::Compress => Some("compress"),
             Self::Request(_) => Some("request_headers"),
@@ -357,7 +364,11 @@ fn entry(key: &str, actions: &[&At<Action>]) -> Option<Entry> {
             said.extend(open.iter().map(|open| ("open", scalar(open))));
             Entry::line(key, pairs(&said))
         }
-        Action::Buffer(size) => Entry::line(key, pairs(&[("request", size.clone())])),
+        Action::Buffer { request, response } => {
+            let said = [("request", request), ("response", response)];
+            let said = said.into_iter().filter_map(|(key, size)| Some((key, size.clone()?)));
+            Entry::line(key, pairs(&said.collect::<Vec<_>>()))
+        }
         Action::Cache | Action::Compress => Entry::line(key, "on"),
         Action::Request(_) | Action::Response(_) => headers(key, actions),
         Action::Later(_) => return None,
@@ -479,7 +490,7 @@ fn rewrite(key: &str, actions: &[&At<Action>]) -> Entry {
             | Action::Cors(_)
             | Action::ForwardAuth(_)
             | Action::Breaker { .. }
-            | Action::Buffer(_)
+            | Action::Buffer { .. }
             | Action::Cache
             | Action::Compress
             | Action::Request(_)

@@ -154,10 +154,14 @@ fn bounds(proxy: &Node, actions: &mut Vec<At<Action>>) -> Vec<Entry> {
         let bound = Action::BodySize { size: format!("{bytes}B"), written: true };
         actions.push(At::new(bound, &node.place));
     }
-    if buffering.text("requests") == Some("true") {
+    let wants = |key: &str| buffering.text(key) == Some("true");
+    let (requests, responses) = (wants("requests"), wants("responses"));
+    if requests || responses {
         let size = buffering.text("memory").map(|bytes| bytes.replace('_', ""));
         let size = size.map_or_else(|| "1MiB".to_owned(), |bytes| format!("{bytes}B"));
-        actions.push(At::new(Action::Buffer(size), &buffering.place));
+        let buffer =
+            Action::Buffer { request: requests.then(|| size.clone()), response: responses.then_some(size) };
+        actions.push(At::new(buffer, &buffering.place));
     }
     for node in buffering.children.iter().filter(|node| !node.is_taken()) {
         node.take_whole();

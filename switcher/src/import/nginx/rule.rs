@@ -37,7 +37,8 @@ pub(super) fn before(scope: &Scope<'_>, around: &Around<'_>, imported: &mut Impo
     if let Some(node) = scope.one("proxy_request_buffering").filter(|node| node.word(0) == Some("on")) {
         let suggestion = "bodies up to 1MiB are taken in whole first; larger ones are passed on as they come";
         imported.notes.push(Note::differs(&node.place, node.shown(), suggestion));
-        actions.push(At::new(Action::Buffer("1MiB".to_owned()), &node.place));
+        actions
+            .push(At::new(Action::Buffer { request: Some("1MiB".to_owned()), response: None }, &node.place));
     }
     actions
 }

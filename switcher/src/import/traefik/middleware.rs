@@ -294,10 +294,13 @@ fn breaker(node: &Node, into: &mut Done, imported: &mut Imported) {
 }
 
 fn buffering(node: &Node, into: &mut Done) {
-    let memory = node.take().text("memRequestBodyBytes").and_then(|bytes| bytes.parse::<u64>().ok());
-    let memory =
-        memory.filter(|bytes| *bytes > 0).map_or_else(|| "1MiB".to_owned(), |bytes| format!("{bytes}B"));
-    into.actions.push(At::new(Action::Buffer(memory), &node.place));
+    let node = node.take();
+    let memory = |key: &str| {
+        let bytes = node.text(key).and_then(|bytes| bytes.parse::<u64>().ok()).filter(|bytes| *bytes > 0);
+        Some(bytes.map_or_else(|| "1MiB".to_owned(), |bytes| format!("{bytes}B")))
+    };
+    let (request, response) = (memory("memRequestBodyBytes"), memory("memResponseBodyBytes"));
+    into.actions.push(At::new(Action::Buffer { request, response }, &node.place));
     let size = node.get("maxRequestBodyBytes");
     if let Some(size) = size
         && let Some(bytes) = size.word(0)
@@ -306,7 +309,7 @@ fn buffering(node: &Node, into: &mut Done) {
         let bound = Action::BodySize { size: format!("{bytes}B"), written: true };
         into.actions.push(At::new(bound, &size.place));
     }
-    for key in ["maxResponseBodyBytes", "memResponseBodyBytes", "retryExpression"] {
+    for key in ["maxResponseBodyBytes", "retryExpression"] {
         if let Some(other) = node.get(key).map(Node::take_whole) {
             into.actions.push(At::new(Action::Later(Later::Buffer), &other.place));
         }
