@@ -237,7 +237,7 @@ impl Given<'_> {
             && path.ends_with('/')
         {
             let suggestion =
-                format!("a path means whole segments here: {} without its last slash is taken too", path);
+                format!("a path means whole segments here: {path} without its last slash is taken too");
             imported.notes.push(Note::differs(&rule.place, format!("{what}.rule"), suggestion));
         }
         let path = match &way.path {
@@ -255,21 +255,20 @@ impl Given<'_> {
             actions: done.actions_for(way),
             ..Route::new(&router.place, what, path)
         };
-        let same = |other: &Route| {
-            let upstreams =
-                |route: &Route| route.upstreams.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
-            let actions =
-                |route: &Route| route.actions.iter().map(|at| at.value.clone()).collect::<Vec<Action>>();
-            other.path == route.path
-                && (&other.wants, other.priority) == (&route.wants, route.priority)
-                && upstreams(other) == upstreams(&route)
-                && actions(other) == actions(&route)
-        };
         // One router for each entry point says the same twice.
-        if !site.routes.iter().any(same) {
+        if !site.routes.iter().any(|other| alike(other, &route)) {
             site.routes.push(route);
         }
     }
+}
+
+/// Whether these send the same requests to the same place, done the same to.
+fn alike(one: &Route, other: &Route) -> bool {
+    let upstreams = |route: &Route| route.upstreams.iter().map(|at| at.value.clone()).collect::<Vec<_>>();
+    let actions = |route: &Route| route.actions.iter().map(|at| at.value.clone()).collect::<Vec<Action>>();
+    (&one.path, &one.wants, one.priority) == (&other.path, &other.wants, other.priority)
+        && upstreams(one) == upstreams(other)
+        && actions(one) == actions(other)
 }
 
 /// Traefik cleans paths before it looks at them. Told once, whatever the number of routers.
