@@ -38,10 +38,12 @@ pub enum Stage {
     Waiting,
     /// For the body of the answer. Limited by the idle timeout, unless it is endless by nature.
     Answering,
+    /// For the end of a raw connection that one side has ended. Limited by its idle timeout, or by [`crate::sweep::HALF_OPEN`].
+    Ending,
 }
 
 impl Stage {
-    const ALL: [Self; 4] = [Self::Opening, Self::Sending, Self::Waiting, Self::Answering];
+    const ALL: [Self; 5] = [Self::Opening, Self::Sending, Self::Waiting, Self::Answering, Self::Ending];
 }
 
 /// Why an exchange was closed by the proxy.

@@ -22,6 +22,10 @@ const TICK: Duration = Duration::from_millis(100);
 /// In how many ticks everybody has had a turn where there are very many applications.
 const TURNS: usize = 10;
 
+/// How long a raw connection that one side has ended may be silent without an `idle` of its own. A peer that never ends its
+/// side would keep it for ever; HAProxy's `timeout client-fin` and Traefik's `terminationDelay` are against the same.
+pub const HALF_OPEN: Duration = Duration::from_secs(30);
+
 /// How long a closed exchange gets to answer its client before it is aborted.
 const LINGER: Duration = Duration::from_secs(1);
 
@@ -35,7 +39,8 @@ pub fn overstepped(stage: Stage, kind: Kind, stalled: Duration, limits: &Timeout
         (Stage::Sending, _) => (limits.idle.0, Cause::SlowRequest),
         // Without a time of its own it may be silent for ever.
         (Stage::Answering, Kind::Connections) if limits.idle.0.is_zero() => return None,
-        (Stage::Answering, Kind::Requests | Kind::Uploads | Kind::Connections) => {
+        (Stage::Ending, _) if limits.idle.0.is_zero() => (HALF_OPEN, Cause::IdleTimeout),
+        (Stage::Answering, Kind::Requests | Kind::Uploads | Kind::Connections) | (Stage::Ending, _) => {
             (limits.idle.0, Cause::IdleTimeout)
         }
     };
@@ -160,9 +165,25 @@ mod tests {
             (Stage::Answering, Kind::Websockets, 999, None),
             (Stage::Opening, Kind::Connections, 999, None),
             (Stage::Answering, Kind::Connections, 20, Some(Cause::IdleTimeout)),
+            (Stage::Ending, Kind::Connections, 20, Some(Cause::IdleTimeout)),
         ] {
             let found = overstepped(stage, kind, seconds(stalled), &limits);
             assert_eq!(found, expected, "{stage:?} {kind:?} {stalled}");
         }
+    }
+
+    #[test]
+    fn half_a_raw_connection_does_not_stay_for_ever() {
+        let unlimited = Timeouts {
+            connect: Span::seconds(5),
+            response: Span::seconds(60),
+            idle: Span::seconds(0),
+            pool: Span::seconds(1),
+        };
+        let judged =
+            |stage, seconds| overstepped(stage, Kind::Connections, Duration::from_secs(seconds), &unlimited);
+        assert_eq!(judged(Stage::Answering, 99_999), None);
+        assert_eq!(judged(Stage::Ending, 29), None);
+        assert_eq!(judged(Stage::Ending, 30), Some(Cause::IdleTimeout));
     }
 }

@@ -28,6 +28,8 @@ pub(super) enum Way {
 pub(super) trait Follow {
     /// So many bytes came.
     fn moved(&mut self, way: Way, bytes: usize);
+    /// One direction is over and the other is not.
+    fn half_over(&mut self);
     /// Whether the proxy closes the connection: then nothing of the client is waited for.
     fn is_cut(&self) -> bool;
 }
@@ -54,10 +56,14 @@ pub(super) async fn pump(
         follow.moved(Way::There, begun.len());
     }
     let (mut there, mut back) = (Flow::beginning_with(begun), Flow::default());
+    let mut halved = false;
     poll_fn(|cx| {
         let sent = there.poll(cx, &mut *client, &mut *upstream, |bytes| follow.moved(Way::There, bytes));
         let got = back.poll(cx, &mut *upstream, &mut *client, |bytes| follow.moved(Way::Back, bytes));
         let over = there.is_over() && back.is_over();
+        if there.is_over() != back.is_over() && !std::mem::replace(&mut halved, true) {
+            follow.half_over();
+        }
         match (sent, got) {
             (_, Poll::Ready(Err(error))) => Poll::Ready(Ended::Upstream(error)),
             (Poll::Ready(Err(error)), _) => Poll::Ready(Ended::Client(error)),
@@ -185,6 +191,7 @@ mod tests {
     struct Count {
         there: usize,
         back: usize,
+        halves: usize,
         cut: bool,
     }
 
@@ -194,6 +201,10 @@ mod tests {
                 Way::There => self.there += bytes,
                 Way::Back => self.back += bytes,
             }
+        }
+
+        fn half_over(&mut self) {
+            self.halves += 1;
         }
 
         fn is_cut(&self) -> bool {
@@ -231,7 +242,7 @@ mod tests {
         assert_eq!(answer, "an answer");
         let (ended, count) = carried.await.expect("no panic");
         assert!(matches!(ended, Ended::Orderly));
-        assert_eq!((count.there, count.back), (11, 9));
+        assert_eq!((count.there, count.back, count.halves), (11, 9, 1));
     }
 
     #[tokio::test]

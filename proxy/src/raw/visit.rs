@@ -376,6 +376,10 @@ impl Follow for Visit {
         }
     }
 
+    fn half_over(&mut self) {
+        self.set_stage(Stage::Ending);
+    }
+
     fn is_cut(&self) -> bool {
         self.is_closed()
     }

@@ -143,6 +143,32 @@ async fn a_silent_connection_is_closed_after_its_time_and_one_that_speaks_is_not
 }
 
 #[tokio::test]
+async fn an_upstream_that_does_not_end_its_side_keeps_no_half_of_a_connection() {
+    let (listener, port) = Port::listen().await;
+    let deaf = tokio::spawn(async move {
+        let mut kept = Vec::new();
+        while let Ok((stream, _)) = listener.accept().await {
+            kept.push(stream);
+        }
+    });
+    let door = Port::reserve();
+    let tcp = format!("{{listen: \"{}\"}}", door.address());
+    let proxy = Setup::raw(&[port.address().to_string()], &[], &tcp).start_healthy().await;
+    let mut half = TcpStream::connect(door.address()).await.expect("a connection");
+    let whole = TcpStream::connect(door.address()).await.expect("a connection");
+    half.write_all(b"bye").await.expect("taken");
+    half.shutdown().await.expect("said");
+    // It has half a minute to answer, and not for ever.
+    let last = within(3 * PATIENCE, "its end", half.read(&mut [0; 1])).await;
+    assert!(!matches!(last, Ok(1..)), "{last:?}");
+    proxy.record("half a connection", |o| o["error"] == "nothing moved for too long").await;
+    let inside = proxy.admin().shop().await.slots.get(Slot::Blue).in_flight.connections;
+    assert_eq!(inside, 1, "one that both sides keep open may be silent for ever");
+    drop(whole);
+    deaf.abort();
+}
+
+#[tokio::test]
 async fn one_address_gets_its_share_of_connections() {
     let stage = Stage::with("", |setup| setup.proxy("limits", "{connections_per_address: 2}")).await;
     let mut kept = [stage.line("blue").await, stage.line("blue").await];
