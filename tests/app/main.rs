@@ -10,7 +10,7 @@
 //! | `HEALTH_STATUS`, `HEALTH_TEXT` | what `/health` answers from the beginning on |
 //! | `CRASH_AT_START`, `CRASH_AFTER_MS` | ends with that exit code before it listens; with 3, after that time |
 //! | `FAIL_REQUESTS` | answers 500 to everything but `/health`: broken under live traffic alone |
-//! | `MEMORY_AT_START_MB` | takes so much memory before it listens |
+//! | `MEMORY_AT_START_MB` | takes so much memory before it listens, after a second |
 //! | `REQUIRE` | names, with commas, of variables without which it does not start (exit code 78) |
 //! | `PRINT_SECRETS` | writes its environment and `/run/secrets` to its log |
 //! | `IGNORE_TERM`, `DRAIN_MS` | does not end at SIGTERM; how long it waits for what is in flight |

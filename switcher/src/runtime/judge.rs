@@ -87,6 +87,13 @@ fn ending(end: &Ended, memory: Option<Bytes>) -> String {
     }
     match (&end.error, signal(end.code)) {
         (Some(error), _) => format!("could not run: {}", harmless(error)),
+        // Docker can miss the kernel's word of it where the program ends at once.
+        (None, Some("SIGKILL")) if let Some(limit) = memory => {
+            format!(
+                "was ended by SIGKILL (exit code {}): perhaps it ran out of memory, its limit is {limit}",
+                end.code
+            )
+        }
         (None, Some(signal)) => format!("was ended by {signal} (exit code {})", end.code),
         (None, None) => format!("ended with exit code {}", end.code),
     }
@@ -196,6 +203,14 @@ mod tests {
         assert_eq!(
             failed(ContainerState::Exited(end), None, 0),
             "shop-green-1 ran out of memory: the kernel killed it at its limit of 64MiB"
+        );
+    }
+
+    #[test]
+    fn a_kill_that_docker_cannot_explain_names_the_limit_too() {
+        assert_eq!(
+            failed(ContainerState::Exited(ended(137)), None, 0),
+            "shop-green-1 was ended by SIGKILL (exit code 137): perhaps it ran out of memory, its limit is 64MiB"
         );
     }
 

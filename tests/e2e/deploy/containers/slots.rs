@@ -185,7 +185,7 @@ async fn a_version_that_fails_says_how() {
     let greedy = [("limits", "{memory: 32MiB}"), ("env", "{}")];
     let stage = Stage::with(Image::new("v2").env("MEMORY_AT_START_MB", "256")).await;
     let slots = Slots::with(&stage, &greedy).await;
-    // It may be up for the moment in which the start looks at it.
+    // It is up for a moment, in which the start may look at it.
     let why = match slots.start(Slot::Green, NEW).await {
         Err(RuntimeError::Ended(why)) => why,
         Err(error) => panic!("{error}"),
