@@ -4,7 +4,7 @@
 //! byte (RFC 7541 section 6.2.2). Used by tests of what a client must not do.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpSocket, TcpStream};
@@ -193,6 +193,17 @@ impl Frames {
     /// When the connection is refused.
     pub async fn with_buffer(address: SocketAddr, buffer: u32, values: &[(u16, u32)]) -> Self {
         Self::over(Box::new(connect_small(address, buffer).await), values).await
+    }
+
+    /// Connects from an address of this machine: all of `127.0.0.0/8` are.
+    ///
+    /// # Panics
+    /// When the connection is refused.
+    pub async fn from(source: Ipv4Addr, address: SocketAddr) -> Self {
+        let socket = TcpSocket::new_v4().expect("a socket");
+        socket.bind(SocketAddr::from((source, 0))).expect("an address of this machine");
+        let stream = within(PATIENCE, "a connection", socket.connect(address)).await.expect("connected");
+        Self::over(Box::new(stream), &[]).await
     }
 
     /// Connects over TLS.

@@ -1,8 +1,10 @@
 //! Hygiene of HTTP/2: frames that become requests of HTTP/1.1 upstream, judged by the bytes that the upstream got.
 //!
-//! A case is a list of frames on a connection of its own. Requests for `/smuggled` are meant to get past the proxy.
+//! A case is a list of frames on a connection of its own, from an address of its own: a request that the proxy forwards
+//! though its client was refused may reach the upstream when the next case is played, and is still told from that one's.
+//! Requests for `/smuggled` are meant to get past the proxy.
 
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::time::Duration;
 
 use switcher_tests::frames::{
@@ -11,6 +13,7 @@ use switcher_tests::frames::{
 
 use super::judge::{NAIVE, OURS, Verdict, harm, poisoned};
 use super::recorder::{Log, Recorder};
+use super::strict::Request;
 
 /// What may become of a case. In every case the upstream gets nothing but whole, strict requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -365,8 +368,20 @@ fn all() -> Vec<Case> {
         .collect()
 }
 
-async fn play(case: &Case, front: SocketAddr, stalled: Duration) -> Got {
-    let mut client = Frames::connect(front, &[]).await;
+/// Where the client of a case is.
+fn source(number: usize) -> Ipv4Addr {
+    let [.., high, low] = (number + 1).to_be_bytes();
+    Ipv4Addr::new(127, 1, high, low)
+}
+
+/// Whether a request that says whose it is says another case's client.
+fn is_of_another(request: &Request, number: usize) -> bool {
+    let own = source(number).to_string();
+    request.all("x-forwarded-for").first().is_some_and(|said| *said != own.as_bytes())
+}
+
+async fn play(case: &Case, number: usize, front: SocketAddr, stalled: Duration) -> Got {
+    let mut client = Frames::from(source(number), front).await;
     // A front may close before it has taken everything.
     let _ = client.send(&case.frames).await;
     let mut got = Got::default();
@@ -391,15 +406,15 @@ async fn play(case: &Case, front: SocketAddr, stalled: Duration) -> Got {
     got
 }
 
+/// Plays a case. What came of earlier ones is added to `late`.
 async fn judged(
     case: &Case,
     number: usize,
-    front: SocketAddr,
+    (front, stalled): (SocketAddr, Duration),
     upstream: &Recorder,
-    stalled: Duration,
+    late: &mut Vec<Request>,
 ) -> Verdict {
-    drop(upstream.take());
-    let got = play(case, front, stalled).await;
+    let got = play(case, number, front, stalled).await;
     let mut log = upstream.take();
     if let Some(harm) = poisoned(number, front, upstream, &mut log).await {
         return Verdict::Unsafe(harm);
@@ -410,6 +425,7 @@ async fn judged(
     if log.requests.iter().any(|request| request.target.contains("smuggled")) {
         return Verdict::Unsafe(format!("{log:?}"));
     }
+    late.extend(log.requests.extract_if(.., |request| is_of_another(request, number)));
     let refused = got.reset || got.closed || (400..500).contains(&got.status) || got.status == 501;
     match case.allowed {
         Rejected if log.requests.is_empty() && refused => Verdict::Good,
@@ -431,12 +447,16 @@ async fn run(
     upstream: &Recorder,
     stalled: Duration,
 ) -> Vec<(String, Verdict)> {
-    let mut bad = Vec::new();
+    let (mut bad, mut late) = (Vec::new(), Vec::new());
     for (number, case) in cases.iter().enumerate() {
-        let verdict = judged(case, number, front, upstream, stalled).await;
+        let verdict = judged(case, number, (front, stalled), upstream, &mut late).await;
         if verdict != Verdict::Good {
             bad.push((case.name.to_owned(), verdict));
         }
+    }
+    for (number, case) in cases.iter().enumerate().filter(|(_, case)| case.allowed == Rejected) {
+        let own = late.iter().filter(|request| !is_of_another(request, number));
+        bad.extend(own.map(|request| (case.name.to_owned(), Verdict::Weak(format!("late: {request:?}")))));
     }
     bad
 }
