@@ -21,7 +21,7 @@ use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 
 use super::{Question, Views, challenge_server_name};
-use crate::challenges::{ACME_TLS_ALPN, HTTP_PATH};
+use crate::challenges::{ACME_TLS_ALPN, Challenges, HTTP_PATH};
 
 /// How long one address may take.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -102,18 +102,19 @@ pub(super) async fn tls(question: &Question, name: &str, addresses: &[IpAddr]) -
         Ok(probe) => probe,
         Err(error) => return unasked(addresses, &error),
     };
-    let _posted = question.challenges.post_tls_alpn(server_name.clone(), &probe);
+    let _posted = question.challenges.probe_tls_alpn(server_name.clone(), &probe);
     for address in addresses {
         let at = SocketAddr::new(*address, question.https_port);
-        let view = timeout(PATIENCE, shake(&server_name, at, &probe)).await;
+        let view = timeout(PATIENCE, shake(&server_name, at, &question.challenges)).await;
         seen.push((*address, view.unwrap_or_else(|_| Seen::Nothing(silent()))));
     }
     seen
 }
 
-async fn shake(server_name: &str, at: SocketAddr, probe: &CertifiedKey) -> Seen {
-    let Ok(server_name) = ServerName::try_from(server_name.to_owned()) else {
-        return Seen::Nothing(format!("{server_name} cannot be asked for"));
+/// An order under way for the name shows a certificate there as well, which is as good a sign.
+async fn shake(name: &str, at: SocketAddr, challenges: &Challenges) -> Seen {
+    let Ok(server_name) = ServerName::try_from(name.to_owned()) else {
+        return Seen::Nothing(format!("{name} cannot be asked for"));
     };
     let connected = match TcpStream::connect(at).await {
         Ok(stream) => stream,
@@ -127,10 +128,13 @@ async fn shake(server_name: &str, at: SocketAddr, probe: &CertifiedKey) -> Seen 
     let mut config =
         builder.dangerous().with_custom_certificate_verifier(Arc::new(LookOnly)).with_no_client_auth();
     config.alpn_protocols = vec![ACME_TLS_ALPN.to_vec()];
+    // Looked at before and after, so that neither one that begins meanwhile is missed nor one that ends.
+    let before = challenges.posted_tls_alpn(name);
     match TlsConnector::from(Arc::new(config)).connect(server_name, connected).await {
         Ok(stream) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            if shown == probe.cert.first() {
+            let posted = before.into_iter().chain(challenges.posted_tls_alpn(name));
+            if posted.into_iter().any(|key| key.cert.first() == shown) {
                 Seen::Ours
             } else {
                 Seen::Other("a server with another certificate".to_owned())

@@ -9,6 +9,7 @@ use tokio_rustls::TlsAcceptor;
 use super::*;
 use crate::Resolver;
 use crate::challenges::HTTP_PATH;
+use crate::fixtures::ClientRoot;
 
 pub(super) fn question(names: &[&str]) -> Question {
     Question {
@@ -132,6 +133,18 @@ async fn another_server_is_told_by_its_name_and_is_a_problem_when_no_other_way_i
     let findings = check(&question).await;
     assert_eq!(of(&findings, CheckKind::Http).verdict, Verdict::Problem, "it is not asked for");
     assert!(findings.iter().all(|finding| finding.check != CheckKind::Tls));
+}
+
+#[tokio::test]
+async fn an_order_under_way_for_the_name_is_no_other_server_and_goes_on() {
+    let mut question = private("127.0.0.1");
+    question.https_port = ours_tls(Arc::clone(&question.challenges)).await;
+    let (name, key) = (challenge_server_name("127.0.0.1"), ClientRoot::new("root").issue("127.0.0.1"));
+    let _ordering = question.challenges.post_tls_alpn(name.clone(), &key);
+    let findings = check(&question).await;
+    assert_eq!(of(&findings, CheckKind::Tls).verdict, Verdict::Ok, "{findings:?}");
+    let shown = question.challenges.tls_alpn(&name).expect("what the order posted");
+    assert!(Arc::ptr_eq(&shown, &key));
 }
 
 #[tokio::test]
