@@ -11,8 +11,8 @@ use hyper::body::Incoming;
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use switcher_config::UpstreamProtocol;
-use tokio::time::Instant;
 
+use super::thread::Stopwatch;
 use super::{Answer, Real, Request};
 use crate::health::Dialer;
 use crate::health::dial::{Connection, Version};
@@ -37,7 +37,7 @@ pub(super) async fn ask(
     real: &mut Real,
 ) -> Result<Answer, String> {
     let Connection { io, version } = dialer.open(upstream).await?;
-    let began = Instant::now();
+    let watch = Stopwatch::start();
     let io = TokioIo::new(io);
     match version.unwrap_or(Version::Http1) {
         Version::Http1 => {
@@ -48,7 +48,7 @@ pub(super) async fn ask(
             let mut head = head(request, target);
             let host = HeaderValue::try_from(&request.authority).map_err(|_| unspeakable(request))?;
             head.headers_mut().insert(HOST, host);
-            read(sender.send_request(head).await.map_err(broken)?, began, most, real).await
+            read(sender.send_request(head).await.map_err(broken)?, watch, most, real).await
         }
         Version::Http2 => {
             let handshake = http2::Builder::new(TokioExecutor::new())
@@ -66,7 +66,7 @@ pub(super) async fn ask(
                 .path_and_query(request.target.clone())
                 .build()
                 .map_err(|_| unspeakable(request))?;
-            read(sender.send_request(head(request, target)).await.map_err(broken)?, began, most, real).await
+            read(sender.send_request(head(request, target)).await.map_err(broken)?, watch, most, real).await
         }
     }
 }
@@ -81,12 +81,12 @@ fn head(request: &Request, target: Uri) -> http::Request<Empty<Bytes>> {
 
 async fn read(
     answer: Response<Incoming>,
-    began: Instant,
+    watch: Stopwatch,
     most: u64,
     real: &mut Real,
 ) -> Result<Answer, String> {
     let (head, mut body) = answer.into_parts();
-    let first_byte = began.elapsed();
+    let first_byte = watch.elapsed();
     let (mut bytes, mut whole) = (0, true);
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(broken)?;
@@ -98,7 +98,7 @@ async fn read(
         // Whoever waits for this thread is more urgent.
         tokio::task::yield_now().await;
     }
-    Ok(Answer { status: head.status.as_u16(), bytes, whole, first_byte, took: began.elapsed() })
+    Ok(Answer { status: head.status.as_u16(), bytes, whole, first_byte, took: watch.elapsed() })
 }
 
 fn unspeakable(request: &Request) -> String {
