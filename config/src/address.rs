@@ -246,6 +246,7 @@ mod tests {
             ("https://[2001:db8::1]:8443", "https://[2001:db8::1]:8443"),
             ("unix:/run/shop/blue.sock", "unix:/run/shop/blue.sock"),
             ("http://unix:/run/blue.sock", "unix:/run/blue.sock"),
+            ("Unix:/run/Blue.sock", "unix:/run/Blue.sock"),
             ("h2c://unix:/run/blue.sock", "h2c://unix:/run/blue.sock"),
         ] {
             let address: UpstreamAddress = text.parse().expect(text);
@@ -264,6 +265,7 @@ mod tests {
             ("sh op:80", "the host is neither an IP address nor a DNS name"),
             ("[::x]:80", "the brackets hold no IPv6 address"),
             ("unix:run/blue.sock", "the path of a unix socket begins with `/`"),
+            ("Unix:8001", "the path of a unix socket begins with `/`"),
         ] {
             assert_eq!(text.parse::<UpstreamAddress>().expect_err(text).why, why);
         }

@@ -10,7 +10,8 @@ use std::str::FromStr;
 
 use crate::ListenAddress;
 
-/// What a unix socket begins with wherever an address may stand.
+/// What a unix socket begins with wherever an address may stand, in letters of any size as schemes are (RFC 3986 section
+/// 3.1): no host is called so.
 const UNIX: &str = "unix:";
 
 /// The longest path that the kernel takes, in bytes (108 with the zero byte at its end).
@@ -23,7 +24,8 @@ pub struct SocketPath(Box<str>);
 impl SocketPath {
     /// The path behind `unix:`; `None` when the text is no unix socket at all.
     pub(crate) fn within(text: &str) -> Option<Result<Self, &'static str>> {
-        Some(Self::new(text.strip_prefix(UNIX)?))
+        let (prefix, path) = text.split_at_checked(UNIX.len())?;
+        prefix.eq_ignore_ascii_case(UNIX).then(|| Self::new(path))
     }
 
     fn new(path: &str) -> Result<Self, &'static str> {
