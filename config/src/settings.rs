@@ -50,8 +50,8 @@ pub use deploy::{
 
 pub use matching::{Matching, Wanted};
 pub use middleware::{
-    BasicAuth, Breaker, Buffer, Files, FixedAnswer, ForwardAuth, HeaderRules, InFlight, Middleware, Missing,
-    Own, PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
+    BasicAuth, Breaker, Buffer, CLIENT_IP, Files, FixedAnswer, ForwardAuth, HeaderRules, InFlight,
+    Middleware, Missing, Own, PathMiddleware, PathTimeouts, RateLimit, Redirect, Replace, Rewrite,
 };
 pub use mirror::{AssetFallback, AssetPattern, Mirror, ReleaseAffinity, SafeMethod};
 pub use pages::{ErrorPage, ErrorPagesFor};

@@ -236,11 +236,13 @@ async fn the_application_sees_another_target() {
 #[tokio::test]
 async fn headers_are_changed_on_both_ways() {
     let app = App::start("blue").await;
-    let middleware = "{request_headers: {remove: [X-Debug], set: {X-Api-Key: secret}}, response_headers: {remove: [X-Powered-By], set: {X-Frame-Options: DENY}}}";
+    let middleware = "{request_headers: {remove: [X-Debug], set: {X-Api-Key: secret, X-Real-IP: '{client_ip}'}}, response_headers: {remove: [X-Powered-By], set: {X-Frame-Options: DENY}}}";
     let proxy = with(&app, middleware, "{/plain: {response_headers: off}}").await;
-    let answer = get_with(proxy.http(), "/", &[("X-Debug", "1"), ("X-Api-Key", "mine")]).await;
+    let said = [("X-Debug", "1"), ("X-Api-Key", "mine"), ("X-Real-IP", "192.0.2.1")];
+    let answer = get_with(proxy.http(), "/", &said).await;
     let seen = app.last();
     assert_eq!((seen.header("x-debug"), seen.header("x-api-key")), (None, Some("secret")));
+    assert_eq!(seen.header("x-real-ip"), Some("127.0.0.1"), "the client's address, not its word");
     assert_eq!(answer.header("x-frame-options"), Some("DENY"));
     assert_eq!(get(proxy.http(), "/plain").await.header("x-frame-options"), None);
     app.stop().await;

@@ -209,7 +209,7 @@ section! {
     RequestHeaderKeys {
         /// Taken away.
         remove: Vec<Header> = Vec::new();
-        /// Put in the place of what is there.
+        /// Put in the place of what is there. `{client_ip}` as the whole value is the client's address.
         set: HiddenHeaders = HiddenHeaders::default();
         /// Put beside what is there.
         add: HiddenHeaders = HiddenHeaders::default();

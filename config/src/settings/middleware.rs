@@ -332,6 +332,9 @@ pub struct Replace {
     pub to: String,
 }
 
+/// As the value of a header of requests: the client's address, as `X-Forwarded-For` would name it.
+pub const CLIENT_IP: &str = "{client_ip}";
+
 /// What is changed of headers: `remove` first, then `set`, then `add`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct HeaderRules {

@@ -13,7 +13,7 @@ use crate::problem::quoted;
 use crate::reader::Reader;
 use crate::request::RequestHeaders;
 use crate::section::{Setting, Shown, take};
-use crate::settings::{Buffer, Missing, Own};
+use crate::settings::{Buffer, CLIENT_IP, Missing, Own};
 
 impl<T: Setting> Setting for Own<T> {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
@@ -146,7 +146,7 @@ fn is_path(text: &str) -> bool {
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ClearHeaders(pub(crate) Vec<(String, String)>);
 
-/// The same, and their values are never shown.
+/// The same, and their values are never shown, but for the names of what is filled in.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(crate) struct HiddenHeaders(pub(crate) Vec<(String, String)>);
 
@@ -156,7 +156,26 @@ impl std::fmt::Debug for HiddenHeaders {
     }
 }
 
-fn headers(node: &Node, reader: &mut Reader, example: &str) -> Option<Vec<(String, String)>> {
+/// What is wrong with a value in braces: those of requests know one name, those of answers none.
+fn misplaced(value: &str, of_requests: bool) -> Option<&'static str> {
+    let inner = value.strip_prefix('{')?.strip_suffix('}')?;
+    let name = !inner.is_empty() && inner.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'_');
+    match (value == CLIENT_IP, of_requests) {
+        (true, true) => None,
+        (true, false) => Some("has a value that only headers of requests may have"),
+        (false, true) if name => {
+            Some("has a value in braces, and the only one that is filled in is `{client_ip}`")
+        }
+        (false, _) => None,
+    }
+}
+
+fn headers(
+    node: &Node,
+    reader: &mut Reader,
+    example: &str,
+    of_requests: bool,
+) -> Option<Vec<(String, String)>> {
     if !matches!(node.value, Written::Mapping(_)) && !node.is_null() {
         let message = format!("this takes headers with their values, and it is {}", node.kind());
         reader.wrong(node, message, format!("write for example `{{{example}}}`"));
@@ -168,7 +187,9 @@ fn headers(node: &Node, reader: &mut Reader, example: &str) -> Option<Vec<(Strin
         .map(|(key, value)| {
             reader.under(&key.text, |reader| {
                 let text = reader.text(value, &format!("`{example}`"))?.to_owned();
-                if let Some(why) = RequestHeaders::objection(&key.text, &text) {
+                let objection =
+                    RequestHeaders::objection(&key.text, &text).or_else(|| misplaced(&text, of_requests));
+                if let Some(why) = objection {
                     let hint = format!("write for example `{example}`");
                     reader.wrong_key(key, format!("{} {why}", quoted(&key.text)), hint);
                     return None;
@@ -186,7 +207,7 @@ fn headers_schema() -> Value {
 
 impl Setting for ClearHeaders {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        headers(node, reader, "X-Frame-Options: DENY").map(Self)
+        headers(node, reader, "X-Frame-Options: DENY", false).map(Self)
     }
 
     fn show(&self) -> Shown {
@@ -202,11 +223,15 @@ impl Setting for ClearHeaders {
 
 impl Setting for HiddenHeaders {
     fn read(node: &Node, reader: &mut Reader) -> Option<Self> {
-        headers(node, reader, "X-Api-Key: ${API_KEY}").map(Self)
+        headers(node, reader, "X-Api-Key: ${API_KEY}", true).map(Self)
     }
 
     fn show(&self) -> Shown {
-        Shown::Section(self.0.iter().map(|(name, _)| (name.clone(), Shown::Secret)).collect())
+        let shown = |value: &str| match value {
+            CLIENT_IP => Shown::Text(value.to_owned()),
+            _ => Shown::Secret,
+        };
+        Shown::Section(self.0.iter().map(|(name, value)| (name.clone(), shown(value))).collect())
     }
 
     fn schema() -> Value {

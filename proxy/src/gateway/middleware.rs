@@ -159,7 +159,7 @@ pub(super) fn dress_request(chain: &Chain, request: &mut request::Parts, ctx: &C
             request.headers.insert(X_FORWARDED_PREFIX, strip);
         }
     }
-    chain.request.change(&mut request.headers);
+    chain.request.change(&mut request.headers, ctx.client.ip);
     Ok(())
 }
 

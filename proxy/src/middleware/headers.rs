@@ -1,17 +1,41 @@
 //! Headers that are taken away, set and added.
 
+use std::net::IpAddr;
+
 use http::header::{HeaderName, HeaderValue};
 use http::{HeaderMap, header};
 use pingora::Result;
 use pingora::http::ResponseHeader;
-use switcher_config::settings::HeaderRules;
+use switcher_config::settings::{CLIENT_IP, HeaderRules};
 
 /// What is changed: taken away first, then set, then added.
 #[derive(Debug, Clone, Default)]
 pub struct Rules {
     remove: Vec<HeaderName>,
-    set: Vec<(HeaderName, HeaderValue)>,
-    add: Vec<(HeaderName, HeaderValue)>,
+    set: Vec<(HeaderName, Value)>,
+    add: Vec<(HeaderName, Value)>,
+}
+
+/// What a header is given.
+#[derive(Debug, Clone)]
+enum Value {
+    /// The same for everybody.
+    Fixed(HeaderValue),
+    /// The client's address.
+    ClientIp,
+}
+
+impl Value {
+    /// The value for a request of this client.
+    fn of(&self, client: IpAddr) -> HeaderValue {
+        match self {
+            Self::Fixed(value) => value.clone(),
+            // An address has no letter that a header may not have.
+            Self::ClientIp => {
+                HeaderValue::try_from(client.to_string()).unwrap_or(HeaderValue::from_static(""))
+            }
+        }
+    }
 }
 
 impl Rules {
@@ -21,7 +45,11 @@ impl Rules {
         let name = |name: &String| name.parse::<HeaderName>().ok();
         let pairs = |list: &[(String, String)]| {
             list.iter()
-                .filter_map(|(n, value)| Some((name(n)?, HeaderValue::try_from(value).ok()?)))
+                .filter_map(|(n, text)| {
+                    let fixed = || HeaderValue::try_from(text).ok().map(Value::Fixed);
+                    let value = if text == CLIENT_IP { Some(Value::ClientIp) } else { fixed() };
+                    Some((name(n)?, value?))
+                })
                 .collect()
         };
         Self {
@@ -37,16 +65,16 @@ impl Rules {
         self.remove.is_empty() && self.set.is_empty() && self.add.is_empty()
     }
 
-    /// Changes the headers of a request.
-    pub fn change(&self, headers: &mut HeaderMap) {
+    /// Changes the headers of a request of this client.
+    pub fn change(&self, headers: &mut HeaderMap, client: IpAddr) {
         for name in &self.remove {
             headers.remove(name);
         }
         for (name, value) in &self.set {
-            headers.insert(name, value.clone());
+            headers.insert(name, value.of(client));
         }
         for (name, value) in &self.add {
-            headers.append(name, value.clone());
+            headers.append(name, value.of(client));
         }
     }
 
@@ -58,11 +86,16 @@ impl Rules {
         for name in self.remove.iter().filter(|name| !frames(name)) {
             answer.remove_header(name);
         }
-        for (name, value) in &self.set {
-            answer.insert_header(name.clone(), value.clone())?;
+        // Answers are given nothing but what is the same for everybody.
+        let fixed = |(name, value): &'_ (HeaderName, Value)| match value {
+            Value::Fixed(value) => Some((name.clone(), value.clone())),
+            Value::ClientIp => None,
+        };
+        for (name, value) in self.set.iter().filter_map(fixed) {
+            answer.insert_header(name, value)?;
         }
-        for (name, value) in &self.add {
-            answer.append_header(name.clone(), value.clone())?;
+        for (name, value) in self.add.iter().filter_map(fixed) {
+            answer.append_header(name, value)?;
         }
         Ok(())
     }
@@ -96,7 +129,7 @@ mod tests {
         let pair = |name: &str, value: &str| (name.to_owned(), value.to_owned());
         let rules = Rules::new(&HeaderRules {
             remove: vec!["X-Gone".into(), "X-Added".into(), "Content-Length".into()],
-            set: vec![pair("X-Set", "new")],
+            set: vec![pair("X-Set", "new"), pair("X-Real-IP", "{client_ip}")],
             add: vec![pair("X-Added", "one"), pair("X-Added", "two"), pair("X-Set", "beside")],
         });
         let mut answer = ResponseHeader::build(200, None).expect("a head");
@@ -115,7 +148,10 @@ mod tests {
         assert_eq!(all("content-length"), ["3"], "it says where the answer ends");
         let mut headers = HeaderMap::new();
         headers.insert("x-gone", HeaderValue::from_static("1"));
-        rules.change(&mut headers);
+        headers.insert("x-real-ip", HeaderValue::from_static("forged"));
+        rules.change(&mut headers, [192, 0, 2, 7].into());
         assert!(!headers.contains_key("x-gone") && headers["x-set"] == "new");
+        assert_eq!(headers["x-real-ip"], "192.0.2.7");
+        assert!(!answer.headers.contains_key("x-real-ip"), "it is the request's");
     }
 }
