@@ -15,7 +15,7 @@ mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use switcher_config::settings::DeploySettings;
 use switcher_config::{Problem, Template};
@@ -44,6 +44,13 @@ pub struct Sources {
     pub variables: BTreeMap<String, String>,
     /// The folder of Docker secrets.
     pub secrets_dir: PathBuf,
+}
+
+/// The names and values in the text of an env file, as far as it can be read.
+#[must_use]
+pub fn pairs(file: &Path, text: &str) -> Vec<(String, String)> {
+    let (entries, _) = file::parse(file, text);
+    entries.into_iter().filter_map(|entry| Some((entry.name, entry.value?))).collect()
 }
 
 impl Sources {

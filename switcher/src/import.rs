@@ -24,6 +24,7 @@ pub mod target;
 pub mod traefik;
 pub mod tree;
 pub mod values;
+pub mod variables;
 pub mod wants;
 
 pub use note::{Kind, Note};
@@ -94,6 +95,5 @@ pub fn take_over(
     };
     folder::settle(&mut imported, files, shelf, folder);
     let shown: Vec<String> = files.iter().map(|file| file.display().to_string()).collect();
-    let (title, notes) = (format!("{from} ({})", shown.join(", ")), imported.notes.clone());
-    settle(imported, &title).map_err(|error| Failed::Unsettled(error, notes))
+    settle(imported, &format!("{from} ({})", shown.join(", ")))
 }

@@ -9,6 +9,7 @@ use super::Outcome;
 use crate::cli::MoveArgs;
 use crate::code::Code;
 use crate::context::{Context, quoted};
+use crate::environment::Sources;
 use crate::failure::{Failure, Live};
 use crate::import::{Failed, Kind, Note, Settled, Shelf, Unreadable, take_over};
 use crate::init::settle::Unsettled;
@@ -21,11 +22,11 @@ pub(super) fn run(ctx: &Context, args: &MoveArgs) -> Outcome {
     let output = args.output.clone().or_else(|| ctx.global.config.clone()).unwrap_or_else(|| HERE.into());
     let here = std::env::current_dir().map_err(|error| system(ctx, &error.to_string()))?;
     let folder = here.join(&output).parent().map_or_else(|| here.clone(), Path::to_path_buf);
-    let settled =
-        take_over(args.from, &args.files, &Shelf::at(&here), &folder).map_err(|error| match error {
-            Failed::Unreadable(error) => unread(&error),
-            Failed::Unsettled(error, notes) => unsettled(ctx, error, &notes),
-        })?;
+    let shelf = Shelf::at(&here).with(Sources::from_process(here.clone()).variables);
+    let settled = take_over(args.from, &args.files, &shelf, &folder).map_err(|error| match error {
+        Failed::Unreadable(error) => unread(&error),
+        Failed::Unsettled(error, notes) => unsettled(ctx, error, &notes),
+    })?;
     let beside: Vec<PathBuf> = settled.files.iter().map(|(name, _)| beside(&output, name)).collect();
     if !args.dry_run {
         free(ctx, args, &output, &beside)?;
@@ -135,9 +136,16 @@ fn unsettled(ctx: &Context, error: Unsettled, notes: &[Note]) -> Failure {
         Unsettled::System(error) => system(ctx, &error.to_string()),
         Unsettled::Refused(report) => {
             let told: Vec<String> = notes.iter().map(Note::sentence).collect();
-            let text = format!("{}\n{report}", told.join("\n"));
+            // That nothing is left says less than why.
+            let empty = report.problems.iter().all(|problem| problem.key == "apps");
+            let (text, message) = if empty {
+                let why = "nothing of it can be served here, for the reasons above; nothing was written";
+                (told.join("\n"), why)
+            } else {
+                let why = "nothing of it makes a configuration that loads; nothing was written";
+                (format!("{}\n{report}", told.join("\n")), why)
+            };
             let json = json!({"notes": notes, "problems": report.problems});
-            let message = "nothing of it makes a configuration that loads; nothing was written";
             let failure =
                 Failure::new(Code::ImportNothing, message, Live::Unchanged, "switcher import --help");
             Failure { report: Some(Box::new((text, json))), ..failure }

@@ -14,6 +14,7 @@ use super::raw::Mode;
 use super::sheet::{Entry, list, pairs, scalar};
 use super::site::{Imported, Match, Route, Site, Tls, Upstream};
 use super::tree::{At, Place};
+use super::values::escaped;
 use crate::init::draft::label;
 use crate::init::secret::is_secret;
 
@@ -304,18 +305,28 @@ fn joins(app: &App, route: &Route) -> bool {
 const BEFORE_REDIRECTS: [&str; 6] =
     ["allow", "deny", "rate_limit", "in_flight", "basic_auth", "forward_auth"];
 
+/// Those of them that keep nobody out.
+const LIMITS: [&str; 2] = ["rate_limit", "in_flight"];
+
 /// What ends a request's way.
 const ENDS: [&str; 3] = ["redirects", "files", "answer"];
 
 fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
-    let guarded = app
-        .route
-        .actions
-        .iter()
-        .any(|action| action.value.key().is_some_and(|key| BEFORE_REDIRECTS.contains(&key)));
-    if only_redirects(route) && !guarded && same_answers(&app.route.actions, &route.actions) {
+    let taken = path_of(app.route.path.path()) == path
+        || app.paths.iter().any(|other| path_of(other.path.path()) == path);
+    let keys = app.route.actions.iter().filter_map(|action| action.value.key());
+    let guards: Vec<&str> = keys.filter(|key| BEFORE_REDIRECTS.contains(key)).collect();
+    let limited = taken && guards.iter().all(|key| LIMITS.contains(key));
+    if only_redirects(route)
+        && (guards.is_empty() || limited)
+        && same_answers(&app.route.actions, &route.actions)
+    {
         let sends = route.actions.iter().filter(|at| matches!(at.value, Action::Redirect { .. }));
         app.redirects.extend(sends.cloned());
+        if limited && !guards.is_empty() {
+            let suggestion = format!("who is sent on counts for the limits of {path} here");
+            notes.push(Note::differs(&route.place, route.what.clone(), suggestion));
+        }
         return;
     }
     let same = |other: &Route| {
@@ -323,8 +334,6 @@ fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
         one.len() == other.len() && one.iter().zip(&other).all(|(one, other)| one.same(other))
     };
     let same = |other: &Route| same(other) && same_timeouts(other, route);
-    let taken = path_of(app.route.path.path()) == path
-        || app.paths.iter().any(|other| path_of(other.path.path()) == path);
     if !route.upstreams.is_empty() && same(&app.route) && !taken {
         // Exactly what the application does anyway.
         let deeper = app.paths.iter().any(|other| below(other, path));
@@ -334,8 +343,15 @@ fn join(app: &mut App, route: &Route, path: &str, notes: &mut Vec<Note>) {
     }
     if taken {
         if !(same(&app.route) && path_of(app.route.path.path()) == path) {
-            let suggestion =
-                format!("{path} is said twice, and cannot be told apart here; the first is written");
+            let suggestion = if route.is_wider() {
+                format!(
+                    "{path} alone is not told here from what lies below it, and the latter is written; an application with \
+                     `match: {{path_pattern: '^{}$'}}` and the same slots would tell it",
+                    escaped(path)
+                )
+            } else {
+                format!("{path} is said twice, and cannot be told apart here; the first is written")
+            };
             notes.push(Note::left(&route.place, route.what.clone(), suggestion));
         }
         return;

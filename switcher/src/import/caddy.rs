@@ -11,13 +11,15 @@ mod site;
 mod snippet;
 mod token;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Unreadable;
-use super::sheet::Entry;
+use super::note::Note;
+use super::sheet::{Entry, list};
 use super::shelf::Shelf;
 use super::site::Imported;
 use super::tree::{Naming, Node, Place, untaken};
+use super::variables::{self, Variables};
 
 /// Reads Caddyfiles.
 ///
@@ -27,9 +29,7 @@ pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     let mut imported = Imported::default();
     let mut nodes = Vec::new();
     for file in files {
-        let shown = file.display().to_string();
-        let text = shelf.text(file).map_err(|why| Unreadable::file(shown.clone(), why))?;
-        let read = token::read(&shown, &defaults(&text))?;
+        let read = lines(file, shelf, &mut imported.notes)?;
         let folder = file.parent().map(PathBuf::from).unwrap_or_default();
         nodes.extend(snippet::expanded(sites_of(read), &folder, shelf, &mut imported.notes)?);
     }
@@ -44,21 +44,11 @@ pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     Ok(imported)
 }
 
-/// `{$NAME:default}` as its default; a name without one stays as it is, and is told where it matters.
-fn defaults(text: &str) -> String {
-    let mut out = String::new();
-    let mut rest = text;
-    while let Some(at) = rest.find("{$") {
-        out.push_str(&rest[..at]);
-        let after = &rest[at..];
-        let Some(end) = after.find('}') else { break };
-        match after[2..end].split_once(':') {
-            Some((_, default)) => out.push_str(default),
-            None => out.push_str(&after[..=end]),
-        }
-        rest = &after[end + 1..];
-    }
-    out + rest
+/// The lines of a file, with the names in it filled in.
+fn lines(file: &Path, shelf: &Shelf, notes: &mut Vec<Note>) -> Result<Vec<Node>, Unreadable> {
+    let shown = file.display().to_string();
+    let text = shelf.text(file).map_err(|why| Unreadable::file(shown.clone(), why))?;
+    token::read(&shown, &Variables::beside(file, shelf).fill(&text, &shown, variables::caddy, notes))
 }
 
 /// A file with a single site may leave its braces out: then the first line is its address.
@@ -125,6 +115,35 @@ fn globals(root: &Node, imported: &mut Imported) -> Globals {
         if options.get("local_certs").is_some() {
             globals.authority = false;
         }
+        options.all("servers").for_each(|servers| in_front(servers, imported));
     }
     globals
+}
+
+/// The proxies in front, whose word on the client is taken. Ours take it from the right as `trusted_proxies_strict` does.
+fn in_front(servers: &Node, imported: &mut Imported) {
+    let Some(trusted) = servers.peek("trusted_proxies") else { return };
+    // Servers with an address are one of several, and other modules ask somebody for the networks.
+    let ["static", ..] = trusted.seen()[..] else { return };
+    if !servers.seen().is_empty() {
+        return;
+    }
+    let networks = matcher::networks(&trusted.take().words()[1..]);
+    imported
+        .proxy
+        .push(Entry::line("trusted_proxies", list(&networks)).from(&trusted.place, trusted.shown()));
+    if let Some(strict) = servers.get("trusted_proxies_strict") {
+        imported.needless("trusted_proxies_strict", &strict.place);
+    }
+    if let Some(headers) = servers.peek("client_ip_headers")
+        && let [name] = headers.seen()[..]
+    {
+        headers.take_whole();
+        if name.eq_ignore_ascii_case("x-forwarded-for") {
+            imported.needless("client_ip_headers", &headers.place);
+        } else {
+            let entry = Entry::text("client_ip_header", name).from(&headers.place, headers.shown());
+            imported.proxy.push(entry);
+        }
+    }
 }

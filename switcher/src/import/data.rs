@@ -8,16 +8,24 @@ use toml_span::Value;
 use toml_span::value::ValueInner;
 
 use super::Unreadable;
+use super::note::Note;
 use super::shelf::Shelf;
 use super::tree::{Node, Place};
+use super::variables::{Spelling, Variables};
 
-/// The keys of a file, YAML or by its name TOML.
+/// The keys of a file, YAML or by its name TOML, with the variables that its program fills in first.
 ///
 /// # Errors
 /// When it cannot be read, or is neither.
-pub fn file(path: &Path, shelf: &Shelf) -> Result<Vec<Node>, Unreadable> {
+pub fn file(
+    path: &Path,
+    shelf: &Shelf,
+    spelling: Spelling,
+    notes: &mut Vec<Note>,
+) -> Result<Vec<Node>, Unreadable> {
     let shown = path.display().to_string();
     let text = shelf.text(path).map_err(|why| Unreadable::file(shown.clone(), why))?;
+    let text = Variables::beside(path, shelf).fill(&text, &shown, spelling, notes);
     if path.extension().is_some_and(|end| end == "toml") { toml(&shown, &text) } else { yaml(&shown, &text) }
 }
 

@@ -8,11 +8,12 @@ use super::Unreadable;
 use super::action::{Action, Later};
 use super::data;
 use super::note::Note;
-use super::sheet::{Entry, pairs, scalar};
+use super::sheet::{Entry, list, pairs, scalar};
 use super::shelf::Shelf;
 use super::site::{Imported, Match, Route, Site, Tls};
 use super::tree::{At, Naming, Node, Place, untaken};
 use super::values::time;
+use super::variables;
 use crate::init::secret::is_secret;
 use crate::init::yaml;
 
@@ -23,9 +24,9 @@ use crate::init::yaml;
 pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     let mut imported = Imported::default();
     for file in files {
-        let nodes = data::file(file, shelf).map_err(|error| Unreadable {
+        let nodes = data::file(file, shelf, variables::erb, &mut imported.notes).map_err(|error| Unreadable {
             message: format!(
-                "{}; Kamal's templates (`<%= … %>`) have to be filled in first: `kamal config`",
+                "{}; of Kamal's templates `<%= ENV[…] %>` alone are filled in; do it with the others first: `kamal config`",
                 error.message
             ),
             ..error
@@ -76,6 +77,7 @@ fn application(root: &Node, imported: &mut Imported) {
     }
     let mut keys = vec![health(proxy)];
     keys.extend(bounds(proxy, &mut actions));
+    keys.extend(assets(root, imported));
     keys.push(deploy(root, role, proxy, &name, imported));
     imported.http.push(At::new("0.0.0.0:80".to_owned(), &proxy.place));
     if secure {
@@ -168,6 +170,22 @@ fn bounds(proxy: &Node, actions: &mut Vec<At<Action>>) -> Vec<Entry> {
         actions.push(At::new(Action::Later(Later::Buffer), &node.whole()));
     }
     keys
+}
+
+/// Files of the version before, which Kamal keeps in a volume of both: here the slot that has them is asked.
+fn assets(root: &Node, imported: &mut Imported) -> Option<Entry> {
+    let node = root.get("asset_path")?;
+    let folder = node.word(0)?.split(':').next()?.trim_end_matches('/');
+    // What applications have below `public` is served without that.
+    let path =
+        folder.split_once("/public/").map_or_else(|| folder.rsplit('/').next(), |(_, path)| Some(path))?;
+    let suggestion = format!(
+        "no files are copied: what the live slot has not is asked of the other one while that runs; `paths` is where /{path} was \
+         taken from the folder's name"
+    );
+    imported.notes.push(Note::differs(&node.place, "asset_path", suggestion));
+    let entry = Entry::line("asset_fallback", pairs(&[("paths", list(&[format!("/{path}")]))]));
+    Some(entry.from(&node.place, "asset_path"))
 }
 
 /// The image with its registry.
@@ -318,7 +336,6 @@ fn advice(names: &[&str]) -> String {
         }
         ["ssh" | "sshkit", ..] => "write `switcher: {docker_host: ssh://user@server}`, or take `--host`",
         ["aliases", ..] => "aliases belong to Kamal; take your shell's",
-        ["asset_path", ..] => "let both versions have their files in a volume, or serve them from elsewhere",
         ["boot", ..] => "a slot is started as a whole beside the live one",
         ["logging", ..] | ["proxy", "logging", ..] => {
             "write `proxy: {access_log: {headers: […]}}`; logs of containers are the engine's"

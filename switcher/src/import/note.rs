@@ -46,6 +46,13 @@ impl Note {
         Self { kind: Kind::Differs, ..Self::left(place, what, suggestion) }
     }
 
+    /// A program that waits for answers as long as they take.
+    pub fn patient(place: &Place, what: impl Into<String>) -> Self {
+        let suggestion = "answers are waited for as long as they take there, and 60s here, before a 504: write \
+                          `timeouts: {response: 10m}` where an application is slower";
+        Self::differs(place, what, suggestion)
+    }
+
     /// `nginx.conf:12: proxy_cache zone: …`.
     #[must_use]
     pub fn sentence(&self) -> String {
@@ -58,7 +65,8 @@ impl Note {
     }
 }
 
-/// Notes in order, each told once. Of those that differ in the same way in one file the first is told, with the others' lines.
+/// Notes in order, each told once. Of those that differ in the same way in one file the first is told, with the others' lines;
+/// and of the same thing that is left in several places.
 #[must_use]
 pub fn gathered(mut notes: Vec<Note>) -> Vec<Note> {
     notes.sort();
@@ -67,10 +75,10 @@ pub fn gathered(mut notes: Vec<Note>) -> Vec<Note> {
     let mut others: Vec<Vec<usize>> = Vec::new();
     for note in notes {
         let same = |first: &Note| {
-            first.kind == Kind::Differs
-                && note.kind == Kind::Differs
+            first.kind == note.kind
                 && first.file == note.file
                 && first.suggestion == note.suggestion
+                && (note.kind == Kind::Differs || first.what == note.what && note.line == note.until)
         };
         let found = told.iter().position(same);
         match found {

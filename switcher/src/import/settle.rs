@@ -5,6 +5,7 @@
 
 use switcher_config::{Loaded, Report};
 
+use super::Failed;
 use super::assemble::assemble;
 use super::note::{Kind, Note, gathered};
 use super::sheet::{Entry, Row, Value, rows, take_out};
@@ -30,13 +31,17 @@ pub struct Settled {
 /// Makes a configuration of what was imported. `title` is where it came from.
 ///
 /// # Errors
-/// When nothing is left that loads.
-pub fn settle(mut imported: Imported, title: &str) -> Result<Settled, Unsettled> {
+/// When nothing is left that loads; with what was noticed.
+pub fn settle(mut imported: Imported, title: &str) -> Result<Settled, Failed> {
     let mut sheet = assemble(&mut imported, title);
     loop {
         let written = rows(&sheet);
         let text: String = written.iter().map(|row| format!("{}\n", row.text)).collect();
-        match check(&text)? {
+        let checked = match check(&text) {
+            Ok(checked) => checked,
+            Err(error) => return Err(Failed::Unsettled(error, gathered(imported.notes))),
+        };
+        match checked {
             Ok(loaded) => {
                 let notes = gathered(imported.notes);
                 // Names with their passwords are for nobody when nothing asks for them.
@@ -51,7 +56,9 @@ pub fn settle(mut imported: Imported, title: &str) -> Result<Settled, Unsettled>
                 });
             }
             Err(report) if refused(&mut sheet, &written, &report, &mut imported.notes) => {}
-            Err(report) => return Err(Unsettled::Refused(report)),
+            Err(report) => {
+                return Err(Failed::Unsettled(Unsettled::Refused(report), gathered(imported.notes)));
+            }
         }
     }
 }

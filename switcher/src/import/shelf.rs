@@ -1,5 +1,6 @@
 //! The files of a source, and those that they include: read, never changed, and never without bounds.
 
+use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::{self, Read as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -13,20 +14,35 @@ pub const MAX_FILE: usize = 1 << 20;
 /// The most files that one pattern may name.
 const MAX_MATCHES: usize = 1000;
 
-/// Where files are read from: relative names are looked for in a folder.
+/// Where files are read from: relative names are looked for in a folder. Beside it lie the variables of the environment.
 #[derive(Debug, Clone)]
-pub struct Shelf(PathBuf);
+pub struct Shelf {
+    folder: PathBuf,
+    environment: BTreeMap<String, String>,
+}
 
 impl Shelf {
     /// The files as they are seen from a folder.
     pub fn at(folder: impl Into<PathBuf>) -> Self {
-        Self(folder.into())
+        Self { folder: folder.into(), environment: BTreeMap::new() }
+    }
+
+    /// The same files, read by a program that has these variables.
+    #[must_use]
+    pub fn with(self, environment: BTreeMap<String, String>) -> Self {
+        Self { environment, ..self }
+    }
+
+    /// The variables of the environment.
+    #[must_use]
+    pub const fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     /// Where a name leads to.
     #[must_use]
     pub fn place(&self, path: &Path) -> PathBuf {
-        self.0.join(path)
+        self.folder.join(path)
     }
 
     /// Where a name leads to, by whatever links; as it is written where nothing is there.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use clap::ValueEnum as _;
 use switcher_config::durable::{Durability, replace};
 
-use super::{Settled, Shelf, take_over};
+use super::{Failed, Note, Settled, Shelf, take_over};
 use crate::cli::MovedFrom;
 
 fn corpus() -> PathBuf {
@@ -71,6 +71,64 @@ fn no_secret_is_copied() {
             }
         }
     }
+}
+
+#[test]
+fn names_from_the_environment_come_along_and_those_that_nobody_set_are_told() {
+    let labels = "services:\n  web:\n    image: web\n    labels:\n      - traefik.http.routers.${ROUTER:-web}.rule=Host(`${DOMAIN}`)\n      \
+                  - traefik.http.services.web.loadbalancer.server.port=8000\n";
+    let dynamic = "http:\n  routers:\n    web: {rule: 'Host(`{{ env \"DOMAIN\" }}`)', service: web}\n  services:\n    web:\n      \
+                   loadBalancer:\n        servers:\n        - url: http://app:8000\n";
+    for (from, name, text) in [
+        (MovedFrom::Caddy, "Caddyfile", "{$DOMAIN} {\n reverse_proxy app:{$PORT:8000}\n}\n"),
+        (MovedFrom::Traefik, "compose.yaml", labels),
+        (MovedFrom::Traefik, "dynamic.yml", dynamic),
+        (
+            MovedFrom::Kamal,
+            "deploy.yml",
+            "service: web\nimage: <%= ENV['OWNER'] || 'us' %>/web\nproxy: {host: <%= ENV.fetch('DOMAIN') %>}\n",
+        ),
+        (
+            MovedFrom::Nginx,
+            "default.conf.template",
+            "server { listen 80; server_name ${DOMAIN}; location / { proxy_pass http://app:8000; } }\n",
+        ),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let write = |name: &str, text: &str| {
+            replace(&folder.path().join(name), text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+        };
+        let import = |shelf: &Shelf| take_over(from, &[name.into()], shelf, folder.path());
+        write(name, text);
+        let bare = Shelf::at(folder.path());
+        let Err(Failed::Unsettled(_, notes)) = import(&bare) else { panic!("{name}: nobody knows its host") };
+        let told: Vec<String> = notes.iter().map(Note::sentence).collect();
+        for part in ["`DOMAIN=VALUE switcher import", "write `hosts` by hand"] {
+            assert!(told.iter().any(|told| told.contains(part)), "{name}: {told:#?}");
+        }
+        let environment = [("DOMAIN".to_owned(), "shop.example.com".to_owned())];
+        let by_environment = import(&bare.clone().with(environment.into())).expect("it loads").text;
+        write(".env", "DOMAIN=shop.example.com\n");
+        let by_file = import(&bare).expect("it loads").text;
+        for text in [by_environment, by_file] {
+            assert!(text.contains("hosts: [shop.example.com]"), "{name}:\n{text}");
+            assert!(text.contains("`shop.example.com` is written for it"), "{name}:\n{text}");
+        }
+    }
+}
+
+#[test]
+fn what_a_block_says_of_one_path_is_not_said_of_those_below_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let text = "a.example {\n handle {\n  @page path /\n  header @page Cache-Control no-cache\n  reverse_proxy app:8000\n }\n}\n";
+    replace(&folder.path().join("Caddyfile"), text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+    let settled = made(MovedFrom::Caddy, folder.path(), &["Caddyfile".into()]);
+    assert!(!settled.text.contains("Cache-Control: no-cache"), "{}", settled.text);
+    assert!(
+        settled.notes.iter().any(|note| note.suggestion.contains("path_pattern: '^/$'")),
+        "{}",
+        settled.text
+    );
 }
 
 /// A line that no program knows, put before each line in turn, is told with its line or makes the file unreadable: the

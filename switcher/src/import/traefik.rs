@@ -20,6 +20,7 @@ use super::data;
 use super::shelf::Shelf;
 use super::site::Imported;
 use super::tree::{Naming, Node, Place, untaken};
+use super::variables::{self, Variables};
 
 /// Everything that the files say, under one root: a section may stand there several times.
 pub(super) struct Source {
@@ -56,9 +57,9 @@ pub fn read(files: &[PathBuf], shelf: &Shelf) -> Result<Imported, Unreadable> {
     let mut imported = Imported::default();
     let mut nodes = Vec::new();
     for file in files {
-        let read = data::file(file, shelf)?;
+        let read = data::file(file, shelf, variables::template, &mut imported.notes)?;
         if read.iter().any(|node| node.name == "services") && read.iter().all(|node| node.name != "http") {
-            label::labels(read, &mut nodes, &mut imported);
+            label::labels(read, &Variables::beside(file, shelf), &mut nodes, &mut imported);
         } else {
             nodes.extend(read);
         }

@@ -11,6 +11,18 @@ use std::sync::Arc;
 use super::note::Note;
 use crate::init::secret::is_secret;
 
+/// Directives that sound like secrets, and whose words are addresses and names of headers and files.
+const OPEN: [&str; 8] = [
+    "forward_auth",
+    "auth_request",
+    "proxy_pass",
+    "proxy_pass_header",
+    "proxy_cookie_path",
+    "proxy_cookie_domain",
+    "ssl_certificate",
+    "ssl_client_certificate",
+];
+
 /// A place in a file.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Place {
@@ -160,13 +172,18 @@ impl Node {
         self.words.iter().map(|word| word.text.as_str()).collect()
     }
 
+    /// The name, where it may tell that a word is a secret.
+    fn telling(&self) -> &str {
+        if OPEN.contains(&self.name.as_str()) { "" } else { &self.name }
+    }
+
     /// The name with its words, without what looks like a secret; never long.
     #[must_use]
     pub fn shown(&self) -> String {
         const LONGEST: usize = 72;
         let mut shown = self.name.clone();
         for word in &self.words {
-            let hidden = is_secret(&self.name, &word.text) || is_secret("", &word.text);
+            let hidden = is_secret(self.telling(), &word.text);
             shown.push(' ');
             shown.push_str(if hidden { "***" } else { &word.text });
         }
@@ -209,7 +226,8 @@ fn walk<'a>(
     let what = || match naming {
         Naming::Keys => names.join("."),
         Naming::Directives => {
-            above[above.len().saturating_sub(2)..].iter().map(|n| n.shown()).collect::<Vec<_>>().join(" > ")
+            let near = above[above.len().saturating_sub(2)..].iter().map(|node| node.shown());
+            near.filter(|shown| !shown.is_empty()).collect::<Vec<_>>().join(" > ")
         }
     };
     if !node.is_taken() {
@@ -230,7 +248,8 @@ fn walk<'a>(
 }
 
 fn told(node: &Node, words: &[&str]) -> String {
-    let hide = |word: &&str| if is_secret(&node.name, word) { "***".to_owned() } else { format!("`{word}`") };
+    let hide =
+        |word: &&str| if is_secret(node.telling(), word) { "***".to_owned() } else { format!("`{word}`") };
     words.iter().map(hide).collect::<Vec<_>>().join(", ")
 }
 

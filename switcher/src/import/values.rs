@@ -33,9 +33,12 @@ pub fn size(text: &str) -> Option<String> {
     let number: u64 = text[..digits].parse().ok()?;
     let unit = match text[digits..].trim() {
         "" | "b" => "B",
-        "k" | "kb" | "kib" => "KiB",
-        "m" | "mb" | "mib" => "MiB",
-        "g" | "gb" | "gib" => "GiB",
+        "k" | "kib" => "KiB",
+        "kb" => "KB",
+        "m" | "mib" => "MiB",
+        "mb" => "MB",
+        "g" | "gib" => "GiB",
+        "gb" => "GB",
         _ => return None,
     };
     Some(format!("{number}{unit}"))
@@ -104,7 +107,7 @@ mod tests {
             assert_eq!(time(text).as_deref(), Some(ours), "{text}");
         }
         for (text, ours) in
-            [("10m", "10MiB"), ("8k", "8KiB"), ("1G", "1GiB"), ("512", "512B"), ("5MB", "5MiB")]
+            [("10m", "10MiB"), ("8k", "8KiB"), ("1G", "1GiB"), ("512", "512B"), ("5MB", "5MB")]
         {
             assert_eq!(size(text).as_deref(), Some(ours), "{text}");
         }

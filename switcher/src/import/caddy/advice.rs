@@ -16,7 +16,7 @@ pub(super) fn advice(names: &[&str]) -> String {
         "handle_errors" | "handle_response" | "intercept" => {
             "write `error_pages: {404: FILE}`, with `error_pages_for: all` for the application's own"
         }
-        "dns" | "dns_challenge" => {
+        "dns" | "dns_challenge" | "acme_dns" => {
             "write `acme: {dns: {provider: …}}`, with the provider's credentials in files or variables"
         }
         "on_demand" | "on_demand_tls" => "write `tls: on_demand` and `acme: {on_demand: {ask: URL}}`",

@@ -320,7 +320,7 @@ fn blocks(
             }
             // Inside `handle_path` paths are without the prefix.
             let stem = path.path().trim_end_matches('/');
-            if own == ALL {
+            if own == ALL && matches!(route.path, Match::Below(_)) {
                 route.path = path.clone();
             } else if child.name == "handle_path" {
                 let whole = format!("{stem}{own}");

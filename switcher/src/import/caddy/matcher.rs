@@ -154,7 +154,7 @@ fn starred(value: &str) -> Want {
     Want::Pattern(format!("{start}{}{end}", escaped(inner)))
 }
 
-fn networks(words: &[&str]) -> Vec<String> {
+pub(super) fn networks(words: &[&str]) -> Vec<String> {
     let private = ["192.168.0.0/16", "172.16.0.0/12", "10.0.0.0/8", "127.0.0.0/8", "fd00::/8", "::1/128"];
     let mut found = Vec::new();
     for word in words.iter().filter(|word| **word != "forwarded") {

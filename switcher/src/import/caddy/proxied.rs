@@ -1,5 +1,7 @@
 //! `reverse_proxy`: upstreams, balancing, health, headers, transport. Pure.
 
+use switcher_config::settings::CLIENT_IP;
+
 use crate::import::action::{Action, HeaderChange};
 use crate::import::note::Note;
 use crate::import::sheet::{Entry, pairs, scalar};
@@ -45,6 +47,9 @@ pub(super) fn pool(node: &Node, skip: usize, imported: &mut Imported) -> Pool {
     }
     if let Some(transport) = transport {
         pool.keys.extend(over(transport));
+    }
+    if transport.is_none_or(|transport| transport.peek("response_header_timeout").is_none()) {
+        imported.notes.push(Note::patient(&node.place, node.shown()));
     }
     for name in [
         "flush_interval",
@@ -188,7 +193,11 @@ fn headers(node: &Node, pool: &mut Pool, imported: &mut Imported) {
             {
                 continue;
             }
-            match change(&words) {
+            let client =
+                ["{remote_host}", "{client_ip}", "{http.request.remote.host}", "{http.vars.client_ip}"];
+            let named = (request && words.len() == 2 && client.contains(&value))
+                .then(|| HeaderChange::Set(words[0].to_owned(), CLIENT_IP.to_owned()));
+            match named.or_else(|| change(&words)) {
                 Some(change) if lower != "host" => {
                     let action = if request { Action::Request(change) } else { Action::Response(change) };
                     pool.actions.push(At::new(action, &child.place));
@@ -204,9 +213,7 @@ fn headers(node: &Node, pool: &mut Pool, imported: &mut Imported) {
                         let removed = HeaderChange::Remove(name.to_owned());
                         pool.actions.push(At::new(Action::Request(removed), &child.place));
                     }
-                    let suggestion = if lower == "x-real-ip" {
-                        "the application finds the client in X-Forwarded-For, which is set here and nobody can forge; a client's own is taken away"
-                    } else if lower == "host" {
+                    let suggestion = if lower == "host" {
                         "the application is told the host that the client asked for, and no other"
                     } else {
                         "values of headers are fixed here, and a client's own is taken away; X-Forwarded-For, -Proto, -Host and X-Request-Id are always set"

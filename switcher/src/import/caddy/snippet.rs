@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use super::token;
 use crate::import::Unreadable;
 use crate::import::note::Note;
 use crate::import::shelf::Shelf;
@@ -77,9 +76,7 @@ impl Expansion<'_> {
                     return Ok(vec![node.take_whole().clone()]);
                 }
                 for file in files {
-                    let shown = file.display().to_string();
-                    let text = self.shelf.text(&file).map_err(|why| Unreadable::file(shown.clone(), why))?;
-                    let read = token::read(&shown, &super::defaults(&text))?;
+                    let read = super::lines(&file, self.shelf, self.notes)?;
                     let (snippets, rest): (Vec<Node>, Vec<Node>) = read
                         .into_iter()
                         .partition(|node| node.name.starts_with('(') && node.name.ends_with(')'));

@@ -1,5 +1,7 @@
 //! What nginx does with requests and answers besides passing them on: access, limits, headers. Pure.
 
+use switcher_config::settings::CLIENT_IP;
+
 use super::location::Around;
 use super::scope::Scope;
 use crate::import::action::{Action, BasicAuth, HeaderChange, Later, Rate};
@@ -249,11 +251,11 @@ pub(super) fn passing(scope: &Scope<'_>, actions: &mut Vec<At<Action>>, imported
         } else if lower == "host" {
             let suggestion = "the application is told the host that the client asked for, and no other";
             imported.notes.push(Note::left(&node.place, node.shown(), suggestion));
+        } else if value == "$remote_addr" {
+            let change = HeaderChange::Set(name.to_owned(), CLIENT_IP.to_owned());
+            actions.push(At::new(Action::Request(change), &node.place));
         } else if value.contains('$') {
             let suggestion = match lower.as_str() {
-                "x-real-ip" => {
-                    "the application finds the client in X-Forwarded-For, which is set here and nobody can forge; a client's own is taken away"
-                }
                 "x-forwarded-port" | "x-forwarded-ssl" | "x-scheme" => {
                     "X-Forwarded-Proto and X-Forwarded-Host say the same"
                 }

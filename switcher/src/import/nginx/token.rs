@@ -7,6 +7,7 @@ use crate::import::Unreadable;
 use crate::import::note::Note;
 use crate::import::shelf::Shelf;
 use crate::import::tree::{Node, Place};
+use crate::import::variables::{Variables, envsubst};
 
 /// How deep blocks and included files may lie in each other.
 const MAX_DEPTH: usize = 16;
@@ -153,6 +154,7 @@ impl Reader<'_> {
     pub(super) fn file(&mut self, path: &Path, depth: usize) -> Result<Vec<Node>, Unreadable> {
         let shown = path.display().to_string();
         let text = self.shelf.text(path).map_err(|why| Unreadable::file(shown.clone(), why))?;
+        let text = Variables::beside(path, self.shelf).fill(&text, &shown, envsubst, &mut self.notes);
         self.text(&shown, &text, depth)
     }
 

@@ -4,9 +4,15 @@ use crate::import::data::insert;
 use crate::import::note::Note;
 use crate::import::site::Imported;
 use crate::import::tree::{Node, Place};
+use crate::import::variables::{Variables, compose};
 
 /// Puts the labels of every service into `nodes`. What a service is besides is told in one sentence.
-pub(super) fn labels(compose: Vec<Node>, nodes: &mut Vec<Node>, imported: &mut Imported) {
+pub(super) fn labels(
+    compose: Vec<Node>,
+    variables: &Variables,
+    nodes: &mut Vec<Node>,
+    imported: &mut Imported,
+) {
     for section in compose {
         if section.name != "services" {
             continue;
@@ -19,13 +25,14 @@ pub(super) fn labels(compose: Vec<Node>, nodes: &mut Vec<Node>, imported: &mut I
                     .is_some_and(|name| name.rsplit('/').next().is_some_and(|n| n.starts_with("traefik")))
             });
             if traefik {
-                flags(service, nodes);
+                flags(service, variables, nodes, &mut imported.notes);
             }
             let held = service
                 .peek("labels")
                 .into_iter()
                 .chain(service.peek("deploy").and_then(|d| d.peek("labels")));
-            let labels: Vec<(String, String, Place)> = held.flat_map(pairs).collect();
+            let labels: Vec<(String, String, Place)> =
+                held.flat_map(|labels| pairs(labels, variables, &mut imported.notes)).collect();
             if labels.iter().any(|(name, value, _)| name == "traefik.enable" && value == "false")
                 || labels.is_empty()
             {
@@ -36,19 +43,26 @@ pub(super) fn labels(compose: Vec<Node>, nodes: &mut Vec<Node>, imported: &mut I
     }
 }
 
-/// `name: value`, or `- name=value`.
-fn pairs(labels: &Node) -> Vec<(String, String, Place)> {
-    let lone = labels.seen().into_iter().enumerate().map(|(index, text)| {
-        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+/// `name: value`, or `- name=value`, as Compose fills them in. What is not for Traefik is of no interest.
+fn pairs(labels: &Node, variables: &Variables, notes: &mut Vec<Note>) -> Vec<(String, String, Place)> {
+    let mut filled = |name: &str, text: &str, place: &Place| {
+        let ours = name.starts_with("traefik.");
+        let text = if ours { variables.line(text, place, compose, notes) } else { text.to_owned() };
+        text.replace("$$", "$")
+    };
+    let mut found = Vec::new();
+    for (index, text) in labels.seen().into_iter().enumerate() {
         // Items of a list stand below each other.
-        let line = labels.place.line + 1 + index;
-        (name.to_owned(), value.replace("$$", "$"), Place::new(&labels.place.file, line))
-    });
-    let keyed = labels.children.iter().map(|node| {
+        let place = Place::new(&labels.place.file, labels.place.line + 1 + index);
+        let text = filled(text, text, &place);
+        let (name, value) = text.split_once('=').unwrap_or((&text, ""));
+        found.push((name.to_owned(), value.to_owned(), place));
+    }
+    for node in &labels.children {
         let value = node.seen().first().copied().unwrap_or_default();
-        (node.name.clone(), value.replace("$$", "$"), node.place.clone())
-    });
-    lone.chain(keyed).collect()
+        found.push((node.name.clone(), filled(&node.name, value, &node.place), node.place.clone()));
+    }
+    found
 }
 
 fn container(
@@ -179,13 +193,14 @@ fn exposed(service: &Node) -> Option<String> {
 }
 
 /// `--entrypoints.web.address=:80` of Traefik's own command.
-fn flags(service: &Node, nodes: &mut Vec<Node>) {
+fn flags(service: &Node, variables: &Variables, nodes: &mut Vec<Node>, notes: &mut Vec<Note>) {
     let Some(command) = service.peek("command") else { return };
     for (index, flag) in command.seen().into_iter().enumerate() {
-        for flag in flag.split_whitespace() {
+        let place = Place::new(&command.place.file, command.place.line + 1 + index);
+        let filled = variables.line(flag, &place, compose, notes).replace("$$", "$");
+        for flag in filled.split_whitespace() {
             let Some(flag) = flag.strip_prefix("--") else { continue };
             let (path, value) = flag.split_once('=').unwrap_or((flag, "true"));
-            let place = Place::new(&command.place.file, command.place.line + 1 + index);
             let mut own = Vec::new();
             insert(&mut own, path, value, &place);
             merge(nodes, own);

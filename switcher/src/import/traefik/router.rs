@@ -1,11 +1,13 @@
 //! Traefik's routers as routes of sites. Pure.
 
+use switcher_config::settings::CLIENT_IP;
+
 use super::middleware::Done;
 use super::rule::{Way, ways};
 use super::service::pool;
 use super::statics::{Door, certificate};
 use super::{Source, words};
-use crate::import::action::{Action, Later};
+use crate::import::action::{Action, HeaderChange, Later};
 use crate::import::doors::usual;
 use crate::import::note::Note;
 use crate::import::site::{Imported, Match, Route, Site, Tls};
@@ -174,6 +176,11 @@ impl Given<'_> {
             }
         };
         let _ = service.map(Node::take_whole);
+        if to.is_some() {
+            // Every application is told this of every client.
+            let client = HeaderChange::Set("X-Real-Ip".to_owned(), CLIENT_IP.to_owned());
+            done.actions.push(At::new(Action::Request(client), &router.place));
+        }
         let told = Told { rule, done: &done, to, reached, priority };
         for way in ways {
             self.route(&way, &told, imported);

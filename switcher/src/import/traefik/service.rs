@@ -157,8 +157,9 @@ fn balanced(source: &Source, balancer: &Node, imported: &mut Imported) -> Pool {
             }
         }
     }
-    if let Some(name) = balancer.text("serversTransport") {
-        pool.keys.extend(statics::transport(source, name));
+    match balancer.text("serversTransport") {
+        Some(name) => pool.keys.extend(statics::transport(source, name)),
+        None => imported.notes.push(Note::patient(&balancer.place, "an application that is slow")),
     }
     if let Some(pass) = balancer.get("passHostHeader")
         && pass.word(0) == Some("false")
