@@ -9,10 +9,9 @@ mod stream;
 use std::fs;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
 
-use rustix::process::{Pid, Signal, kill_process};
 use switcher_tests::certificate::put;
+use switcher_tests::foreign::{Server, at_target, served, start};
 use switcher_tests::http1::{Answer, request};
 use switcher_tests::part::skip_or_fail;
 use switcher_tests::port::Port;
@@ -20,41 +19,9 @@ use switcher_tests::until::{PATIENCE, until};
 use switcher_tests::{App, Http1, Switcher, program};
 use tempfile::TempDir;
 
-/// A process of this test alone, ended with its value.
-struct Server(Child);
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(pid) = i32::try_from(self.0.id()).ok().and_then(Pid::from_raw) {
-            let _ = kill_process(pid, Signal::TERM);
-        }
-        let _ = self.0.wait();
-    }
-}
-
 fn nginx() -> Option<PathBuf> {
     let path = format!("{}:/usr/sbin", std::env::var("PATH").unwrap_or_default());
     std::env::split_paths(&path).map(|folder| folder.join("nginx")).find(|file| file.is_file())
-}
-
-/// Where `./setup --tests` puts a current program, which is where the benches put it too.
-fn at_target(program: &str) -> Option<PathBuf> {
-    let target = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target");
-    let folders = fs::read_dir(target).ok()?.filter_map(|entry| Some(entry.ok()?.path()));
-    let named = format!("{program}-");
-    let own =
-        folders.filter(|path| path.file_name().is_some_and(|n| n.to_string_lossy().starts_with(&named)));
-    own.map(|path| path.join("bin").join(program)).find(|file| file.is_file())
-}
-
-async fn served(address: SocketAddr) {
-    until(PATIENCE, "a listener", || async { tokio::net::TcpStream::connect(address).await.is_ok() }).await;
-}
-
-fn start(folder: &Path, program: &Path, arguments: &[&str]) -> Server {
-    let mut command = Command::new(program);
-    command.args(arguments).current_dir(folder).stdin(Stdio::null()).stdout(Stdio::null());
-    Server(command.spawn().expect("it starts"))
 }
 
 /// Our proxy with what was imported; only what tests must not share with others is laid over it.

@@ -3,6 +3,7 @@
 mod beside;
 mod collector;
 mod delivery;
+mod through;
 
 use rustix::process::Signal;
 use switcher_config::Slot;

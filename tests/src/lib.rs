@@ -14,6 +14,7 @@ pub mod echo;
 pub mod engine;
 #[cfg(test)]
 mod fences;
+pub mod foreign;
 pub mod frames;
 pub mod http1;
 pub mod http2;

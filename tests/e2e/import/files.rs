@@ -4,13 +4,14 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use switcher_tests::certificate::put;
+use switcher_tests::foreign::{at_target, served, start};
 use switcher_tests::http1::Answer;
 use switcher_tests::part::skip_or_fail;
 use switcher_tests::port::Port;
 use switcher_tests::{App, Switcher};
 use tempfile::TempDir;
 
-use super::{Asked, answer, ask, at_target, by, nginx, ours, served, start, with};
+use super::{Asked, answer, ask, by, nginx, ours, with};
 
 /// Bytes that begin as what `gzip` writes does: nobody looks further.
 const PACKED: &str = "\u{1f}\u{8}packed";

@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use switcher_tests::certificate::{Certificate, put};
+use switcher_tests::foreign::{served, start};
 use switcher_tests::part::skip_or_fail;
 use switcher_tests::port::Port;
 use switcher_tests::tls::Hello;
@@ -10,7 +11,7 @@ use switcher_tests::{Echo, Line, Switcher};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-use super::{nginx, ours, served, start};
+use super::{nginx, ours};
 
 /// Where Debian keeps it.
 const MODULE: &str = "/usr/lib/nginx/modules/ngx_stream_module.so";

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use switcher_tests::certificate::put;
+use switcher_tests::foreign::{Server, at_target, served, start};
 use switcher_tests::http1::{Answer, request};
 use switcher_tests::part::skip_or_fail;
 use switcher_tests::port::Port;
@@ -15,8 +16,6 @@ use switcher_tests::raw::Raw;
 use switcher_tests::until::{PATIENCE, until};
 use switcher_tests::{App, Http1, Switcher, program};
 use tempfile::TempDir;
-
-use super::{Server, at_target, served, start};
 
 /// The plain doors of a server: the usual one, and the entry point `extra`.
 #[derive(Clone, Copy)]

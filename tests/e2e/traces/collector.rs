@@ -4,12 +4,14 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
+use std::io::Read as _;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU16, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use http::header::AUTHORIZATION;
+use flate2::read::GzDecoder;
+use http::header::{AUTHORIZATION, CONTENT_ENCODING};
 use http::{HeaderMap, Request, Response};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -172,7 +174,12 @@ fn spans(body: &[u8]) -> Vec<Span> {
 
 async fn take(request: Request<Incoming>, shared: Arc<Shared>) -> Result<Response<Full<Bytes>>, Infallible> {
     let (head, body) = request.into_parts();
-    let body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    let mut body = body.collect().await.map(|body| body.to_bytes()).unwrap_or_default();
+    if head.headers.get(CONTENT_ENCODING).is_some_and(|coding| coding == "gzip") {
+        let mut plain = Vec::new();
+        GzDecoder::new(&*body).read_to_end(&mut plain).expect("a whole body");
+        body = plain.into();
+    }
     let shown = head.headers.get(AUTHORIZATION).and_then(|shown| shown.to_str().ok().map(str::to_owned));
     shared.asked.lock().expect("asked").push((head.uri.to_string(), head.headers));
     let wanted = shared.token.lock().expect("a token").clone();
@@ -265,8 +272,13 @@ impl Collector {
     }
 
     pub(super) fn traces(&self, more: &str) -> String {
+        format!("{{otlp: \"{}\"{more}}}", self.url())
+    }
+
+    /// Where it is asked.
+    pub(super) fn url(&self) -> String {
         let host = if self.scheme == "https" { "localhost" } else { "127.0.0.1" };
-        format!("{{otlp: \"{}://{host}:{}\"{more}}}", self.scheme, self.address.port())
+        format!("{}://{host}:{}", self.scheme, self.address.port())
     }
 }
 
