@@ -131,6 +131,29 @@ fn what_a_block_says_of_one_path_is_not_said_of_those_below_it() {
     );
 }
 
+#[test]
+fn another_upstream_is_tried_where_nginx_tries_one() {
+    for (servers, told, retries) in [
+        ("server a:80; server b:80;", "", Some("retries: {attempts: 2, on: [connect, reset]}")),
+        (
+            "server a:80; server b:80;",
+            "proxy_next_upstream http_503;",
+            Some("retries: {attempts: 2, on: [503]}"),
+        ),
+        ("server a:80; server b:80;", "proxy_next_upstream off;", Some("retries: {attempts: 1}")),
+        ("server a:80;", "proxy_next_upstream error;", None),
+    ] {
+        let folder = tempfile::tempdir().expect("a folder");
+        let text = format!(
+            "upstream u {{ {servers} }}\nserver {{ listen 80; server_name a.example; {told} location / {{ proxy_pass http://u; }} }}\n"
+        );
+        replace(&folder.path().join("n.conf"), text.as_bytes(), 0o600, Durability::Unsynced).expect("a file");
+        let settled = made(MovedFrom::Nginx, folder.path(), &["n.conf".into()]);
+        let written = settled.text.lines().map(str::trim).find(|line| line.starts_with("retries:"));
+        assert_eq!(written, retries, "{text}\n{}", settled.text);
+    }
+}
+
 /// A line that no program knows, put before each line in turn, is told with its line or makes the file unreadable: the
 /// negative control of the tree in which everything has to be taken.
 fn nothing_is_lost(from: MovedFrom, text: &str, odd: impl Fn(&str) -> Option<String>) {

@@ -182,8 +182,8 @@ fn passed(name: &str) -> String {
         "proxy_cookie_path" | "proxy_cookie_domain" | "proxy_cookie_flags" => {
             "cookies are passed on as they are"
         }
-        "proxy_next_upstream" | "proxy_next_upstream_tries" | "proxy_next_upstream_timeout" => {
-            "write `retries: {attempts: 3, on: [connect, reset, 502]}`"
+        "proxy_next_upstream_timeout" => {
+            "tries are bounded by `attempts` and `budget` of `retries`, and not by time"
         }
         "proxy_cache_path"
         | "proxy_cache_key"

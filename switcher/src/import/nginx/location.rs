@@ -2,7 +2,7 @@
 
 use super::files::{files, is_other};
 use super::scope::Scope;
-use super::upstream::{Pool, pool};
+use super::upstream::{Pool, pool, retries};
 use super::{mirror, rule};
 use crate::import::action::Action;
 use crate::import::note::Note;
@@ -146,6 +146,7 @@ fn ended(
     if passed.is_some() {
         rule::passing(&inner, &mut actions, imported);
         route.keys.extend(bounds(&inner));
+        route.keys.extend(retries(&inner, &route.upstreams, imported));
     }
     route.actions = actions;
     Some(Outcome::Route(Box::new(route)))

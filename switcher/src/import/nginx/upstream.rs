@@ -7,6 +7,9 @@ use crate::import::site::{Imported, Upstream};
 use crate::import::tree::{At, Node};
 use crate::import::values;
 
+/// The most tries of a request that are written.
+const MOST_ATTEMPTS: usize = 10;
+
 /// Where requests go.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Pool {
@@ -183,4 +186,38 @@ fn balance(block: &Node, imported: &mut Imported) -> Option<Entry> {
     let node = block.peek("sticky").filter(|node| node.seen().first() == Some(&"cookie"))?.take();
     let _ = node.word(0);
     of(node, pairs(&[("sticky", scalar(node.word(1)?))]))
+}
+/// When the next upstream is tried: where there are several, as nginx does it by itself or is told to.
+pub(super) fn retries(
+    scope: &Scope<'_>,
+    upstreams: &[At<Upstream>],
+    imported: &mut Imported,
+) -> Option<Entry> {
+    let (said, tries) = (scope.one("proxy_next_upstream"), scope.one("proxy_next_upstream_tries"));
+    // Where there is one alone, nginx has nobody else to try.
+    [said, tries].into_iter().flatten().for_each(Node::set_aside);
+    let second = upstreams.get(1)?;
+    let place = said.or(tries).map_or(&second.place, |node| &node.place);
+    let (mut on, mut others) = (Vec::new(), Vec::new());
+    for word in said.map_or_else(|| vec!["error"], Node::words) {
+        match word {
+            "error" => on.extend(["connect", "reset"]),
+            "http_502" => on.push("502"),
+            "http_503" => on.push("503"),
+            "http_504" => on.push("504"),
+            other => others.push(other),
+        }
+    }
+    let asked = tries.and_then(|node| node.word(0)?.parse::<usize>().ok()).filter(|tries| *tries > 0);
+    let attempts = if others == ["off"] { 1 } else { asked.unwrap_or(upstreams.len()).min(MOST_ATTEMPTS) };
+    if let Some(said) = said.filter(|_| attempts > 1 && !others.is_empty()) {
+        let suggestion = format!(
+            "another upstream is tried after `connect`, `reset`, 502, 503 and 504, and not after {}",
+            others.join(", ")
+        );
+        imported.notes.push(Note::left(&said.place, said.name.clone(), suggestion));
+    }
+    let mut keys = vec![("attempts", attempts.to_string())];
+    keys.extend((!on.is_empty()).then(|| ("on", format!("[{}]", on.join(", ")))));
+    Some(Entry::line("retries", pairs(&keys)).from(place, "proxy_next_upstream"))
 }
