@@ -110,8 +110,11 @@ impl Variables {
     }
 }
 
+/// Whether a comment has begun: in all of these files by a `#` at the beginning of a word that stands in no quotes.
 fn is_comment(before: &str) -> bool {
-    before.trim_start().starts_with('#') || before.contains(" #") || before.contains("\t#")
+    let begins = |at: usize| before[..at].chars().next_back().is_none_or(char::is_whitespace);
+    let open = |at: usize| before[..at].matches(['"', '\'', '`']).count() % 2 == 1;
+    before.match_indices('#').any(|(at, _)| begins(at) && !open(at))
 }
 
 fn is_name(text: &str) -> bool {
@@ -294,8 +297,8 @@ mod tests {
 
     #[test]
     fn each_is_told_with_its_line_and_no_secret_is_copied() {
-        let (text, told) = filled("{$A}\n\n# {$C}\n{$C} {$API_TOKEN}\n{$C:8080}", caddy);
-        assert_eq!(text, "a.example\n\n# {$C}\n{$C} {$API_TOKEN}\n8080");
+        let (text, told) = filled("{$A}\n\n# {$C}\n\"#1 #{$C}\" {$API_TOKEN}\n{$C:8080}", caddy);
+        assert_eq!(text, "a.example\n\n# {$C}\n\"#1 #{$C}\" {$API_TOKEN}\n8080");
         assert_eq!(told.len(), 4, "{told:?}");
         for (told, begins, says) in [
             (&told[0], "f:1: {$A}: ", "`a.example` is written for it, its value in the environment"),

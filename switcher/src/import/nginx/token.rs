@@ -15,6 +15,9 @@ const MAX_DEPTH: usize = 16;
 /// How many directives a configuration may have.
 const MAX_NODES: usize = 50_000;
 
+/// How files are called that `envsubst` fills in before nginx reads them.
+const TEMPLATES: [&str; 3] = ["template", "tmpl", "tpl"];
+
 #[derive(Debug, PartialEq, Eq)]
 enum Token {
     Word(String),
@@ -154,7 +157,13 @@ impl Reader<'_> {
     pub(super) fn file(&mut self, path: &Path, depth: usize) -> Result<Vec<Node>, Unreadable> {
         let shown = path.display().to_string();
         let text = self.shelf.text(path).map_err(|why| Unreadable::file(shown.clone(), why))?;
-        let text = Variables::beside(path, self.shelf).fill(&text, &shown, envsubst, &mut self.notes);
+        // Elsewhere capitals are a variable of nginx that somebody has set.
+        let is_template = path.extension().is_some_and(|end| TEMPLATES.iter().any(|known| end == *known));
+        let text = if is_template {
+            Variables::beside(path, self.shelf).fill(&text, &shown, envsubst, &mut self.notes)
+        } else {
+            text
+        };
         self.text(&shown, &text, depth)
     }
 
